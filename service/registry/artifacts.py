@@ -1,0 +1,100 @@
+"""Files by digest: `<root>/<account>/<sha256>`. A file is whole and on disk before any SQL row points to it."""
+
+import hashlib
+import os
+from pathlib import Path
+from uuid import UUID, uuid4
+
+SHIPPED = "shipped"  # the folder of files that belong to no account
+TEMPORARY = ".part"
+CHUNK = 1 << 20
+
+
+class ArtifactMissing(Exception):
+    """A row points to a file that is not there."""
+
+
+class ArtifactDamaged(Exception):
+    """A file's bytes are not those of its name."""
+
+
+class ArtifactStore:
+    """Reads and writes the files of all accounts below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, account_id: UUID | None) -> Path:
+        """The account's folder, made if it is not there."""
+        folder = self.root / (SHIPPED if account_id is None else str(account_id))
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def path(self, account_id: UUID | None, sha256: str) -> Path:
+        """Where a file lies, there or not."""
+        return self.root / (SHIPPED if account_id is None else str(account_id)) / sha256
+
+    def temporary(self, account_id: UUID | None) -> Path:
+        """A fresh name in the account's folder, for `adopt` later."""
+        return self.folder(account_id) / f"{uuid4().hex}{TEMPORARY}"
+
+    def put(self, account_id: UUID | None, data: bytes) -> str:
+        """Store bytes and return their digest. Raises OSError (disk full) and then leaves nothing behind."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        if self.path(account_id, sha256).exists():
+            self._touch(account_id, sha256)
+            return sha256
+        temporary = self.temporary(account_id)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            self._move(temporary, account_id, sha256)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return sha256
+
+    def adopt(self, account_id: UUID | None, temporary: Path) -> tuple[str, int]:
+        """Make a written temporary file a stored one. Returns its digest and size in bytes."""
+        digest, size = hashlib.sha256(), 0
+        with temporary.open("rb+") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+            os.fsync(file.fileno())
+        self._move(temporary, account_id, digest.hexdigest())
+        return digest.hexdigest(), size
+
+    def read(self, account_id: UUID | None, sha256: str) -> bytes:
+        """The bytes of a file, checked. Raises ArtifactMissing or ArtifactDamaged."""
+        path = self.path(account_id, sha256)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise ArtifactMissing(f"{path} is gone") from error
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ArtifactDamaged(f"{path} does not hold the bytes that its name promises")
+        return data
+
+    def delete(self, account_id: UUID | None, sha256: str) -> None:
+        """Remove a file, if it is there."""
+        self.path(account_id, sha256).unlink(missing_ok=True)
+
+    def _move(self, temporary: Path, account_id: UUID | None, sha256: str) -> None:
+        target = self.path(account_id, sha256)
+        temporary.replace(target)
+        sync_folder(target.parent)
+
+    def _touch(self, account_id: UUID | None, sha256: str) -> None:
+        """A file that is stored again is young again: the sweep of old files leaves it alone."""
+        os.utime(self.path(account_id, sha256))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename durable: a file's new name lives in its folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,79 @@
+"""Datasets: made by an upload, read by jobs, and deleted with everything that was trained on them."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from service.errors import NotFound
+from service.registry.pages import Page, PageRequest, fetch
+from service.registry.tables import Dataset, DatasetFile, DatasetKind, DatasetState, DatasetWorkout, Job, Stage, Subject
+
+DatasetRow = tuple[Dataset, str | None, UUID | None]  # with its subject's name and its import job
+
+
+def add(session: Session, account_id: UUID, subject: Subject | None, **columns: Any) -> Dataset:
+    """Record an upload: of one subject, or of many people when there is none."""
+    dataset = Dataset(
+        account_id=account_id,
+        subject_id=subject.id if subject else None,
+        kind=DatasetKind.PERSONAL if subject else DatasetKind.POPULATION,
+        state=DatasetState.QUEUED,
+        **columns,
+    )
+    session.add(dataset)
+    session.flush()
+    return dataset
+
+
+def require(session: Session, account_id: UUID, dataset_id: UUID) -> Dataset:
+    """The account's dataset. Raises NotFound."""
+    dataset = session.scalar(select(Dataset).where(Dataset.id == dataset_id, Dataset.account_id == account_id))
+    if dataset is None:
+        raise _missing(dataset_id)
+    return dataset
+
+
+def read(session: Session, account_id: UUID, dataset_id: UUID) -> DatasetRow:
+    """The account's dataset as the API shows it. Raises NotFound."""
+    row = session.execute(_shown(account_id).where(Dataset.id == dataset_id)).first()
+    if row is None:
+        raise _missing(dataset_id)
+    return row[0], row[1], row[2]
+
+
+def page(session: Session, account_id: UUID, subject: str | None, wanted: PageRequest) -> Page[DatasetRow]:
+    """Datasets of an account, or of one of its subjects."""
+    rows = _shown(account_id)
+    return fetch(session, rows if subject is None else rows.where(Subject.name == subject), Dataset, wanted)
+
+
+def files(session: Session, dataset_id: UUID) -> list[DatasetFile]:
+    """What each file of the upload gave."""
+    return list(session.scalars(select(DatasetFile).where(DatasetFile.dataset_id == dataset_id).order_by(DatasetFile.id)))
+
+
+def workouts(session: Session, dataset_id: UUID, after: int, limit: int) -> list[DatasetWorkout]:
+    """Workouts behind position `after` in the dataset's order, with what cleaning said."""
+    behind = select(DatasetWorkout).where(DatasetWorkout.dataset_id == dataset_id, DatasetWorkout.position > after)
+    return list(session.scalars(behind.order_by(DatasetWorkout.position).limit(limit)))
+
+
+def verdicts(session: Session, dataset_id: UUID) -> dict[str, int]:
+    """How many workouts were kept, repaired and dropped."""
+    counts = select(DatasetWorkout.verdict, func.count()).where(DatasetWorkout.dataset_id == dataset_id)
+    return {verdict: count for verdict, count in session.execute(counts.group_by(DatasetWorkout.verdict))}
+
+
+def _shown(account_id: UUID) -> Any:
+    return (
+        select(Dataset, Subject.name, Job.id)
+        .outerjoin(Subject, Subject.id == Dataset.subject_id)
+        .outerjoin(Job, (Job.dataset_id == Dataset.id) & (Job.stage == Stage.IMPORT))
+        .where(Dataset.account_id == account_id)
+    )
+
+
+def _missing(dataset_id: UUID) -> NotFound:
+    return NotFound("dataset_not_found", f"There is no dataset {dataset_id}.")

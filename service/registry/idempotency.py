@@ -1,0 +1,56 @@
+"""A POST with an Idempotency-Key makes its resource once, however often and however simultaneously it is sent."""
+
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.orm import Session
+
+from service.errors import Conflict
+from service.registry.tables import IdempotencyKey, utc_now
+
+
+@dataclass(frozen=True)
+class Once:
+    """A caller's key, and the digest of everything that it was sent with."""
+
+    key: str
+    request_sha256: str
+
+
+def begin(session: Session, account_id: UUID, once: Once | None) -> UUID | None:
+    """None: ours to do (then call `finish`); else the resource that the same request made before. Raises Conflict.
+
+    The row is written first: of simultaneous requests all but one wait here, on the unique key, for the winner's
+    commit. The winner's rollback lets the next one do it.
+    """
+    if once is None:
+        return None
+    insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
+    row = insert(IdempotencyKey).values(
+        account_id=account_id,
+        key=once.key,
+        request_sha256=once.request_sha256,
+        resource_id=uuid4(),
+        created_at=utc_now(),
+    )
+    if session.execute(row.on_conflict_do_nothing()).rowcount == 1:  # type: ignore[attr-defined]
+        return None
+    mine = select(IdempotencyKey).where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == once.key)
+    earlier = session.scalars(mine).one()
+    if earlier.request_sha256 != once.request_sha256:
+        raise Conflict(
+            "idempotency_key_reused",
+            "This Idempotency-Key came with another request before; use a new key for a new request.",
+        )
+    return earlier.resource_id
+
+
+def finish(session: Session, account_id: UUID, once: Once | None, resource_id: UUID) -> None:
+    """Remember what was made, in the transaction that makes it."""
+    if once is None:
+        return
+    mine = update(IdempotencyKey).where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == once.key)
+    session.execute(mine.values(resource_id=resource_id))

@@ -1,0 +1,168 @@
+"""What an import writes: workouts, their place in the dataset, files and verdicts, in the transaction that ends it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.registry.tables import (
+    Dataset,
+    DatasetFile,
+    DatasetState,
+    DatasetWorkout,
+    Subject,
+    Workout,
+    utc_now,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedWorkout:
+    """One workout of an upload after cleaning. `digest` is None when it was dropped."""
+
+    digest: str | None
+    size: int
+    started_at: datetime | None
+    duration_s: float
+    samples: int
+    person: str | None
+    source: str
+    split: str | None
+    verdict: str
+    reasons: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedFile:
+    """One file of an upload."""
+
+    name: str
+    format: str | None
+    workouts: int
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class StoredWorkout:
+    """Where a dataset's workout lies and which split it has."""
+
+    digest: str
+    split: str
+    person: str | None
+    source: str
+
+
+def begin(session: Session, dataset_id: UUID) -> Dataset:
+    """Mark a dataset as being imported."""
+    dataset = session.get_one(Dataset, dataset_id)
+    dataset.state = DatasetState.IMPORTING
+    return dataset
+
+
+def stored_workouts(session: Session, dataset_id: UUID) -> list[StoredWorkout]:
+    """The kept workouts of a dataset in its order."""
+    rows = session.execute(
+        select(Workout.digest, DatasetWorkout.split, DatasetWorkout.person, DatasetWorkout.source)
+        .join(Workout, Workout.id == DatasetWorkout.workout_id)
+        .where(DatasetWorkout.dataset_id == dataset_id)
+        .order_by(DatasetWorkout.position)
+    )
+    return [StoredWorkout(*row) for row in rows]
+
+
+def earlier_splits(session: Session, dataset: Dataset) -> dict[str, str]:
+    """The split that each workout of the subject got with its first dataset, by digest."""
+    if dataset.subject_id is None:
+        return {}
+    rows = session.execute(
+        select(Workout.digest, DatasetWorkout.split)
+        .join(Workout, Workout.id == DatasetWorkout.workout_id)
+        .join(Dataset, Dataset.id == DatasetWorkout.dataset_id)
+        .where(Dataset.subject_id == dataset.subject_id, Dataset.state == DatasetState.READY)
+        .order_by(Dataset.created_at.desc(), Dataset.id)
+    )
+    return dict(rows)
+
+
+def finish(
+    session: Session,
+    dataset_id: UUID,
+    workouts: Sequence[ImportedWorkout],
+    files: Iterable[ImportedFile],
+    *,
+    digest: str,
+    level: dict[str, Any] | None,
+) -> Dataset:
+    """Make the dataset ready with everything that was found. Its subject's level becomes the dataset's."""
+    dataset = session.get_one(Dataset, dataset_id)
+    stored = _stored_ids(session, dataset.account_id, workouts)
+    session.add_all(
+        DatasetWorkout(
+            dataset_id=dataset_id,
+            workout_id=stored[found.digest] if found.digest else None,
+            position=position,
+            person=found.person,
+            source=found.source[:500],
+            started_at=found.started_at,
+            duration_s=found.duration_s,
+            split=found.split,
+            verdict=found.verdict,
+            reasons=found.reasons,
+        )
+        for position, found in enumerate(workouts)
+    )
+    add_files(session, dataset_id, files)
+    splits = [found.split for found in workouts]
+    dataset.train_workouts, dataset.val_workouts = splits.count("train"), splits.count("val")
+    dataset.test_workouts, dataset.dropped_workouts = splits.count("test"), splits.count(None)
+    dataset.digest, dataset.level = digest, level
+    dataset.state, dataset.ready_at = DatasetState.READY, utc_now()
+    if dataset.subject_id is not None:
+        session.get_one(Subject, dataset.subject_id).level = level
+    session.flush()
+    return dataset
+
+
+def add_files(session: Session, dataset_id: UUID, files: Iterable[ImportedFile]) -> None:
+    """Report the upload's files; also of an import that fails."""
+    session.add_all(
+        DatasetFile(
+            dataset_id=dataset_id,
+            name=file.name[:500],
+            format=file.format,
+            workouts=file.workouts,
+            problem=file.problem,
+        )
+        for file in files
+    )
+
+
+def _stored_ids(session: Session, account_id: UUID, workouts: Sequence[ImportedWorkout]) -> dict[str, UUID]:
+    """The row of each kept workout, shared with earlier datasets of the account."""
+    kept = {found.digest: found for found in workouts if found.digest}
+    ids: dict[str, UUID] = {}
+    for chunk in _chunks(list(kept), 500):
+        known = select(Workout.digest, Workout.id).where(Workout.account_id == account_id, Workout.digest.in_(chunk))
+        ids.update(dict(session.execute(known)))
+    for digest, found in kept.items():
+        if digest not in ids:
+            row = Workout(
+                account_id=account_id,
+                digest=digest,
+                size=found.size,
+                started_at=found.started_at,
+                duration_s=found.duration_s,
+                samples=found.samples,
+            )
+            session.add(row)
+            session.flush()
+            ids[digest] = row.id
+    return ids
+
+
+def _chunks(values: list[str], size: int) -> Iterable[list[str]]:
+    return (values[start : start + size] for start in range(0, len(values), size))

@@ -1,0 +1,86 @@
+"""What the API reads of jobs: pages of them, their events, log lines and epochs. Changes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from service.errors import NotFound
+from service.registry.pages import Page, PageRequest, fetch
+from service.registry.tables import EpochMetrics, Job, JobEvent, JobLogLine, JobState, Stage, Subject
+
+JobRow = tuple[Job, str | None]  # with its subject's name
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs a list shows; None: all."""
+
+    subject: str | None = None
+    dataset_id: UUID | None = None
+    stage: Stage | None = None
+    state: JobState | None = None
+
+
+def read(session: Session, account_id: UUID, job_id: UUID) -> JobRow:
+    """The account's job as the API shows it. Raises NotFound."""
+    row = session.execute(_shown(account_id).where(Job.id == job_id)).first()
+    if row is None:
+        raise NotFound("job_not_found", f"There is no job {job_id}.")
+    return row[0], row[1]
+
+
+def page(session: Session, account_id: UUID, wanted: JobFilter, where: PageRequest) -> Page[JobRow]:
+    """Jobs of an account."""
+    conditions = {
+        Subject.name: wanted.subject,
+        Job.dataset_id: wanted.dataset_id,
+        Job.stage: wanted.stage,
+        Job.state: wanted.state,
+    }
+    rows = _shown(account_id).where(*(column == value for column, value in conditions.items() if value is not None))
+    return fetch(session, rows, Job, where)
+
+
+def events(session: Session, job_id: UUID, after: int, limit: int) -> list[JobEvent]:
+    """Events behind number `after`, in order."""
+    behind = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > after)
+    return list(session.scalars(behind.order_by(JobEvent.id).limit(limit)))
+
+
+def log_lines(session: Session, job_id: UUID, after: int, limit: int) -> list[JobLogLine]:
+    """Log lines behind number `after`, in order."""
+    behind = select(JobLogLine).where(JobLogLine.job_id == job_id, JobLogLine.id > after)
+    return list(session.scalars(behind.order_by(JobLogLine.id).limit(limit)))
+
+
+def epochs(session: Session, job_id: UUID) -> list[EpochMetrics]:
+    """All epochs of a job (500 at most)."""
+    mine = select(EpochMetrics).where(EpochMetrics.job_id == job_id)
+    return list(session.scalars(mine.order_by(EpochMetrics.epoch)))
+
+
+def mean_epoch_seconds(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, float]:
+    """How long an epoch of each job takes on average; jobs without one are left out."""
+    if not job_ids:
+        return {}
+    means = select(EpochMetrics.job_id, func.avg(EpochMetrics.epoch_time)).where(EpochMetrics.job_id.in_(job_ids))
+    return {job_id: float(mean) for job_id, mean in session.execute(means.group_by(EpochMetrics.job_id))}
+
+
+def counts(session: Session) -> dict[tuple[Stage, JobState], int]:
+    """How many jobs of all accounts wait and run, by stage and state."""
+    alive = Job.state.in_((JobState.QUEUED, JobState.RUNNING))
+    rows = select(Job.stage, Job.state, func.count()).where(alive).group_by(Job.stage, Job.state)
+    return {(stage, state): count for stage, state, count in session.execute(rows)}
+
+
+def _shown(account_id: UUID) -> Any:
+    return (
+        select(Job, Subject.name)
+        .outerjoin(Subject, Subject.id == Job.subject_id)
+        .where(Job.account_id == account_id)
+    )

@@ -1,0 +1,336 @@
+"""The state machine of jobs: the only place where a job's state changes, and only from the state it expects.
+
+A worker's writes carry its `Claim` (job and attempt): a stale one matches no row and changes nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, true, update
+from sqlalchemy.orm import Session, aliased
+
+from service.errors import Conflict, NotFound
+from service.registry.session import db_now
+from service.registry.tables import (
+    TERMINAL_STATES,
+    Dataset,
+    DatasetState,
+    EpochMetrics,
+    Job,
+    JobEvent,
+    JobLogLine,
+    JobState,
+    Stage,
+    utc_now,
+)
+
+MAX_CRASHES = 3
+TRAINING_STAGES = (Stage.BASE, Stage.STAGE1, Stage.STAGE2)
+IMPORT_STAGES = (Stage.IMPORT,)
+LEGAL = {
+    JobState.QUEUED: {JobState.RUNNING, JobState.CANCELLED, JobState.FAILED},
+    JobState.RUNNING: {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED},
+    **{state: set[JobState]() for state in TERMINAL_STATES},
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right of one attempt to work on a job. `attempt` is the fencing token."""
+
+    job_id: UUID
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """What the row says to the worker that renews its lease."""
+
+    ours: bool
+    cancel_requested: bool
+
+
+# -- what the API does ------------------------------------------------------------------------------------------------
+
+
+def add(
+    session: Session,
+    dataset: Dataset,
+    *,
+    stage: Stage,
+    configuration: dict[str, Any],
+    start_model_version_id: UUID | None = None,
+    depends_on: UUID | None = None,
+    retry_of: UUID | None = None,
+) -> Job:
+    """Record a queued job on `dataset`."""
+    job = Job(
+        account_id=dataset.account_id,
+        subject_id=dataset.subject_id,
+        dataset_id=dataset.id,
+        stage=stage,
+        configuration=configuration,
+        start_model_version_id=start_model_version_id,
+        depends_on=depends_on,
+        retry_of=retry_of,
+    )
+    session.add(job)
+    session.flush()
+    _event(session, job.id, job.attempt, "queued")
+    return job
+
+
+def require(session: Session, account_id: UUID, job_id: UUID) -> Job:
+    """The account's job. Raises NotFound."""
+    job = session.scalar(select(Job).where(Job.id == job_id, Job.account_id == account_id))
+    if job is None:
+        raise NotFound("job_not_found", f"There is no job {job_id}.")
+    return job
+
+
+def newest_stage1(session: Session, dataset_id: UUID) -> Job | None:
+    """The newest stage-1 job of a dataset that succeeded or still may."""
+    alive = (JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED)
+    newest = select(Job).where(Job.dataset_id == dataset_id, Job.stage == Stage.STAGE1, Job.state.in_(alive))
+    return session.scalar(newest.order_by(Job.created_at.desc(), Job.id.desc()).limit(1))
+
+
+def request_cancel(session: Session, job: Job) -> Job:
+    """Cancel a queued job now; ask the worker of a running one. Raises Conflict for one that has ended."""
+    if _move(session, Job.id == job.id, JobState.QUEUED, JobState.CANCELLED, finished_at=utc_now()):
+        _event(session, job.id, job.attempt, "cancelled")
+        _fail_import(session, job, "cancelled", "The import was cancelled.")
+    elif not _changed(
+        session, update(Job).where(Job.id == job.id, Job.state == JobState.RUNNING), cancel_requested=True
+    ):
+        session.refresh(job)
+        raise Conflict("job_finished", f"Job {job.id} is {job.state}; only a queued or running job can be cancelled.")
+    session.refresh(job)
+    return job
+
+
+def retry(session: Session, job: Job) -> Job:
+    """A new job that does what a failed or cancelled one should have done. Raises Conflict."""
+    if job.state not in (JobState.FAILED, JobState.CANCELLED):
+        raise Conflict(
+            "job_not_retryable", f"Job {job.id} is {job.state}; only a failed or cancelled job can be retried."
+        )
+    if job.stage == Stage.IMPORT:
+        raise Conflict(
+            "import_not_retryable", "An import is retried by uploading the file again: the upload is not kept."
+        )
+    dataset = session.get_one(Dataset, job.dataset_id)
+    depends_on = job.depends_on
+    if depends_on is not None and session.get_one(Job, depends_on).state in (JobState.FAILED, JobState.CANCELLED):
+        raise Conflict("dependency_failed", f"Job {job.id} waited for job {depends_on}; retry that one first.")
+    return add(
+        session,
+        dataset,
+        stage=job.stage,
+        configuration=job.configuration,
+        start_model_version_id=job.start_model_version_id,
+        depends_on=depends_on,
+        retry_of=job.id,
+    )
+
+
+# -- what a worker does -----------------------------------------------------------------------------------------------
+
+
+def claim_next(session: Session, worker: str, stages: tuple[Stage, ...], lease_seconds: float) -> Claim | None:
+    """Take the fairest claimable job: of the account with the fewest running jobs, the oldest. None: nothing to do."""
+    candidate = _claimable(stages).order_by(_running_of_account(), Job.created_at, Job.id).limit(1)
+    candidate = candidate.with_for_update(skip_locked=True, of=Job)
+    claimed = session.execute(
+        update(Job)
+        .where(Job.id == candidate.scalar_subquery(), Job.state == JobState.QUEUED)
+        .values(
+            state=JobState.RUNNING,
+            attempt=Job.attempt + 1,
+            lease_until=db_now() + lease_seconds,
+            worker=worker,
+            started_at=func.coalesce(Job.started_at, utc_now()),
+        )
+        .returning(Job.id, Job.attempt)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if claimed is None:
+        return None
+    claim = Claim(claimed.id, claimed.attempt)
+    _event(session, claim.job_id, claim.attempt, "running", worker=worker)
+    return claim
+
+
+def claimable(session: Session, stages: tuple[Stage, ...]) -> int:
+    """How many jobs a free worker could take now."""
+    return session.scalar(select(func.count()).select_from(_claimable(stages).subquery())) or 0
+
+
+def heartbeat(session: Session, claim: Claim, lease_seconds: float, progress: float | None = None) -> Heartbeat:
+    """Renew the lease. When it is no longer ours: stop and write nothing more."""
+    values: dict[str, Any] = {"lease_until": db_now() + lease_seconds}
+    if progress is not None:
+        values["progress"] = progress
+    renewal = update(Job).where(*_ours(claim)).values(**values).returning(Job.cancel_requested)
+    renewed = session.execute(renewal.execution_options(synchronize_session=False)).one_or_none()
+    return Heartbeat(ours=renewed is not None, cancel_requested=bool(renewed and renewed.cancel_requested))
+
+
+def record_checkpoint(session: Session, claim: Claim, *, epoch: int, sha256: str) -> bool:
+    """Point the job at its newest checkpoint. A job that gets ahead has not crashed: `crashes` starts anew."""
+    pointers = {"previous_sha256": Job.latest_sha256, "latest_sha256": sha256, "crashes": 0, "epoch": epoch}
+    if not _changed(session, update(Job).where(*_ours(claim), Job.latest_sha256.is_distinct_from(sha256)), **pointers):
+        return False
+    _event(session, claim.job_id, claim.attempt, "checkpoint", epoch=epoch, sha256=sha256)
+    return True
+
+
+def record_epoch(session: Session, claim: Claim, metrics: dict[str, Any]) -> None:
+    """Write one epoch's row, once per (job, epoch): a repeated epoch replaces its row. Call after `heartbeat`."""
+    row = session.scalar(
+        select(EpochMetrics).where(EpochMetrics.job_id == claim.job_id, EpochMetrics.epoch == metrics["epoch"])
+    )
+    if row is None:
+        session.add(EpochMetrics(job_id=claim.job_id, attempt=claim.attempt, **metrics))
+        return
+    for name, value in {**metrics, "attempt": claim.attempt}.items():
+        setattr(row, name, value)
+
+
+def add_log(session: Session, claim: Claim, message: str) -> None:
+    """Append a log line. Call after `heartbeat`."""
+    session.add(JobLogLine(job_id=claim.job_id, attempt=claim.attempt, message=message))
+
+
+def succeed(session: Session, claim: Claim, result: dict[str, Any]) -> bool:
+    """End the job; False when it is no longer ours (then nothing of this transaction may be kept)."""
+    return _finish(session, claim, JobState.SUCCEEDED, "succeeded", result=result, progress=1.0)
+
+
+def fail(session: Session, claim: Claim, code: str, message: str) -> bool:
+    """End the job with a permanent error."""
+    if not _finish(session, claim, JobState.FAILED, "failed", error_code=code, error_message=message):
+        return False
+    _fail_import(session, session.get_one(Job, claim.job_id), code, message)
+    return True
+
+
+def cancel_running(session: Session, claim: Claim) -> bool:
+    """End the job at the caller's wish."""
+    if not _finish(session, claim, JobState.CANCELLED, "cancelled"):
+        return False
+    _fail_import(session, session.get_one(Job, claim.job_id), "cancelled", "The import was cancelled.")
+    return True
+
+
+def hand_back(session: Session, claim: Claim) -> bool:
+    """Put the job back to queued at shutdown: another worker goes on at once, and it does not count as a crash."""
+    if not _move(session, and_(*_ours(claim)), JobState.RUNNING, JobState.QUEUED, lease_until=None, worker=None):
+        return False
+    _event(session, claim.job_id, claim.attempt, "handed_back")
+    return True
+
+
+# -- what the reconciler does -----------------------------------------------------------------------------------------
+
+
+def reconcile(session: Session) -> int:
+    """End or requeue jobs whose lease is over, and fail those that wait for a job that will not succeed.
+
+    Safe to run many at once: every change names the state and the attempt that it saw. Returns how many jobs changed.
+    """
+    over = select(Job).where(Job.state == JobState.RUNNING, Job.lease_until < db_now())
+    changed = sum(_expire(session, job) for job in session.scalars(over).all())
+    dependency = aliased(Job)
+    hopeless = (
+        select(Job)
+        .outerjoin(dependency, Job.depends_on == dependency.id)
+        .where(Job.state == JobState.QUEUED, dependency.state.in_((JobState.FAILED, JobState.CANCELLED)))
+    )
+    return changed + sum(_fail_dependent(session, job) for job in session.scalars(hopeless).all())
+
+
+def _expire(session: Session, job: Job) -> bool:
+    seen = and_(Job.id == job.id, Job.attempt == job.attempt, Job.lease_until < db_now())
+    crashes = job.crashes + 1
+    values: dict[str, Any]
+    if job.cancel_requested:
+        target, event, values = JobState.CANCELLED, "cancelled", {"finished_at": utc_now()}
+    elif crashes >= MAX_CRASHES:
+        message = f"The worker died {crashes} times without getting ahead; the last one was {job.worker}."
+        target, event = JobState.FAILED, "failed"
+        values = {"finished_at": utc_now(), "error_code": "worker_crashed", "error_message": message}
+    else:
+        target, event, values = JobState.QUEUED, "lease_expired", {"worker": None}
+    if not _move(session, seen, JobState.RUNNING, target, crashes=crashes, lease_until=None, **values):
+        return False
+    _event(session, job.id, job.attempt, event, crashes=crashes)
+    if target in TERMINAL_STATES:
+        _fail_import(session, job, str(values.get("error_code", event)), str(values.get("error_message", "Cancelled.")))
+    return True
+
+
+def _fail_dependent(session: Session, job: Job) -> bool:
+    message = f"Job {job.depends_on}, which this one waited for, did not succeed."
+    values = {"finished_at": utc_now(), "error_code": "dependency_failed", "error_message": message}
+    if not _move(session, Job.id == job.id, JobState.QUEUED, JobState.FAILED, **values):
+        return False
+    _event(session, job.id, job.attempt, "failed", code="dependency_failed")
+    return True
+
+
+# -- shared -----------------------------------------------------------------------------------------------------------
+
+
+def _claimable(stages: tuple[Stage, ...]) -> Any:
+    dependency = aliased(Job)
+    ready = select(dependency.id).where(dependency.id == Job.depends_on, dependency.state == JobState.SUCCEEDED)
+    return select(Job.id).where(
+        Job.state == JobState.QUEUED,
+        Job.stage.in_(stages),
+        Job.cancel_requested.is_not(true()),
+        or_(Job.depends_on.is_(None), ready.exists()),
+    )
+
+
+def _running_of_account() -> ColumnElement[int]:
+    other = aliased(Job)
+    running = select(func.count()).where(other.account_id == Job.account_id, other.state == JobState.RUNNING)
+    return running.correlate(Job).scalar_subquery()
+
+
+def _ours(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+    return (Job.id == claim.job_id, Job.attempt == claim.attempt, Job.state == JobState.RUNNING)
+
+
+def _finish(session: Session, claim: Claim, target: JobState, event: str, **values: Any) -> bool:
+    ended = {"finished_at": utc_now(), "lease_until": None, **values}
+    if not _move(session, and_(*_ours(claim)), JobState.RUNNING, target, **ended):
+        return False
+    _event(session, claim.job_id, claim.attempt, event)
+    return True
+
+
+def _move(session: Session, which: ColumnElement[bool], source: JobState, target: JobState, **values: Any) -> bool:
+    """The one statement that changes a state; False when the row is not in `source` (any more)."""
+    if target not in LEGAL[source]:
+        raise ValueError(f"a job cannot go from {source} to {target}")
+    return _changed(session, update(Job).where(which, Job.state == source), state=target, **values)
+
+
+def _changed(session: Session, statement: Any, **values: Any) -> bool:
+    statement = statement.values(**values).execution_options(synchronize_session=False)
+    return bool(session.execute(statement).rowcount)  # type: ignore[attr-defined]
+
+
+def _event(session: Session, job_id: UUID, attempt: int, event: str, **detail: Any) -> None:
+    session.add(JobEvent(job_id=job_id, attempt=attempt, event=event, detail=detail))
+
+
+def _fail_import(session: Session, job: Job, code: str, message: str) -> None:
+    """An import that ended without success leaves its dataset failed, with the same reason."""
+    if job.stage != Stage.IMPORT:
+        return
+    unfinished = update(Dataset).where(Dataset.id == job.dataset_id, Dataset.state != DatasetState.READY)
+    _changed(session, unfinished, state=DatasetState.FAILED, error_code=code, error_message=message)

@@ -1,0 +1,81 @@
+"""What the API reads of model versions: pages of them with score and champion, and evaluations the caller may see."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from service.errors import NotFound
+from service.registry.pages import Page, PageRequest, fetch
+from service.registry.tables import Champion, Dataset, Evaluation, ModelVersion, Stage, Subject
+
+ModelRow = tuple[ModelVersion, str | None, float | None, UUID | None]  # subject's name, score, whom it is champion of
+
+
+@dataclass(frozen=True)
+class ModelFilter:
+    """Which versions a list shows; None: all."""
+
+    subject: str | None = None
+    dataset_id: UUID | None = None
+    stage: Stage | None = None
+
+
+def read(session: Session, account_id: UUID, version_id: UUID) -> ModelRow:
+    """The account's version, or the shipped base, as the API shows it. Raises NotFound."""
+    row = session.execute(_shown(account_id).where(ModelVersion.id == version_id)).first()
+    if row is None:
+        raise NotFound("model_version_not_found", f"There is no model version {version_id}.")
+    return row[0], row[1], row[2], row[3]
+
+
+def page(session: Session, account_id: UUID, wanted: ModelFilter, where: PageRequest) -> Page[ModelRow]:
+    """The account's versions and the shipped base."""
+    conditions = {
+        Subject.name: wanted.subject,
+        ModelVersion.dataset_id: wanted.dataset_id,
+        ModelVersion.stage: wanted.stage,
+    }
+    rows = _shown(account_id).where(*(column == value for column, value in conditions.items() if value is not None))
+    return fetch(session, rows, ModelVersion, where)
+
+
+def evaluation(
+    session: Session, account_id: UUID, version_id: UUID, *, dataset_id: UUID | None = None, subject_id: UUID | None = None
+) -> Evaluation | None:
+    """How a version did on a dataset of the caller; on the newest one that it was scored on, if none is named.
+
+    The shipped base is scored on everybody's datasets: what one account sees must be its own.
+    """
+    own = _own_evaluations(account_id).where(Evaluation.model_version_id == version_id)
+    if dataset_id is not None:
+        own = own.where(Evaluation.dataset_id == dataset_id)
+    if subject_id is not None:
+        own = own.where(Dataset.subject_id == subject_id)
+    return session.scalar(own.order_by(Evaluation.created_at.desc(), Evaluation.id).limit(1))
+
+
+def base_evaluation(session: Session, account_id: UUID, dataset_id: UUID) -> Evaluation | None:
+    """How the newest base that was scored on a dataset of the caller did there."""
+    bases = _own_evaluations(account_id).join(ModelVersion, ModelVersion.id == Evaluation.model_version_id)
+    on_it = bases.where(Evaluation.dataset_id == dataset_id, ModelVersion.stage == Stage.BASE)
+    return session.scalar(on_it.order_by(Evaluation.created_at.desc(), Evaluation.id).limit(1))
+
+
+def _own_evaluations(account_id: UUID) -> Any:
+    joined = select(Evaluation).join(Dataset, Dataset.id == Evaluation.dataset_id)
+    return joined.where(Dataset.account_id == account_id)
+
+
+def _shown(account_id: UUID) -> Any:
+    own_data = (Evaluation.model_version_id == ModelVersion.id) & (Evaluation.dataset_id == ModelVersion.dataset_id)
+    own_subject = (Champion.model_version_id == ModelVersion.id) & (Champion.subject_id == ModelVersion.subject_id)
+    return (
+        select(ModelVersion, Subject.name, Evaluation.score, Champion.subject_id)
+        .outerjoin(Subject, Subject.id == ModelVersion.subject_id)
+        .outerjoin(Evaluation, own_data)
+        .outerjoin(Champion, own_subject)
+        .where(or_(ModelVersion.account_id == account_id, ModelVersion.account_id.is_(None)))
+    )

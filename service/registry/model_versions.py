@@ -1,0 +1,92 @@
+"""Registered checkpoints: lineage, evaluations, tracked offsets and the base that new subjects start from."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from service.errors import NotFound, Unavailable
+from service.registry.tables import DefaultBase, Evaluation, Job, LevelOffset, ModelVersion, Stage, utc_now
+
+
+def require(session: Session, account_id: UUID, version_id: UUID) -> ModelVersion:
+    """The account's own version, or the shipped base. Raises NotFound."""
+    visible = or_(ModelVersion.account_id == account_id, ModelVersion.account_id.is_(None))
+    version = session.scalar(select(ModelVersion).where(ModelVersion.id == version_id, visible))
+    if version is None:
+        raise NotFound("model_version_not_found", f"There is no model version {version_id}.")
+    return version
+
+
+def add(session: Session, job: Job, **columns: Any) -> ModelVersion:
+    """Register what `job` trained. The files that the row names are on disk already."""
+    version = ModelVersion(
+        account_id=job.account_id,
+        subject_id=job.subject_id,
+        dataset_id=job.dataset_id,
+        job_id=job.id,
+        stage=job.stage,
+        **columns,
+    )
+    session.add(version)
+    session.flush()
+    return version
+
+
+def of_job(session: Session, job_id: UUID) -> ModelVersion | None:
+    """The version that a job made."""
+    return session.scalar(select(ModelVersion).where(ModelVersion.job_id == job_id))
+
+
+def shipped(session: Session) -> ModelVersion:
+    """The newest base that came with the software. Raises Unavailable before `stagewise migrate` has put it there."""
+    ours = select(ModelVersion).where(ModelVersion.account_id.is_(None), ModelVersion.stage == Stage.BASE)
+    version = session.scalar(ours.order_by(ModelVersion.created_at.desc()).limit(1))
+    if version is None:
+        raise Unavailable("no_base_model", "There is no base model yet; run `stagewise migrate`.", retry_after=60)
+    return version
+
+
+def default_base(session: Session, account_id: UUID) -> ModelVersion:
+    """The base that the account's new subjects start from: its own best, else the shipped one."""
+    own = select(ModelVersion).join(DefaultBase, DefaultBase.model_version_id == ModelVersion.id)
+    return session.scalar(own.where(DefaultBase.account_id == account_id)) or shipped(session)
+
+
+def set_default_base(session: Session, version: ModelVersion, score: float) -> None:
+    """Let a base of the account serve its new subjects."""
+    row = session.get(DefaultBase, version.account_id) or DefaultBase(account_id=version.account_id)
+    row.model_version_id, row.score, row.updated_at = version.id, score, utc_now()
+    session.add(row)
+
+
+def evaluation(session: Session, version_id: UUID, dataset_id: UUID | None = None) -> Evaluation | None:
+    """How a version did on a dataset's held-out workouts; on the newest one that it was scored on, if none is named."""
+    scored = select(Evaluation).where(Evaluation.model_version_id == version_id)
+    if dataset_id is not None:
+        scored = scored.where(Evaluation.dataset_id == dataset_id)
+    return session.scalar(scored.order_by(Evaluation.created_at.desc(), Evaluation.id).limit(1))
+
+
+def record_evaluation(session: Session, version_id: UUID, dataset_id: UUID, report: dict[str, Any]) -> Evaluation:
+    """Store a report once per version and dataset; a repeated one replaces it."""
+    row = evaluation(session, version_id, dataset_id) or Evaluation(model_version_id=version_id, dataset_id=dataset_id)
+    row.score, row.report, row.created_at = report["score"], report, utc_now()
+    session.add(row)
+    session.flush()
+    return row
+
+
+def offset(session: Session, subject_id: UUID, version_id: UUID) -> float:
+    """The tracked offset e, bpm; 0 before the first workout."""
+    row = session.get(LevelOffset, (subject_id, version_id))
+    return row.offset if row else 0.0
+
+
+def set_offset(session: Session, subject_id: UUID, version_id: UUID, value: float) -> None:
+    """Store the newest tracked offset e, bpm."""
+    row = session.get(LevelOffset, (subject_id, version_id))
+    row = row or LevelOffset(subject_id=subject_id, model_version_id=version_id)
+    row.offset, row.updated_at = value, utc_now()
+    session.add(row)

@@ -1,0 +1,104 @@
+"""Connections, transactions and the database's clock, alike on PostgreSQL and SQLite."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Float, create_engine, event, text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import ColumnElement, FunctionElement, literal
+
+SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "secure_delete=ON")
+BEGIN = "stagewise_begin"  # execution option: how a transaction starts on SQLite
+
+
+class Database:
+    """One engine and the two ways to use it."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = make_engine(url)
+        self._writing = self.engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
+
+    @contextmanager
+    def unit_of_work(self) -> Iterator[Session]:
+        """A transaction that may write: committed at the end, rolled back on any error. On SQLite it takes the write
+        lock at once, because a read lock cannot always be turned into one later.
+        """  # fmt: skip
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A transaction that only reads."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    def dispose(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+def make_engine(url: str) -> Engine:
+    """An engine for `sqlite:///path` or `postgresql+psycopg://...`. Raises ValueError for another database."""
+    if url.startswith(("postgresql://", "postgres://")):
+        url = "postgresql+psycopg://" + url.split("://", 1)[1]
+    if url.startswith("postgresql+psycopg://"):
+        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=10, pool_recycle=1800)
+    if not url.startswith("sqlite:///"):
+        raise ValueError(f"DATABASE_URL {url.split('://', 1)[0]!r} is not known; use postgresql:// or sqlite:///")
+    engine = create_engine(url, connect_args={"timeout": 5})
+    event.listen(engine, "connect", _set_sqlite_pragmas)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _set_sqlite_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions on its own
+    for pragma in SQLITE_PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get(BEGIN, "BEGIN"))
+
+
+class _DatabaseClock(FunctionElement[float]):
+    type = Float(53)
+    inherit_cache = True
+
+
+@compiles(_DatabaseClock, "postgresql")
+def _postgresql_clock(element: _DatabaseClock, compiler: SQLCompiler, **options: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+@compiles(_DatabaseClock, "sqlite")
+def _sqlite_clock(element: _DatabaseClock, compiler: SQLCompiler, **options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+_bound: list[float] = []
+
+
+def db_now() -> ColumnElement[float]:
+    """The database's clock, UTC epoch seconds: one clock for every worker's leases."""
+    return literal(_bound[-1], Float(53)) if _bound else _DatabaseClock()
+
+
+@contextmanager
+def bound_clock(seconds: float) -> Iterator[None]:
+    """Let `db_now()` stand at `seconds` (tests of leases)."""
+    _bound.append(seconds)
+    try:
+        yield
+    finally:
+        _bound.pop()
+
+
+def ping(database: Database) -> None:
+    """Raise what the driver raises when the database does not answer."""
+    with database.reading() as session:
+        session.execute(text("SELECT 1"))

@@ -1,0 +1,402 @@
+"""Every SQL table of the service. One class is one row; the network is never meant here."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def utc_now() -> datetime:
+    """This machine's clock, for instants that are shown and sorted. Leases use `db_now()` instead."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant. Naive values are refused on the way in; SQLite, which drops the zone, gets it back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone")
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """In UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class DatasetKind(StrEnum):
+    """Whose workouts a dataset holds."""
+
+    PERSONAL = "personal"
+    POPULATION = "population"
+
+
+class DatasetState(StrEnum):
+    """Where an import stands."""
+
+    QUEUED = "queued"
+    IMPORTING = "importing"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class Stage(StrEnum):
+    """What a job does."""
+
+    IMPORT = "import"
+    BASE = "base"
+    STAGE1 = "stage1"
+    STAGE2 = "stage2"
+
+
+class JobState(StrEnum):
+    """Where a job stands; the last three have no exit."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
+def one_of(values: type[StrEnum], name: str) -> Enum:
+    """A string column with a CHECK that lists the enum's values: the same on both databases, and easy to migrate."""
+    return Enum(
+        values,
+        native_enum=False,
+        create_constraint=True,
+        length=16,
+        name=name,
+        values_callable=lambda e: [m.value for m in e],
+    )
+
+
+Json = JSON(none_as_null=True)
+# SQLite gives an autoincrementing key only to a column whose type is exactly INTEGER.
+BigKey = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Base(DeclarativeBase):
+    """Common metadata: constraint names are the same on every database, so that migrations can name them."""
+
+    metadata = MetaData(naming_convention=NAMING)
+
+
+class Account(Base):
+    """The owner of API keys, subjects and all below."""
+
+    __tablename__ = "accounts"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class ApiKey(Base):
+    """A key `sw_<public>_<secret>`; of the secret only the SHA-256 is kept."""
+
+    __tablename__ = "api_keys"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    public: Mapped[str] = mapped_column(String(32), unique=True)
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(200), default="")
+    scopes: Mapped[list[str]] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Subject(Base):
+    """A person, known by the client's own string. `level` is that of the newest ready dataset."""
+
+    __tablename__ = "subjects"
+    __table_args__ = (UniqueConstraint("account_id", "name"),)
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(200))
+    level: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class Dataset(Base):
+    """An immutable set of workouts with a fixed split. A population dataset has no subject."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (
+        Index("ix_datasets_account_id_created_at_id", "account_id", "created_at", "id"),
+        Index("ix_datasets_subject_id_created_at", "subject_id", "created_at"),
+        CheckConstraint("(kind = 'population') = (subject_id IS NULL)", name="subject_iff_personal"),
+    )
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    subject_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(200), default="")
+    kind: Mapped[DatasetKind] = mapped_column(one_of(DatasetKind, "kind"))
+    state: Mapped[DatasetState] = mapped_column(one_of(DatasetState, "state"), default=DatasetState.QUEUED)
+    min_hr_per_minute: Mapped[float]
+    upload_sha256: Mapped[str] = mapped_column(String(64))
+    upload_size: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[str | None] = mapped_column(String(64))
+    level: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    train_workouts: Mapped[int] = mapped_column(default=0)
+    val_workouts: Mapped[int] = mapped_column(default=0)
+    test_workouts: Mapped[int] = mapped_column(default=0)
+    dropped_workouts: Mapped[int] = mapped_column(default=0)
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    ready_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Workout(Base):
+    """One stored workout of an account: its arrays are the file `<account>/<digest>`, shared by datasets."""
+
+    __tablename__ = "workouts"
+    __table_args__ = (UniqueConstraint("account_id", "digest"),)
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    digest: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(BigInteger)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    duration_s: Mapped[float]
+    samples: Mapped[int]
+
+
+class DatasetWorkout(Base):
+    """A workout's place in one dataset: its split and what cleaning said. A dropped workout has no stored one."""
+
+    __tablename__ = "dataset_workouts"
+    __table_args__ = (UniqueConstraint("dataset_id", "position"),)
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    workout_id: Mapped[UUID | None] = mapped_column(ForeignKey("workouts.id", ondelete="CASCADE"), index=True)
+    position: Mapped[int]
+    person: Mapped[str | None] = mapped_column(String(200))
+    source: Mapped[str] = mapped_column(String(500))
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    duration_s: Mapped[float]
+    split: Mapped[str | None] = mapped_column(String(16))
+    verdict: Mapped[str] = mapped_column(String(16))
+    reasons: Mapped[list[dict[str, Any]]] = mapped_column(Json)
+
+
+class DatasetFile(Base):
+    """What an upload's file gave: its format and number of workouts, or its problem."""
+
+    __tablename__ = "dataset_files"
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(500))
+    format: Mapped[str | None] = mapped_column(String(32))
+    workouts: Mapped[int]
+    problem: Mapped[str | None] = mapped_column(Text)
+
+
+class Job(Base):
+    """What the caller asked for. The row is the job: a message only says that there is work."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_account_id_created_at_id", "account_id", "created_at", "id"),
+        Index("ix_jobs_state_stage_created_at", "state", "stage", "created_at"),
+        Index("ix_jobs_dataset_id_stage_created_at", "dataset_id", "stage", "created_at"),
+    )
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    subject_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), index=True)
+    dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    depends_on: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
+    retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
+    stage: Mapped[Stage] = mapped_column(one_of(Stage, "stage"))
+    state: Mapped[JobState] = mapped_column(one_of(JobState, "state"), default=JobState.QUEUED)
+    configuration: Mapped[dict[str, Any]] = mapped_column(Json)
+    # No foreign key: versions refer to the job that made them, and a cycle would tie both tables' migrations together.
+    start_model_version_id: Mapped[UUID | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+    crashes: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[float | None] = mapped_column(Float(53))
+    worker: Mapped[str | None] = mapped_column(String(200))
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    progress: Mapped[float] = mapped_column(Float(53), default=0.0)
+    epoch: Mapped[int] = mapped_column(default=0)
+    latest_sha256: Mapped[str | None] = mapped_column(String(64))
+    previous_sha256: Mapped[str | None] = mapped_column(String(64))
+    best_sha256: Mapped[str | None] = mapped_column(String(64))
+    result: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class JobEvent(Base):
+    """Append-only: every change of a job's state, and every new checkpoint."""
+
+    __tablename__ = "job_events"
+    __table_args__ = (Index("ix_job_events_job_id_id", "job_id", "id"),)
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    event: Mapped[str] = mapped_column(String(32))
+    attempt: Mapped[int]
+    detail: Mapped[dict[str, Any]] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class JobLogLine(Base):
+    """One log line of a job; rows survive a resume on another machine."""
+
+    __tablename__ = "job_log_lines"
+    __table_args__ = (Index("ix_job_log_lines_job_id_id", "job_id", "id"),)
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    attempt: Mapped[int]
+    message: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class EpochMetrics(Base):
+    """One epoch of one job. The pair is unique: a resumed job cannot record an epoch twice."""
+
+    __tablename__ = "epoch_metrics"
+    __table_args__ = (UniqueConstraint("job_id", "epoch"),)
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    epoch: Mapped[int]
+    attempt: Mapped[int]
+    train_loss: Mapped[float | None] = mapped_column(Float(53))
+    val_loss: Mapped[float | None] = mapped_column(Float(53))
+    learning_rate: Mapped[float] = mapped_column(Float(53))
+    epoch_time: Mapped[float] = mapped_column(Float(53))
+    trainable_parameters: Mapped[int]
+    gpu_peak_bytes: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class ModelVersion(Base):
+    """A registered checkpoint with its lineage. The shipped base belongs to no account."""
+
+    __tablename__ = "model_versions"
+    __table_args__ = (Index("ix_model_versions_account_id_created_at_id", "account_id", "created_at", "id"),)
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    subject_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), index=True)
+    dataset_id: Mapped[UUID | None] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    job_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), unique=True)
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("model_versions.id", ondelete="CASCADE"), index=True)
+    stage: Mapped[Stage] = mapped_column(one_of(Stage, "stage"))
+    sha256: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(BigInteger)
+    pt_sha256: Mapped[str] = mapped_column(String(64))
+    pt_size: Mapped[int] = mapped_column(BigInteger)
+    dataset_digest: Mapped[str] = mapped_column(String(64))
+    code_version: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class Evaluation(Base):
+    """How one version does on one dataset's held-out workouts."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (UniqueConstraint("model_version_id", "dataset_id"),)
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    model_version_id: Mapped[UUID] = mapped_column(ForeignKey("model_versions.id", ondelete="CASCADE"))
+    dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    score: Mapped[float | None] = mapped_column(Float(53))
+    report: Mapped[dict[str, Any]] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class LevelOffset(Base):
+    """The tracked offset e of one subject under one version, bpm."""
+
+    __tablename__ = "level_offsets"
+    subject_id: Mapped[UUID] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), primary_key=True)
+    model_version_id: Mapped[UUID] = mapped_column(
+        ForeignKey("model_versions.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    offset: Mapped[float] = mapped_column("offset_bpm", Float(53))
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class Champion(Base):
+    """Which version serves a subject. `revision` is what compare-and-swap compares."""
+
+    __tablename__ = "champions"
+    subject_id: Mapped[UUID] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), primary_key=True)
+    # RESTRICT: whoever deletes a version first points its subjects elsewhere.
+    model_version_id: Mapped[UUID] = mapped_column(ForeignKey("model_versions.id", ondelete="RESTRICT"), index=True)
+    revision: Mapped[int]
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class ChampionChange(Base):
+    """Append-only: each time a subject's champion was set, by whom and on what evidence."""
+
+    __tablename__ = "champion_history"
+    __table_args__ = (UniqueConstraint("subject_id", "revision"),)
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    subject_id: Mapped[UUID] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"))
+    model_version_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("model_versions.id", ondelete="SET NULL"), index=True
+    )
+    revision: Mapped[int]
+    reason: Mapped[str] = mapped_column(String(32))
+    decision: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class DefaultBase(Base):
+    """The base model that an account's new subjects start from, where it is not the shipped one."""
+
+    __tablename__ = "default_bases"
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True)
+    model_version_id: Mapped[UUID] = mapped_column(ForeignKey("model_versions.id", ondelete="CASCADE"), index=True)
+    score: Mapped[float | None] = mapped_column(Float(53))
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class IdempotencyKey(Base):
+    """What a POST with an Idempotency-Key made, so that the same request makes it once."""
+
+    __tablename__ = "idempotency_keys"
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    resource_id: Mapped[UUID]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)

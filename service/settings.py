@@ -1,0 +1,75 @@
+"""Settings from the environment; the README's table says the same."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where things are and how long they may take. Unset paths and URLs lie in the state folder."""
+
+    model_config = SettingsConfigDict(env_prefix="STAGEWISE_", populate_by_name=True, frozen=True)
+
+    state_dir: Path = Path("var")
+    host: str = "127.0.0.1"
+    port: int = 8000
+    url: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    lease_seconds: float = Field(default=60.0, ge=1.0, le=3600.0)
+    max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
+    database_url_setting: str | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL"))
+    broker_url_setting: str | None = Field(default=None, validation_alias=AliasChoices("BROKER_URL"))
+    database_url_file: Path | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL_FILE"))
+    broker_url_file: Path | None = Field(default=None, validation_alias=AliasChoices("BROKER_URL_FILE"))
+    artifact_dir_setting: Path | None = Field(default=None, validation_alias=AliasChoices("ARTIFACT_DIR"))
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL; SQLite in the state folder unless DATABASE_URL (or a file that holds it) is set."""
+        given = self.database_url_setting or _content(self.database_url_file)
+        return given or f"sqlite:///{self.state_dir.resolve() / 'stagewise.sqlite3'}"
+
+    @property
+    def broker_url(self) -> str:
+        """Redis URL; `stagewise up` starts a server of its own and sets BROKER_URL for its children."""
+        return self.broker_url_setting or _content(self.broker_url_file) or "redis://127.0.0.1:6379/0"
+
+    @property
+    def artifact_dir(self) -> Path:
+        """Folder of files by digest."""
+        return self.artifact_dir_setting or self.state_dir / "artifacts"
+
+    @property
+    def api_url(self) -> str:
+        """Where the command line finds the API."""
+        return self.url or f"http://{self.host}:{self.port}"
+
+
+def _content(file: Path | None) -> str | None:
+    return None if file is None else file.read_text().strip()
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process."""
+    return Settings()
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment that gives a child process the same settings."""
+    return {
+        **os.environ,
+        "STAGEWISE_STATE_DIR": str(settings.state_dir.resolve()),
+        "STAGEWISE_HOST": settings.host,
+        "STAGEWISE_PORT": str(settings.port),
+        "STAGEWISE_DEVICE": settings.device,
+        "STAGEWISE_LEASE_SECONDS": str(settings.lease_seconds),
+        "STAGEWISE_MAX_UPLOAD_BYTES": str(settings.max_upload_bytes),
+        "DATABASE_URL": settings.database_url,
+        "BROKER_URL": settings.broker_url,
+        "ARTIFACT_DIR": str(settings.artifact_dir.resolve()),
+    }

@@ -1,0 +1,61 @@
+"""Small real things for tests. Each builder takes overrides."""
+
+import math
+
+import numpy as np
+import torch
+
+from hrmodel.network.config import NetworkConfig
+from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.signals.batches import Batch, Key, ScaledWorkout, View
+from hrmodel.signals.features import FeatureContract
+from hrmodel.signals.grid import GriddedWorkout, to_grid
+from hrmodel.signals.level import fit_level
+from hrmodel.workouts.workout import Workout
+
+
+def tiny_network(*, seed: int = 0, **config) -> HeartRateLSTM:
+    """A network of 8 hidden units, always the same for a seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return HeartRateLSTM(NetworkConfig(**{"hidden_size": 8, **config}))
+
+
+def small_workout(number: int = 0, *, steps: int = 20, **channels) -> Workout:
+    """A run of `steps` steps of 10 s, two samples in each; heart rate follows speed. Differs by number."""
+    rng = np.random.default_rng(number)
+    t = np.arange(0.0, steps * 10.0, 5.0)
+    speed = 2.8 + 0.4 * np.sin(t / 40 + number) + rng.normal(0, 0.05, len(t))
+    values = {
+        "t": t,
+        "speed": speed,
+        "altitude": np.cumsum(rng.normal(0, 0.5, len(t))),
+        "heart_rate": 140 + 20 * (speed - 2.8) + rng.normal(0, 1, len(t)),
+    }
+    return Workout(**{**values, **channels})
+
+
+def small_gridded(count: int, *, steps: int = 20) -> list[GriddedWorkout]:
+    """Workouts of one person, on the grid, of `steps` steps and less."""
+    workouts = [small_workout(number, steps=steps - number % 5) for number in range(count)]
+    return [to_grid(workout, workout.digest) for workout in workouts]
+
+
+def small_scaled(count: int, *, steps: int = 20) -> list[ScaledWorkout]:
+    """The same with the person's level."""
+    gridded = small_gridded(count, steps=steps)
+    level = fit_level(gridded, FeatureContract())
+    return [ScaledWorkout(gridded=workout, level=level) for workout in gridded]
+
+
+def random_batch(*, sequences: int = 4, steps: int = 20, seed: int = 0, part: str = "train") -> Batch:
+    """Sequences of unequal lengths with a few unmeasured steps."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(sequences, steps, 3, generator=generator)
+    target = torch.sin(inputs[..., 0].cumsum(1) / 4)
+    mask = torch.rand(sequences, steps, generator=generator) < 0.9
+    lengths = tuple(steps - row for row in range(sequences))
+    for row, length in enumerate(lengths):
+        inputs[row, length:], target[row, length:], mask[row, length:] = 0.0, 0.0, False
+    keys = tuple(Key(part, seed * 100 + row, 0, View(math.inf)) for row in range(sequences))
+    return Batch(inputs=inputs, target=target * mask, mask=mask, keys=keys, lengths=lengths)
