@@ -1,4 +1,4 @@
-"""Small real things for tests. Each builder takes overrides."""
+"""Small networks, workouts and batches for tests. Each builder takes overrides."""
 
 import math
 
@@ -12,6 +12,8 @@ from hrmodel.signals.features import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.level import fit_level
 from hrmodel.workouts.workout import Workout
+
+torch.set_num_threads(1)  # on tiny tensors a second thread only costs
 
 
 def tiny_network(*, seed: int = 0, **config) -> HeartRateLSTM:

@@ -1,0 +1,105 @@
+"""`python -m hrmodel`: the offline commands."""
+
+import argparse
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import torch
+
+from hrmodel.network.architectures import build_network
+from hrmodel.network.config import NetworkConfig
+from hrmodel.offline.arguments import hyperparameters, parse
+from hrmodel.offline.base import train_base
+from hrmodel.offline.console import logging_to
+from hrmodel.offline.data import load_data
+from hrmodel.offline.errors import USER_ERRORS, Interrupted, UserError, sentence
+from hrmodel.offline.evaluating import evaluate_versions
+from hrmodel.offline.parameters import parameter_table
+from hrmodel.offline.paths import Folders
+from hrmodel.offline.stages import Task, train_stage
+from hrmodel.offline.start import announce, choose_device, read_base, read_checkpoint, read_stage1
+from hrmodel.training.stages import resolve
+from hrmodel.workouts.units import Units
+
+INTERRUPTED, USER_ERROR = 130, 2  # exit codes
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit code. What a person can put right is one sentence on stderr, never a traceback."""
+    args = parse(argv)
+    torch.set_num_threads(1)  # one LSTM step is too little to share: a second thread mostly waits, and slows a batch
+    try:
+        COMMANDS[args.command](args)
+    except KeyboardInterrupt:
+        return _say("Interrupted.", INTERRUPTED)
+    except Interrupted as error:
+        return _say(str(error), INTERRUPTED)
+    except USER_ERRORS as error:
+        return _say(f"error: {sentence(error)}", USER_ERROR)
+    return 0
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train stage 1 or stage 2."""
+    config = resolve(args.command, args.recipe, hyperparameters(args))
+    device, folders = choose_device(args.device), Folders(args.out)
+    if args.command == "stage1":
+        if args.checkpoint:
+            raise UserError("stage1 starts from a base model: name it with --pretrained; --checkpoint is for stage2.")
+        start = read_base(args.pretrained)
+    else:
+        if args.pretrained:
+            raise UserError(
+                "stage2 starts from a stage-1 model: name it with --checkpoint; --pretrained is for stage1."
+            )
+        start = read_stage1(args.checkpoint, folders.best("stage1"))
+    with logging_to(folders.new_log(args.command)):
+        announce(start)
+        data = load_data(args.data, person=args.person, units=_units(args))
+        task = Task(stage=config, recipe=args.recipe, start=start.checkpoint, data=data, device=device, folders=folders)
+        train_stage(task)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Score every version that exists."""
+    device = choose_device(args.device)
+    with logging_to(None):
+        data = load_data(args.data, person=args.person, units=_units(args))
+        evaluate_versions(data, Folders(args.out), device, pretrained=args.pretrained, checkpoint=args.checkpoint)
+
+
+def parameters(args: argparse.Namespace) -> None:
+    """Print which parameters train."""
+    file = args.checkpoint or args.pretrained
+    model = read_checkpoint(file).checkpoint.build() if file else build_network(NetworkConfig())
+    stages = [args.stage] if args.stage else ["stage1", "stage2"]
+    frozen = {stage: resolve(stage, "seed", {}).freeze_layers for stage in stages}
+    if args.freeze_layers is not None:
+        frozen = {args.stage or "chosen": args.freeze_layers}
+    print("\n".join(parameter_table(model, frozen)))
+
+
+def base(args: argparse.Namespace) -> None:
+    """Train the base model."""
+    with logging_to(Path("logs") / f"training_base_{datetime.now():%Y%m%d_%H%M%S}.log"):
+        try:
+            train_base(args.data, args.out, hyperparameters(args))
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+
+COMMANDS = {"stage1": train, "stage2": train, "evaluate": evaluate, "parameters": parameters, "base": base}
+
+
+def _units(args: argparse.Namespace) -> Units | None:
+    return Units(speed=args.units) if args.units else None
+
+
+def _say(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

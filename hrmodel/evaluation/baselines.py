@@ -1,0 +1,104 @@
+"""What is easy: four predictors without a network, in the same table as the model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hrmodel.evaluation.contenders import Answer, EvaluationData
+from hrmodel.evaluation.ridge import fit_ridge
+from hrmodel.prediction.corrector import Past, causal_past
+from hrmodel.prediction.steps import elapsed_steps, measured_heart_rate
+from hrmodel.signals.grid import GriddedWorkout
+from hrmodel.workouts.workout import Array
+
+SMOOTH_STEPS = 7
+MIN_CURVE_STEPS = 5  # fewer measured steps behind a point of the curve: the last better one is held
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Baseline:
+    """A blind prediction, and what it becomes once heart rate was observed."""
+
+    blind: Callable[[GriddedWorkout], Array]  # (S,) bpm
+    after: Callable[[Array, Past], Array]  # blind (S,), what was observed before each step -> (S,) bpm
+    tracked: bool = False
+
+    def answers(self, workout: GriddedWorkout, views: Sequence[Array], offset: float) -> list[Answer]:
+        """See `Contender`."""
+        blind = self.blind(workout) + offset
+        elapsed = elapsed_steps(workout)
+        return [Answer(heart_rate=self.after(blind, causal_past(elapsed, view - blind))) for view in views]
+
+
+def training_mean(data: EvaluationData) -> Baseline:
+    """The mean of the training workouts' means, whatever is observed."""
+    mean = mean_heart_rate(data)
+    return Baseline(blind=lambda workout: _constant(workout, mean), after=lambda blind, past: blind)
+
+
+def persistence(data: EvaluationData) -> Baseline:
+    """The last observed value; before any, the training mean."""
+    mean = mean_heart_rate(data)
+    return Baseline(blind=lambda workout: _constant(workout, mean), after=lambda blind, past: blind + past.residual)
+
+
+def elapsed_curve(data: EvaluationData) -> Baseline:
+    """Mean training heart rate by elapsed time, smoothed over 70 s, its last well-founded value held.
+
+    Observed heart rate moves it by the network's corrector. It is not tracked: it knows training and this workout.
+    """
+    curve = fit_curve(data)
+    return Baseline(
+        blind=lambda workout: curve[np.minimum(elapsed_steps(workout), len(curve) - 1)],
+        after=lambda blind, past: past.corrected(blind),
+    )
+
+
+def ridge(data: EvaluationData) -> Baseline:
+    """Ridge regression on lagged motion, with the network's level tracking and corrector (it has no free run)."""
+    centre = data.level.heart_rate if data.level else mean_heart_rate(data)
+    return Baseline(
+        blind=fit_ridge(data.train, data.val, centre),
+        after=lambda blind, past: past.corrected(blind),
+        tracked=data.level is not None,
+    )
+
+
+BASELINES: dict[str, Callable[[EvaluationData], Baseline]] = {
+    "training_mean": training_mean,
+    "elapsed_curve": elapsed_curve,
+    "persistence": persistence,
+    "ridge": ridge,
+}
+
+
+def mean_heart_rate(data: EvaluationData) -> float:
+    """Mean of the training workouts' means in bpm; without any, the level's. Raises ValueError with neither."""
+    means = np.array([workout.mean_heart_rate for workout in data.train])
+    means = means[np.isfinite(means)]
+    if len(means):
+        return float(means.mean())
+    if data.level is None:
+        raise ValueError("a training mean needs at least one training workout with heart rate, or a level")
+    return data.level.heart_rate
+
+
+def fit_curve(data: EvaluationData) -> Array:
+    """(K,) bpm by step since the start; K >= 1."""
+    steps = [(elapsed_steps(workout), measured_heart_rate(workout)) for workout in data.train]
+    bins = np.concatenate([np.empty(0, dtype=np.int64), *(b[np.isfinite(h)] for b, h in steps)])
+    values = np.concatenate([np.empty(0), *(h[np.isfinite(h)] for _, h in steps)])
+    window = np.ones(SMOOTH_STEPS)
+    counts = np.convolve(np.bincount(bins, minlength=SMOOTH_STEPS), window, mode="same")
+    sums = np.convolve(np.bincount(bins, weights=values, minlength=SMOOTH_STEPS), window, mode="same")
+    good = np.flatnonzero(counts >= MIN_CURVE_STEPS)
+    if not len(good):
+        return np.array([mean_heart_rate(data)])
+    nearest = good[np.maximum(np.searchsorted(good, np.arange(good[-1] + 1), side="right") - 1, 0)]
+    curve: Array = sums[nearest] / counts[nearest]
+    return curve
+
+
+def _constant(workout: GriddedWorkout, value: float) -> Array:
+    return np.full(len(elapsed_steps(workout)), value)

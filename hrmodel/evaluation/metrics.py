@@ -1,0 +1,98 @@
+"""Error measures over the scored steps of one workout, and their summary over workouts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrmodel.workouts.workout import Array
+
+# Heart-rate zones 1..5 by fraction of the subject's highest heart rate in training and validation (10 s means).
+# Below 50 % is in no zone; above 100 % is in zone 5.
+ZONES = ((0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, np.inf))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scored:
+    """Prediction beside truth over S steps, bpm. Only steps where `mask` is True count; there both are finite."""
+
+    prediction: Array  # (S,)
+    truth: Array  # (S,)
+    mask: NDArray[np.bool_]  # (S,)
+    max_heart_rate: float  # bpm, for the zones; NaN: unknown
+    half_width: Mapping[str, Array] = field(default_factory=dict)  # coverage, such as "0.9" -> (S,) bpm
+
+    @property
+    def errors(self) -> Array:
+        """Prediction minus truth at the steps that count."""
+        return (self.prediction - self.truth)[self.mask]
+
+
+def mae(scored: Scored) -> float:
+    """Mean absolute error in bpm; NaN over no step."""
+    return _mean(np.abs(scored.errors))
+
+
+def rmse(scored: Scored) -> float:
+    """Root of the mean squared error in bpm; NaN over no step."""
+    return float(np.sqrt(_mean(scored.errors**2)))
+
+
+def bias(scored: Scored) -> float:
+    """Mean error in bpm, positive where the prediction is too high; NaN over no step."""
+    return _mean(scored.errors)
+
+
+def r2(scored: Scored) -> float:
+    """1 - squared error / squared deviation from the workout's own mean; NaN when the truth is constant."""
+    truth = scored.truth[scored.mask]
+    deviation = float(np.sum((truth - _mean(truth)) ** 2))
+    return 1.0 - float(np.sum(scored.errors**2)) / deviation if deviation > 0 else float("nan")
+
+
+def mae_in_zone(zone: int) -> Callable[[Scored], float]:
+    """Mean absolute error in bpm over the steps whose true heart rate lies in the zone (1..5)."""
+    low, high = ZONES[zone - 1]
+
+    def metric(scored: Scored) -> float:
+        truth = scored.truth[scored.mask] / scored.max_heart_rate
+        return _mean(np.abs(scored.errors)[(truth >= low) & (truth < high)])
+
+    return metric
+
+
+METRICS: dict[str, Callable[[Scored], float]] = {
+    "mae": mae,
+    "rmse": rmse,
+    "r2": r2,
+    "bias": bias,
+    **{f"mae_zone_{zone}": mae_in_zone(zone) for zone in range(1, len(ZONES) + 1)},
+}
+
+
+def measure(scored: Scored) -> dict[str, float]:
+    """Every metric of one workout; NaN where it has no value."""
+    return {name: metric(scored) for name, metric in METRICS.items()}
+
+
+def covered(scored: Scored) -> dict[str, float]:
+    """The share of steps inside each band."""
+    return {
+        level: _mean(np.abs(scored.errors) <= width[scored.mask]) for level, width in sorted(scored.half_width.items())
+    }
+
+
+def over_workouts(rows: Sequence[Mapping[str, float]], how: Callable[[Array], float]) -> dict[str, float | None]:
+    """One number per name, over the workouts that have one; None where none has (JSON knows no NaN)."""
+    names = rows[0] if rows else ()
+    return {name: _summary(np.array([row[name] for row in rows]), how) for name in names}
+
+
+def _summary(values: Array, how: Callable[[Array], float]) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(how(finite)) if len(finite) else None
+
+
+def _mean(values: Array | NDArray[np.bool_]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")

@@ -1,0 +1,74 @@
+"""What is known and what is scored: blind (P1), after a prefix (P2-k), 30 s ahead (P3-30)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrmodel.prediction.steps import elapsed_steps, measured_heart_rate
+from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout
+from hrmodel.workouts.workout import Array
+
+MIN_SCORED_STEPS = 12  # 120 s: a workout with less left to score is skipped
+ORIGIN_STEPS = 6  # P3: an origin every 60 s
+HORIZON_STEPS = 3  # P3: the step that ends 30 s after the origin
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """One prediction to make of a workout of S steps: what is known, and which steps are scored with it."""
+
+    view: Array  # (S,) bpm, NaN where not known
+    scored: NDArray[np.bool_]  # (S,) measured and unknown
+
+
+def blind(workout: GriddedWorkout) -> list[Task]:
+    """P1: no heart rate is known."""
+    return after_prefix(0.0)(workout)
+
+
+def after_prefix(seconds: float) -> Callable[[GriddedWorkout], list[Task]]:
+    """P2: the heart rate of every step that ends within `seconds` of the start is known, all others are scored."""
+
+    def tasks(workout: GriddedWorkout) -> list[Task]:
+        truth, known = measured_heart_rate(workout), _ends(workout) <= seconds
+        scored = np.isfinite(truth) & ~known
+        if scored.sum() < MIN_SCORED_STEPS:
+            return []
+        return [Task(view=np.where(known, truth, np.nan), scored=scored)]
+
+    return tasks
+
+
+def ahead(workout: GriddedWorkout) -> list[Task]:
+    """P3-30: from every full minute on, the step that ends 30 s later, with everything before the minute known."""
+    truth, elapsed = measured_heart_rate(workout), elapsed_steps(workout)
+    if not after_prefix(ORIGIN_STEPS * STEP_SECONDS)(workout):
+        return []
+    is_target = (elapsed >= ORIGIN_STEPS) & ((elapsed - HORIZON_STEPS + 1) % ORIGIN_STEPS == 0) & np.isfinite(truth)
+    tasks = []
+    for target in np.flatnonzero(is_target):
+        known = elapsed <= elapsed[target] - HORIZON_STEPS
+        tasks.append(Task(view=np.where(known, truth, np.nan), scored=np.arange(len(truth)) == target))
+    return tasks
+
+
+def fully_observed(workout: GriddedWorkout) -> list[Task]:
+    """Everything is known, step by step: for the nowcast's band, not a protocol of the report."""
+    truth = measured_heart_rate(workout)
+    return [Task(view=truth, scored=np.isfinite(truth))]
+
+
+PROTOCOLS: dict[str, Callable[[GriddedWorkout], list[Task]]] = {
+    "P1": blind,
+    "P2-60": after_prefix(60.0),
+    "P2-180": after_prefix(180.0),
+    "P2-600": after_prefix(600.0),
+    "P3-30": ahead,
+}
+
+
+def _ends(workout: GriddedWorkout) -> Array:
+    """(S,) s from the workout's start to the end of each step."""
+    return (elapsed_steps(workout).astype(np.float64) + 1) * STEP_SECONDS

@@ -1,0 +1,16 @@
+"""Every network that a checkpoint may name. A new one is a module in this folder and a line here."""
+
+from collections.abc import Callable
+
+from hrmodel.network.config import NetworkConfig
+from hrmodel.network.lstm import HeartRateLSTM
+
+ARCHITECTURES: dict[str, Callable[[NetworkConfig], HeartRateLSTM]] = {"lstm": HeartRateLSTM}
+
+
+def build_network(config: NetworkConfig) -> HeartRateLSTM:
+    """Make a network with fresh random weights. Raises ValueError for an unknown architecture."""
+    if config.architecture not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise ValueError(f"unknown architecture {config.architecture!r}; known: {known}")
+    return ARCHITECTURES[config.architecture](config)

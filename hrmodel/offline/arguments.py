@@ -1,0 +1,105 @@
+"""The command line of `python -m hrmodel`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+from hrmodel.offline.paths import SHIPPED_FOLDER
+from hrmodel.training.stages import BOUNDS, RECIPES
+from hrmodel.workouts.units import SpeedUnit
+
+HYPERPARAMETERS = tuple(BOUNDS)
+WHOLE = ("batch_size", "epochs", "patience", "seed")
+DATA_HELP = "folder with train.pt, val.pt, test.pt, or a file or folder of any known format"
+BASE_DATA_HELP = "file of many people with a split (train or val) per workout"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the arguments; `command` names what to do. Exits with 2 and one line on stderr when they make no sense."""
+    parser = _Parser(prog="python -m hrmodel", description="Train and evaluate a personal heart-rate model offline.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_stage(commands.add_parser("stage1", help="layer 0 frozen: train layer 1 and fc, from the base model"))
+    _add_stage(commands.add_parser("stage2", help="train everything, from stage 1's best model"))
+    _add_evaluate(commands.add_parser("evaluate", help="base, stage 1 and stage 2 beside four baselines"))
+    _add_parameters(commands.add_parser("parameters", help="which parameters train in which stage"))
+    _add_base(commands.add_parser("base", help="train the base model on many people"))
+    return parser.parse_args(argv)
+
+
+def hyperparameters(args: argparse.Namespace) -> dict[str, Any]:
+    """Those that were given explicitly."""
+    return {name: value for name in HYPERPARAMETERS if (value := getattr(args, name)) is not None}
+
+
+def _add_stage(parser: argparse.ArgumentParser) -> None:
+    _add_data(parser)
+    _add_models(parser)
+    _add_device(parser)
+    parser.add_argument("--recipe", choices=list(RECIPES), default="auto", help="default %(default)s")
+    _add_hyperparameters(parser)
+    _add_out(parser)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    _add_data(parser)
+    _add_models(parser)
+    _add_device(parser)
+    _add_out(parser)
+
+
+def _add_parameters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="DIR", help="not read: here for the likeness of the commands")
+    _add_models(parser)
+    parser.add_argument("--stage", choices=["stage1", "stage2"], help="default: both, side by side")
+    parser.add_argument("--freeze-layers", type=int, nargs="*", metavar="LAYER", help="instead of the stage's own")
+
+
+def _add_base(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help=BASE_DATA_HELP)
+    parser.add_argument("--out", type=Path, default=SHIPPED_FOLDER, metavar="FOLDER", help="default %(default)s")
+    _add_hyperparameters(parser)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help=DATA_HELP)
+    parser.add_argument("--person", metavar="ID", help="whose workouts, where the data holds those of several people")
+    parser.add_argument(
+        "--units",
+        choices=get_args(SpeedUnit),
+        help="speed in train.pt, val.pt, test.pt (default km/h); others fix theirs",
+    )
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pretrained", type=Path, metavar="FILE", help="base model (default: the shipped one)")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="model of an earlier stage")
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default %(default)s")
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    text = "where checkpoints/, results/ and logs/ are (default: here)"
+    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help=text)
+
+
+def _add_hyperparameters(parser: argparse.ArgumentParser) -> None:
+    for name in HYPERPARAMETERS:
+        option = f"--{name.replace('_', '-')}"
+        low, high = BOUNDS[name]
+        if name == "freeze_layers":
+            text = "LSTM layers that do not train; none when nothing follows"
+            parser.add_argument(option, type=int, nargs="*", metavar="LAYER", help=text)
+        else:
+            kind = int if name in WHOLE else float
+            parser.add_argument(option, type=kind, metavar="N", help=f"{low:g}..{high:g}; default: the recipe's")

@@ -1,0 +1,145 @@
+"""Train the base model that we ship: real people plus simulated ones; held-out people tell how good it is."""
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hrmodel.evaluation.population import calibrate_people, evaluate_people
+from hrmodel.network.architectures import build_network
+from hrmodel.network.checkpoint import Checkpoint
+from hrmodel.network.config import NetworkConfig
+from hrmodel.network.export import to_seed_pt
+from hrmodel.prediction.golden import golden_check
+from hrmodel.prediction.predictor import Predictor
+from hrmodel.signals.batches import ScaledWorkout
+from hrmodel.signals.features import FeatureContract
+from hrmodel.signals.grid import GriddedWorkout, to_grid
+from hrmodel.signals.level import fit_level
+from hrmodel.signals.views import TrainingViews, ValidationViews
+from hrmodel.training.fit import fit
+from hrmodel.training.stages import StageConfig, resolve
+from hrmodel.training.state import TrainingState
+from hrmodel.version import CODE_VERSION, digest_of
+from hrmodel.workouts.cleaning import clean
+from hrmodel.workouts.formats.catalog import read_workouts
+from hrmodel.workouts.simulate import simulate_workouts
+from hrmodel.workouts.workout import Workout
+
+SIMULATED_PEOPLE, SIMULATED_WORKOUTS, SIMULATED_SEED = 40, 30, 20_260_101
+log = logging.getLogger("hrmodel.base")
+
+
+@dataclass
+class People:
+    """Gridded workouts in time order by person, by the population's own split."""
+
+    train: dict[str, list[GriddedWorkout]] = field(default_factory=dict)
+    val: dict[str, list[GriddedWorkout]] = field(default_factory=dict)
+
+
+def train_base(data: Path, folder: Path, hyperparameters: dict[str, Any]) -> None:
+    """Train on the people of `data` marked `train`, score on those marked `val`, and write the shipped files.
+
+    Raises ValueError when `data` does not tell people and their split apart.
+    """
+    stage = resolve("base", "auto", hyperparameters)
+    people = read_people(data)
+    log.info("train people: %s", ", ".join(people.train))
+    log.info("held-out people: %s", ", ".join(people.val))
+    checkpoint = _fit(people, stage)
+    predictor = Predictor(checkpoint)
+    golden_check(predictor)
+    checkpoint = replace(checkpoint, intervals=calibrate_people(predictor, list(people.val.values())))
+    report = evaluate_people(Predictor(checkpoint), list(people.val.values()))
+    write_files(checkpoint, folder, people, report)
+    log.info("zero-shot on held-out people: P1 %.2f bpm, score %.2f", _mae(report, "P1"), report["score"])
+
+
+def read_people(data: Path) -> People:
+    """Read and clean every workout of a population file."""
+    found: dict[str, list[Workout]] = {}
+    splits: dict[str, str] = {}
+    for workout in read_workouts(data):
+        cleaned = clean(workout).workout
+        if cleaned is None:
+            continue
+        if workout.person is None or workout.split not in ("train", "val"):
+            raise ValueError(f"{workout.source}: a population needs a person and a split (train or val) per workout")
+        found.setdefault(workout.person, []).append(cleaned)
+        splits[workout.person] = workout.split
+    people = People()
+    for person in sorted(found):
+        ordered = sorted(found[person], key=lambda workout: workout.sort_key)
+        getattr(people, splits[person])[person] = [to_grid(workout, workout.digest) for workout in ordered]
+    return people
+
+
+def write_files(checkpoint: Checkpoint, folder: Path, people: People, report: dict[str, Any]) -> None:
+    """Write base.safetensors, its seed-format twin base.pt, and base.json: what it was made from and how good it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.write(folder / "base.safetensors")
+    to_seed_pt(checkpoint, folder / "base.pt")
+    description = {
+        "data_digest": checkpoint.data_digest,
+        "code_version": checkpoint.code_version,
+        "train_people": {person: len(workouts) for person, workouts in people.train.items()},
+        "held_out_people": {person: len(workouts) for person, workouts in people.val.items()},
+        "simulated": {"people": SIMULATED_PEOPLE, "workouts_each": SIMULATED_WORKOUTS, "seed": SIMULATED_SEED},
+        "evaluation": {key: report[key] for key in ("score", "people", "test_workouts", "protocols", "baselines")},
+    }
+    (folder / "base.json").write_text(json.dumps(description, indent=1, sort_keys=True) + "\n")
+
+
+def _fit(people: People, stage: StageConfig) -> Checkpoint:
+    contract = FeatureContract()
+    simulated: dict[str, list[GriddedWorkout]] = {}
+    for workout in simulate_workouts(people=SIMULATED_PEOPLE, workouts=SIMULATED_WORKOUTS, seed=SIMULATED_SEED):
+        simulated.setdefault(str(workout.person), []).append(to_grid(workout))
+    train_people = [*people.train.values(), *simulated.values()]
+    train = TrainingViews(_scaled(train_people, contract), contract, stage.seed, stage.batch_size)
+    val = ValidationViews(_scaled(people.val.values(), contract), contract)
+    log.info("%d training workouts, %d of them simulated", train.workouts, SIMULATED_PEOPLE * SIMULATED_WORKOUTS)
+    torch.manual_seed(stage.seed)
+    network = NetworkConfig(dropout=stage.dropout)
+    state = fit(build_network(network), train, val, stage, on_epoch=lambda _, state: _log_epoch(state))
+    digests = [workout.digest for workouts in people.train.values() for workout in workouts]
+    return Checkpoint(
+        network=network,
+        contract=contract,
+        weights=state.best_weights,
+        stage="base",
+        configuration={**stage.to_dict(), "recipe": "auto"},
+        history=state.history,
+        data_digest=digest_of(digests),
+        code_version=CODE_VERSION,
+    )
+
+
+def _scaled(people: Iterable[list[GriddedWorkout]], contract: FeatureContract) -> list[ScaledWorkout]:
+    """Everybody's workouts, each person in their own scale."""
+    scaled = []
+    for workouts in people:
+        level = fit_level(workouts, contract)
+        scaled += [ScaledWorkout(gridded=workout, level=level) for workout in workouts]
+    return scaled
+
+
+def _log_epoch(state: TrainingState) -> None:
+    entry = state.history[-1]
+    log.info(
+        "epoch %d/%d: train %.4f, val %.4f (%.0f s)",
+        state.epoch,
+        state.stage.epochs,
+        entry["train_loss"],
+        entry["val_loss"],
+        entry["epoch_time"],
+    )
+
+
+def _mae(report: dict[str, Any], protocol: str) -> float:
+    return float(report["protocols"][protocol]["mean"]["mae"])

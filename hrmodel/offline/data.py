@@ -1,0 +1,117 @@
+"""One person's workouts from any readable file or folder, cleaned and split as the service does it."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from hrmodel.evaluation.contenders import EvaluationData
+from hrmodel.offline.errors import UserError
+from hrmodel.signals.batches import ScaledWorkout
+from hrmodel.signals.features import FeatureContract
+from hrmodel.signals.grid import GriddedWorkout, to_grid
+from hrmodel.signals.level import fit_level
+from hrmodel.version import digest_of
+from hrmodel.workouts.cleaning import clean
+from hrmodel.workouts.formats.catalog import read_with_format
+from hrmodel.workouts.splits import MIN_WORKOUTS, chronological_split
+from hrmodel.workouts.units import Units
+from hrmodel.workouts.workout import Workout
+
+SEED_FORMAT = "seed"  # the only format whose own split is kept
+SPLITS = ("train", "val", "test")
+NAMES_SHOWN = 20
+log = logging.getLogger("hrmodel.data")
+
+
+def load_data(path: Path, *, person: str | None = None, units: Units | None = None) -> EvaluationData:
+    """Read, clean, split and grid one person's workouts; the level is fitted on train + val.
+
+    `units` go to the formats that do not fix theirs. Raises UserError when there is nothing to learn from or several
+    people are in the file and none is chosen, InvalidFile for a damaged file.
+    """
+    workouts, own_split = _read(path, person, units)
+    kept = _clean(path, workouts)
+    ordered = sorted(kept, key=lambda workout: workout.sort_key)
+    names = [str(w.split) for w in ordered] if own_split else chronological_split(len(ordered))
+    splits: dict[str, list[GriddedWorkout]] = {split: [] for split in SPLITS}
+    for workout, split in zip(ordered, names, strict=True):
+        splits[split].append(to_grid(workout, workout.digest))
+    if not splits["train"]:
+        raise UserError(f"{path} holds no training workouts: train.pt is missing, empty, or all of it was dropped.")
+    level = fit_level(splits["train"] + splits["val"], FeatureContract())
+    data = EvaluationData(**splits, level=level)
+    _describe(data, own_split)
+    return data
+
+
+def scaled(workouts: Sequence[GriddedWorkout], data: EvaluationData) -> list[ScaledWorkout]:
+    """Workouts in the scale of the person."""
+    assert data.level is not None  # load_data fits one
+    return [ScaledWorkout(gridded=workout, level=data.level) for workout in workouts]
+
+
+def training_digest(data: EvaluationData) -> str:
+    """Names what a model has learned from and was chosen by."""
+    return digest_of(workout.digest for workout in (*data.train, *data.val))
+
+
+def _read(path: Path, person: str | None, units: Units | None) -> tuple[list[Workout], bool]:
+    """The person's workouts, and whether all of them bring the seed's own split."""
+    if not path.exists():
+        raise UserError(f"--data {path} does not exist.")
+    people: set[str] = set()
+    workouts, formats = [], set()
+    for format_, workout in read_with_format(path, units=units):
+        people |= {workout.person} if workout.person else set()
+        if person is None or workout.person == person:
+            workouts.append(workout)
+            formats.add(format_.name)
+    if person is None and len(people) > 1:
+        raise UserError(f"{path} holds workouts of {len(people)} people; choose one with --person: {_list(people)}.")
+    if person is not None and not workouts:
+        known = f"it has {_list(people)}" if people else "its workouts name no person, so leave --person out"
+        raise UserError(f"{path} holds no workouts of --person {person}: {known}.")
+    return workouts, formats == {SEED_FORMAT}
+
+
+def _clean(path: Path, workouts: Sequence[Workout]) -> list[Workout]:
+    """The workouts fit to learn from, each once. Raises UserError when none is."""
+    kept: dict[str, Workout] = {}
+    dropped: defaultdict[str, list[str]] = defaultdict(list)  # messages by code
+    repaired = 0
+    for workout in workouts:
+        cleaned = clean(workout)
+        if cleaned.workout is None:
+            main = cleaned.reasons[0]  # the drop comes before the repairs
+            dropped[main.code].append(main.message)
+            log.debug("dropped %s: %s", workout.source, main.message)
+        elif kept.setdefault(cleaned.workout.digest, cleaned.workout) is not cleaned.workout:
+            dropped["duplicate"].append("the same workout twice")
+        else:
+            repaired += cleaned.verdict == "repaired"
+    if not kept:
+        why = "; ".join(f"{len(messages)} {code} ({messages[0]})" for code, messages in dropped.items())
+        raise UserError(f"{path} holds no workout to learn from: {why or 'it holds none at all'}.")
+    count = sum(map(len, dropped.values()))
+    log.info("%s: %d workouts kept (%d of them repaired), %d dropped", path, len(kept), repaired, count)
+    if dropped:
+        log.info("dropped: %s", ", ".join(f"{len(messages)} {code}" for code, messages in dropped.items()))
+    return list(kept.values())
+
+
+def _describe(data: EvaluationData, own_split: bool) -> None:
+    counts = f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test"
+    log.info("split%s: %s", " (the files' own)" if own_split else " in time order", counts)
+    if not own_split and not data.test:
+        log.info("fewer than %d workouts: all of them train, none is held out, no early stopping", MIN_WORKOUTS)
+    level = data.level
+    if level is not None:
+        values = (level.heart_rate, level.spread, level.speed, level.workouts)
+        log.info("level: %.1f bpm, spread %.1f bpm, mean speed %.2f m/s (train + val, %d workouts)", *values)
+
+
+def _list(people: set[str]) -> str:
+    named = sorted(people)
+    more = f" and {len(named) - NAMES_SHOWN} more" if len(named) > NAMES_SHOWN else ""
+    return ", ".join(named[:NAMES_SHOWN]) + more

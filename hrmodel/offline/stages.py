@@ -1,0 +1,158 @@
+"""Stage 1 and stage 2 offline: from a start checkpoint and a person's workouts to the seed's files."""
+
+import json
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hrmodel.evaluation.calibration import calibrate
+from hrmodel.evaluation.contenders import EvaluationData
+from hrmodel.network.checkpoint import Checkpoint
+from hrmodel.network.export import to_seed_pt
+from hrmodel.network.freezing import freeze_layers, parameter_report
+from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.offline.console import progress_bar
+from hrmodel.offline.data import scaled, training_digest
+from hrmodel.offline.errors import Interrupted, UserError
+from hrmodel.offline.paths import Folders
+from hrmodel.prediction.predictor import Predictor
+from hrmodel.signals.views import TrainingViews, ValidationViews
+from hrmodel.training.curves import best_entry, draw_curves
+from hrmodel.training.fit import explain_out_of_memory, fit
+from hrmodel.training.stages import StageConfig
+from hrmodel.training.state import Entry, TrainingState
+from hrmodel.version import CODE_VERSION
+
+log = logging.getLogger("hrmodel.stages")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """All that training one stage needs."""
+
+    stage: StageConfig
+    recipe: str
+    start: Checkpoint
+    data: EvaluationData
+    device: str
+    folders: Folders
+
+
+def train_stage(task: Task) -> None:
+    """Train one stage: checkpoints and history are written after each epoch, the curves at the end.
+
+    best_model.pt gets the person's bands at the end. Raises Interrupted on Ctrl-C, UserError when the GPU's memory or
+    the network's layers do not allow it, NonFiniteLoss.
+    """
+    model = _model(task)
+    contract, stage, name = task.start.contract, task.stage, task.stage.stage
+    train = TrainingViews(scaled(task.data.train, task.data), contract, stage.seed, stage.batch_size)
+    val = ValidationViews(scaled(task.data.val, task.data), contract)
+    _announce(task, model)
+    keep = _Keeper(task)
+    try:
+        with progress_bar(name) as show:
+            state = fit(model, train, val, stage, on_batch=lambda s: show(s.progress), on_epoch=keep)
+    except KeyboardInterrupt as error:
+        raise Interrupted(_what_is_left(task, keep.epochs)) from error
+    except torch.OutOfMemoryError as error:
+        raise UserError(explain_out_of_memory(stage.batch_size)) from error
+    draw_curves(state.history, task.folders.curves(name), f"Training of {name}")
+    if state.epoch < stage.epochs:
+        log.info("early stopping: no better validation loss in %d epochs", stage.patience)
+    best = _checkpoint(task, state, state.best_weights)
+    bands = calibrate(Predictor(best, task.device), task.data.val, fallback=task.start.intervals)
+    _write(replace(best, intervals=bands), task.folders.best(name))
+    log.info("best epoch %d of %d; wrote %s", state.best_epoch, state.epoch, task.folders.best(name))
+
+
+def seed_history(history: list[Entry]) -> dict[str, Any]:
+    """One list per number, an element per epoch, and the best epoch (None without validation). Peak memory in bytes."""
+    best = best_entry(history)
+    columns = {"train_loss": "train_loss", "val_loss": "val_loss", "learning_rate": "learning_rate"}
+    columns |= {"epoch_times": "epoch_time", "trainable_parameters": "trainable_parameters"}
+    if any("gpu_peak_bytes" in entry for entry in history):
+        columns["gpu_peak_bytes"] = "gpu_peak_bytes"
+    lists = {ours: [entry.get(theirs) for entry in history] for ours, theirs in columns.items()}
+    return {**lists, "best_epoch": best[0] if best else None, "best_val_loss": best[1] if best else None}
+
+
+def epoch_line(entry: Entry, epochs: int, best: bool) -> str:
+    """One epoch in one line of the log."""
+    val = "-" if entry["val_loss"] is None else f"{entry['val_loss']:.4f}"
+    parts = [f"epoch {entry['epoch']}/{epochs}: train {entry['train_loss']:.4f}", f"val {val}"]
+    parts += [f"learning rate {entry['learning_rate']:g}", f"{entry['epoch_time']:.1f} s"]
+    if entry.get("gpu_peak_bytes") is not None:
+        parts.append(f"GPU peak {(entry['gpu_peak_bytes'] or 0) / 2**20:.0f} MiB")
+    return ", ".join(parts) + (" (best)" if best else "")
+
+
+def _model(task: Task) -> HeartRateLSTM:
+    model = task.start.build()
+    try:
+        freeze_layers(model, task.stage.freeze_layers)  # fit does it too: here a wrong layer costs nothing yet
+    except ValueError as error:
+        raise UserError(f"--freeze-layers: {error}.") from error
+    return model.to(task.device)
+
+
+class _Keeper:
+    """What happens after each epoch: files, then a line in the log. `epochs` of them are on disk."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self.epochs = 0
+
+    def __call__(self, _model: HeartRateLSTM, state: TrainingState) -> None:
+        """Keep the epoch that was just finished."""
+        task, name = self._task, self._task.stage.stage
+        improved = state.best_epoch == state.epoch
+        if improved:
+            _write(_checkpoint(task, state, state.best_weights), task.folders.best(name))
+        _write(_checkpoint(task, state, state.weights()), task.folders.latest(name))
+        path = task.folders.history(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(seed_history(state.history), indent=1) + "\n", encoding="utf-8")
+        self.epochs = state.epoch
+        log.info("%s", epoch_line(state.history[-1], task.stage.epochs, improved and bool(task.data.val)))
+
+
+def _checkpoint(task: Task, state: TrainingState, weights: dict[str, torch.Tensor]) -> Checkpoint:
+    return Checkpoint(
+        network=state.model.config,
+        contract=task.start.contract,
+        weights=weights,
+        stage=task.stage.stage,
+        configuration={**task.stage.to_dict(), "recipe": task.recipe},
+        history=list(state.history),
+        level=task.data.level,
+        intervals=task.start.intervals,
+        data_digest=training_digest(task.data),
+        code_version=CODE_VERSION,
+    )
+
+
+def _write(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a `.pt` that holds the whole checkpoint; whoever reads sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    to_seed_pt(checkpoint, unfinished)
+    unfinished.replace(path)
+
+
+def _announce(task: Task, model: HeartRateLSTM) -> None:
+    stage = task.stage
+    log.info("%s, recipe %s, on %s: %s", stage.stage, task.recipe, task.device, json.dumps(stage.to_dict()))
+    counts = [(count, trains) for _, count, trains in parameter_report(model)]
+    frozen = ", ".join(map(str, stage.freeze_layers)) or "none"
+    values = (sum(count for count, trains in counts if trains), sum(count for count, _ in counts), frozen)
+    log.info("%d of %d parameters train; frozen LSTM layers: %s", *values)
+
+
+def _what_is_left(task: Task, epochs: int) -> str:
+    if not epochs:
+        return "Interrupted before the first epoch was finished: no checkpoint was written."
+    return f"Interrupted: {task.folders.latest(task.stage.stage)} holds epoch {epochs}, the last finished one."

@@ -1,0 +1,69 @@
+"""From a segment to the network's inputs, and every constant that they depend on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrmodel.signals.grid import STEP_SECONDS, Segment
+from hrmodel.workouts.workout import Array
+
+if TYPE_CHECKING:  # level.py reads the contract's constants
+    from hrmodel.signals.level import Level
+
+Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureContract:
+    """What the numbers in a network's input mean. Stored in its checkpoint: other constants need another network."""
+
+    step_seconds: float = STEP_SECONDS
+    vertical_speed_clip: float = 2.0  # m/s
+    vertical_speed_scale: float = 0.2  # m/s
+    population_heart_rate: float = 146.0  # bpm
+    population_spread: float = 14.0  # bpm
+    spread_prior_workouts: float = 4.0
+    population_speed_spread: float = 0.55  # m/s
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain numbers by name, for JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> FeatureContract:
+        """The inverse of `to_dict`. Raises ValueError for a missing, unknown or non-numeric constant."""
+        names = {field.name for field in fields(FeatureContract)}
+        if set(values) != names:
+            raise ValueError(f"a feature contract has {sorted(names)}, not {sorted(values)}")
+        return FeatureContract(**{name: float(value) for name, value in values.items()})
+
+
+def motion_features(segment: Segment, level: Level, contract: FeatureContract) -> Features:
+    """(T, 2): speed in the subject's scale, and vertical speed; 0 where either is unknown.
+
+    Vertical speed is the centred difference of the bin altitudes in m/s (one-sided at the segment's ends), clipped and
+    divided by the contract's scale. It may look one step ahead: a route's altitude is known before it is run.
+    """
+    speed = (segment.speed - level.speed) / level.speed_spread
+    climb = np.zeros(segment.steps)
+    if segment.steps > 1:
+        climb = np.gradient(segment.altitude, contract.step_seconds)
+    clipped = np.clip(climb, -contract.vertical_speed_clip, contract.vertical_speed_clip)
+    features = np.stack([speed, clipped / contract.vertical_speed_scale], axis=1)
+    return np.nan_to_num(features, nan=0.0).astype(np.float32)
+
+
+def history_feature(heart_rate: Array, level_heart_rate: float | Array, spread: float) -> Features:
+    """(T,): at step t the heart rate of step t-1 as (bpm - level) / spread; 0 at step 0 and where it is unknown.
+
+    `heart_rate` is (T,) bpm, carried, NaN where unobserved. A level given per step, (T,), is the one in force when
+    step t is predicted, so that input and output of a step share one scale.
+    """
+    level = np.broadcast_to(np.asarray(level_heart_rate, dtype=np.float64), heart_rate.shape)
+    history = np.zeros(heart_rate.shape)
+    history[1:] = np.nan_to_num((heart_rate[:-1] - level[1:]) / spread, nan=0.0)
+    return history.astype(np.float32)

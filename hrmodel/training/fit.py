@@ -1,0 +1,153 @@
+"""The training loop: one, for every stage."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.signals.batches import Batch
+from hrmodel.signals.views import FixedViews, Views
+from hrmodel.training.cache import LowerCache
+from hrmodel.training.losses import masked_mse
+from hrmodel.training.refit import ridge_refit
+from hrmodel.training.stages import StageConfig
+from hrmodel.training.state import Entry, TrainingState
+
+
+class Stop(Exception):
+    """Raised by a callback to end training here; `fit` lets it through."""
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss or its gradient became NaN or infinite in `epoch`."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"the loss is not finite in epoch {epoch}; lower learning_rate or gradient_clip")
+        self.epoch = epoch
+
+
+def ignore(*_: object) -> None:
+    """Do nothing: the default callback."""
+
+
+def fit(
+    model: HeartRateLSTM,
+    train: Views | Sequence[Batch],
+    val: Views | Sequence[Batch],
+    stage: StageConfig,
+    *,
+    resume: TrainingState | None = None,
+    on_batch: Callable[[TrainingState], None] = ignore,
+    on_epoch: Callable[[HeartRateLSTM, TrainingState], None] = ignore,
+) -> TrainingState:
+    """Train one stage until its epochs are over or validation stops improving, on the device where the model is.
+
+    Both callbacks may raise `Stop`, which passes through; an epoch that was not finished is run again by a fit that
+    gets `resume`, a state restored from the checkpoint of the last finished one. `model` ends with the weights of the
+    last step; the ones to keep are `state.best_weights`. torch's global random state is the same afterwards.
+    Raises NonFiniteLoss, and ValueError without training batches.
+    """
+    train, val = _views(train), _views(val)
+    if len(train) == 0:
+        raise ValueError("no training workout has a measured heart rate")
+    with _own_random_numbers(model):
+        if resume is None and stage.ridge_refit is not None:
+            ridge_refit(model, train.scored(), stage.ridge_refit)
+        state = resume or TrainingState(model, stage)
+        state.stops_early = len(val) > 0 and train.workouts >= stage.early_stopping_min_workouts
+        state.use_random_state()
+        cache = LowerCache(model)
+        while not state.should_stop:
+            state.finish_epoch(_epoch(state, cache, train, val, on_batch))
+            on_epoch(model, state)
+    return state
+
+
+def explain_out_of_memory(batch_size: int) -> str:
+    """Say what to do after a torch.cuda.OutOfMemoryError (`fit` lets it through)."""
+    return f"The GPU is out of memory: lower batch_size (it is {batch_size}) or use --device cpu."
+
+
+def _epoch(
+    state: TrainingState, cache: LowerCache, train: Views, val: Views, on_batch: Callable[[TrainingState], None]
+) -> Entry:
+    """Train and validate once; what the history says about it."""
+    on_gpu = state.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(state.device)
+    started = time.perf_counter()
+    train_loss = _train(state, cache, train, on_batch)
+    val_loss = _validate(state, cache, val)
+    entry: Entry = {"train_loss": train_loss, "val_loss": val_loss, "epoch_time": time.perf_counter() - started}
+    if on_gpu:
+        entry["gpu_peak_bytes"] = torch.cuda.max_memory_allocated(state.device)
+    return entry
+
+
+def _train(state: TrainingState, cache: LowerCache, train: Views, on_batch: Callable[[TrainingState], None]) -> float:
+    """One pass over the training batches; the mean loss over their measured steps."""
+    state.model.train()
+    state.batch, state.batches = 0, len(train)
+    total = _Mean()
+    for batch in train.batches(state.epoch + 1):
+        moved = batch.to(state.device)
+        loss = masked_mse(cache.predict(moved), moved.target, moved.mask)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(state.parameters.values(), state.stage.gradient_clip)
+        if not math.isfinite(loss.item() + norm.item()):
+            raise NonFiniteLoss(state.epoch + 1)
+        state.step()
+        total.add(loss, batch)
+        state.batch += 1
+        on_batch(state)
+    return total.value
+
+
+@torch.no_grad()
+def _validate(state: TrainingState, cache: LowerCache, val: Views) -> float | None:
+    """The averaged weights' mean loss over the measured validation steps; None without validation workouts."""
+    state.model.eval()
+    if len(val) == 0:
+        return None
+    total = _Mean()
+    with state.averaged():
+        for batch in val.batches(state.epoch + 1):
+            moved = batch.to(state.device)
+            total.add(masked_mse(cache.predict(moved), moved.target, moved.mask), batch)
+    if not math.isfinite(total.value):
+        raise NonFiniteLoss(state.epoch + 1)
+    return total.value
+
+
+class _Mean:
+    """Mean over steps of losses that are means over the steps of their batches."""
+
+    def __init__(self) -> None:
+        self._sum, self._steps = 0.0, 0
+
+    def add(self, loss: Tensor, batch: Batch) -> None:
+        """Count one batch."""
+        steps = int(batch.mask.sum())
+        self._sum, self._steps = self._sum + loss.item() * steps, self._steps + steps
+
+    @property
+    def value(self) -> float:
+        """The mean so far."""
+        return self._sum / max(self._steps, 1)
+
+
+def _views(batches: Views | Sequence[Batch]) -> Views:
+    return FixedViews(batches) if isinstance(batches, Sequence) else batches
+
+
+@contextmanager
+def _own_random_numbers(model: HeartRateLSTM) -> Iterator[None]:
+    """Leave torch's global random state as it was."""
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield

@@ -1,0 +1,119 @@
+"""Stages and recipes as data. Imports no torch: the API resolves configurations too."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+STAGES = ("base", "stage1", "stage2")
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    "freeze_layers": (0, 1),  # each index; the seed's network has two layers
+    "learning_rate": (1e-6, 1e-1),
+    "batch_size": (1, 256),
+    "epochs": (1, 500),
+    "patience": (1, 200),
+    "dropout": (0.0, 0.6),
+    "weight_decay": (0.0, 0.1),
+    "gradient_clip": (0.01, 100.0),
+    "seed": (0, 2**31 - 1),
+}
+_WHOLE = ("batch_size", "epochs", "patience", "seed")
+
+
+class InvalidHyperparameter(ValueError):
+    """A hyperparameter that does not exist or is out of its bounds; `field` names it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """How one stage trains. The defaults are what the seed's two stages have in common."""
+
+    stage: str = "stage2"
+    freeze_layers: tuple[int, ...] = ()
+    learning_rate: float = 1e-4
+    batch_size: int = 32
+    epochs: int = 50
+    patience: int = 10  # epochs without improvement before early stopping
+    dropout: float = 0.2
+    weight_decay: float = 1e-4
+    gradient_clip: float = 1.0
+    seed: int = 0
+    ema: float | None = None  # share of the old average kept at each optimiser step; None: no weight averaging
+    ridge_refit: float | None = None  # lambda of the closed-form refit of fc before the first epoch; None: no refit
+    early_stopping_min_workouts: int = 0  # with fewer training workouts every epoch is trained
+    scheduler_factor: float = 0.5
+    scheduler_patience: int = 3
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give JSON-ready fields."""
+        return {**asdict(self), "freeze_layers": list(self.freeze_layers)}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> "StageConfig":
+        """Rebuild from `to_dict`. Raises TypeError for a field that does not exist."""
+        return StageConfig(**{**values, "freeze_layers": tuple(values["freeze_layers"])})
+
+
+_BASE = StageConfig(stage="base", learning_rate=2e-3, epochs=24, patience=8, ema=0.995)
+_AUTO = StageConfig(batch_size=8, epochs=20, ema=0.97, early_stopping_min_workouts=15)
+
+RECIPES: dict[str, dict[str, StageConfig]] = {
+    "seed": {
+        "base": _BASE,
+        "stage1": StageConfig(stage="stage1", freeze_layers=(0,), learning_rate=5e-4),
+        "stage2": StageConfig(stage="stage2", learning_rate=1e-4),
+    },
+    "auto": {
+        "base": _BASE,
+        "stage1": replace(_AUTO, stage="stage1", freeze_layers=(0,), learning_rate=1e-3, ridge_refit=300.0),
+        "stage2": replace(_AUTO, stage="stage2", learning_rate=5e-4),
+    },
+}
+
+
+def resolve(stage: str, recipe: str, hyperparameters: Mapping[str, Any]) -> StageConfig:
+    """Give the recipe's configuration of a stage with the explicit hyperparameters in place of its own.
+
+    Raises InvalidHyperparameter (a ValueError) naming the field and its bounds, ValueError for an unknown stage or
+    recipe.
+    """
+    if recipe not in RECIPES:
+        raise ValueError(f"unknown recipe {recipe!r}; known: {', '.join(RECIPES)}")
+    if stage not in STAGES:
+        raise ValueError(f"unknown stage {stage!r}; known: {', '.join(STAGES)}")
+    checked = {name: _checked(name, value) for name, value in hyperparameters.items()}
+    return replace(RECIPES[recipe][stage], **checked)
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Give the value in the type of its field, inside its bounds."""
+    if name not in BOUNDS:
+        raise InvalidHyperparameter(name, f"unknown hyperparameter {name!r}; known: {', '.join(BOUNDS)}")
+    if name == "freeze_layers":
+        return _checked_layers(value)
+    low, high = BOUNDS[name]
+    kinds = int if name in _WHOLE else int | float
+    if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
+        kind = "a whole number" if name in _WHOLE else "a number"
+        raise InvalidHyperparameter(name, f"{name} must be {kind} from {_text(low)} to {_text(high)}, not {value!r}")
+    return value if name in _WHOLE else float(value)
+
+
+def _checked_layers(value: Any) -> tuple[int, ...]:
+    low, high = BOUNDS["freeze_layers"]
+    ok = isinstance(value, list | tuple) and all(
+        isinstance(layer, int) and not isinstance(layer, bool) and low <= layer <= high for layer in value
+    )
+    if not ok:
+        message = f"freeze_layers must be a list of LSTM layer indexes from {low} to {high}, not {value!r}"
+        raise InvalidHyperparameter("freeze_layers", message)
+    return tuple(sorted(set(value)))
+
+
+def _text(bound: float) -> str:
+    return str(int(bound)) if math.floor(bound) == bound else f"{bound:g}"

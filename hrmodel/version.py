@@ -1,0 +1,12 @@
+"""What a checkpoint says of the code and the data that made it."""
+
+import hashlib
+from collections.abc import Iterable
+from importlib.metadata import version
+
+CODE_VERSION = version("stagewise")
+
+
+def digest_of(digests: Iterable[str]) -> str:
+    """SHA-256 over the workouts' digests in order: names a training set."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()

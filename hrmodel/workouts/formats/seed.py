@@ -1,0 +1,234 @@
+"""The seed's data: `train.pt`, `val.pt`, `test.pt`, each a dict of tensors, and `scaler_params.json` beside them.
+
+`speed, altitude, heart_rate, timestamps: (N, 500, 1)`, `original_lengths: (N, 1)`, optional `userId` (a person each).
+A pickle from a stranger can run code, so only PyTorch's zip layout is opened, with `weights_only=True`, after its size
+was checked; every tensor's type and shape is checked before its numbers are used.
+"""
+
+import json
+import math
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.units import Units
+from hrmodel.workouts.workout import EPOCH, Array, Workout, advancing
+
+SPLITS = ("train", "val", "test")
+SCALER_FILE = "scaler_params.json"
+SCALER_KEYS = ("speed_mean", "speed_std", "altitude_mean", "altitude_std")
+SERIES = ("speed", "altitude", "heart_rate", "timestamps")
+STEPS = 500
+STEP_SECONDS = 10.0
+MAX_UNPACKED_BYTES = 2 << 30
+MAX_SCALER_BYTES = 1 << 16
+UNIX_SECONDS = 1e8  # timestamps above it are dates (after 1973), below it seconds of the workout
+KILOMETRES_PER_HOUR = Units(speed="km/h")
+
+
+def matches(head: bytes) -> bool:
+    """True for PyTorch's zip layout, whose first entry is `<name>/data.pkl`."""
+    name_length = int.from_bytes(head[26:28], "little")
+    return head.startswith(b"PK\x03\x04") and head[30 : 30 + name_length].endswith(b"/data.pkl")
+
+
+def read(path: Path, units: Units | None = None) -> Iterator[Workout]:
+    """The workouts of one split file; its name is the split, and the scaler is looked for beside it.
+
+    `units`: those of the unscaled values (default km/h and m). Timestamps that are no dates give no clock: workout i
+    then starts at 1970-01-01 + i days. Raises InvalidFile.
+    """
+    if path.stem not in SPLITS:
+        hint = f"seed-format data is a zip of {', '.join(f'{name}.pt' for name in SPLITS)}; the name says the split"
+        raise InvalidFile("unknown_split", "", hint)
+    tensors = _load(path)
+    series = {name: _series(tensors, name) for name in SERIES}
+    lengths = _lengths(tensors, series)
+    people = _people(tensors, len(lengths))
+    _check_clock(series["timestamps"])
+    scaler = _read_scaler(path.parent / SCALER_FILE)
+    if scaler is None:
+        _refuse_standardised(series["speed"], lengths)
+    for i, length in enumerate(lengths):
+        rows = {name: values[i, :, 0].to(torch.float64).numpy() for name, values in series.items()}
+        if scaler is not None:
+            for name in ("speed", "altitude"):
+                rows[name] = rows[name] * scaler[f"{name}_std"] + scaler[f"{name}_mean"]
+        yield _to_workout(rows, length, i, people[i], path.stem, units or KILOMETRES_PER_HOUR)
+
+
+def write_seed_dataset(workouts_by_split: Mapping[str, Sequence[Workout]], folder: Path) -> None:
+    """Write workouts as the seed did: standardised km/h and m at 10 s, padded with 0 to 500 steps.
+
+    A workout over 500 steps is stretched to 500, while the length before is stored. For tests and the offline demo.
+    """
+    rows = {split: [_resample(workout) for workout in workouts] for split, workouts in workouts_by_split.items()}
+    train = rows["train"]
+    scaler: dict[str, float] = {}
+    for name in ("speed", "altitude"):
+        values = np.concatenate([row[name] for row in train])
+        scaler |= {f"{name}_mean": float(values.mean()), f"{name}_std": float(values.std()) or 1.0}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SCALER_FILE).write_text(json.dumps(scaler, sort_keys=True))
+    for split, made in rows.items():
+        tensors = {}
+        for name in SERIES:
+            padded = np.zeros((len(made), STEPS, 1))
+            for i, row in enumerate(made):
+                shift, scale = (scaler[f"{name}_mean"], scaler[f"{name}_std"]) if f"{name}_mean" in scaler else (0, 1)
+                padded[i, : len(row[name]), 0] = (row[name] - shift) / scale
+            tensors[name] = torch.from_numpy(padded).to(torch.float64 if name == "timestamps" else torch.float32)
+        tensors["original_lengths"] = torch.tensor([[row["steps"]] for row in made], dtype=torch.int64).reshape(-1, 1)
+        torch.save(tensors, folder / f"{split}.pt")
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > MAX_UNPACKED_BYTES:
+            raise InvalidFile("too_large", "", f"{unpacked} bytes unpacked; at most {MAX_UNPACKED_BYTES} are read")
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except InvalidFile:
+        raise
+    except Exception as error:  # a forged file can raise anything inside the unpickler
+        raise InvalidFile(
+            "broken_pt", "", f"it holds more than tensors, or is damaged ({type(error).__name__})"
+        ) from error
+    if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
+        raise InvalidFile("unknown_schema", "", f"it must hold a dict of {', '.join(SERIES)}, original_lengths")
+    return loaded
+
+
+def _series(tensors: Mapping[str, Any], name: str) -> Tensor:
+    value = tensors.get(name)
+    if not _is_plain(value):
+        raise InvalidFile("unknown_schema", name, f"a tensor of numbers named {name} is missing")
+    if value.ndim != 3 or value.shape[1:] != (STEPS, 1):
+        raise InvalidFile("unknown_schema", name, f"expected shape (N, {STEPS}, 1), not {tuple(value.shape)}")
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise InvalidFile("unknown_schema", name, "the shape claims more numbers than the file holds")
+    return value.detach()
+
+
+def _is_plain(value: Any) -> TypeGuard[Tensor]:
+    """Numbers in memory: pickles can also describe tensors that are sparse, complex or nowhere."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
+        return False
+    return not (value.is_complex() or value.is_quantized)
+
+
+def _lengths(tensors: Mapping[str, Any], series: Mapping[str, Tensor]) -> list[int]:
+    """The stored lengths, one per workout. Raises InvalidFile when the tensors disagree about how many there are."""
+    value = tensors.get("original_lengths")
+    workouts = len(series["speed"])
+    if not _is_plain(value) or tuple(value.shape) not in {(workouts, 1), (workouts,)}:
+        raise InvalidFile("unknown_schema", "original_lengths", f"expected a tensor of shape ({workouts}, 1)")
+    for name, values in series.items():
+        if len(values) != workouts:
+            raise InvalidFile("unknown_schema", name, f"{len(values)} workouts, but speed has {workouts}")
+    lengths = value.detach().reshape(-1).to(torch.float64)
+    if not bool((torch.isfinite(lengths) & (lengths >= 0)).all()):
+        raise InvalidFile("unknown_schema", "original_lengths", "lengths must be 0 or more")
+    return [int(length) for length in lengths.clamp(max=1e9)]
+
+
+def _people(tensors: Mapping[str, Any], workouts: int) -> list[str | None]:
+    value = tensors.get("userId")
+    if value is None:
+        return [None] * workouts
+    if _is_plain(value) and value.shape[:1] == (workouts,) and value.numel() >= workouts > 0:
+        value = value.reshape(workouts, -1)[:, 0].tolist()
+    if not isinstance(value, list) or len(value) != workouts:
+        raise InvalidFile("unknown_schema", "userId", f"expected one for each of the {workouts} workouts")
+    return [str(int(one)) if isinstance(one, float) and math.isfinite(one) else str(one)[:100] for one in value]
+
+
+def _check_clock(timestamps: Tensor) -> None:
+    coarse = timestamps.is_floating_point() and timestamps.element_size() < 8
+    if coarse and bool((timestamps.abs() > UNIX_SECONDS).any()):
+        raise InvalidFile("rounded_timestamps", "timestamps", "32 bits round dates to minutes; store float64")
+
+
+def _read_scaler(path: Path) -> dict[str, float] | None:
+    if not path.exists():
+        return None
+    try:
+        if path.stat().st_size > MAX_SCALER_BYTES:
+            raise ValueError(f"{path.stat().st_size} bytes")
+        values = json.loads(path.read_text(encoding="utf-8"))
+        scaler = {key: float(values[key]) for key in SCALER_KEYS}
+        if not all(map(math.isfinite, scaler.values())):
+            raise ValueError("a value is not finite")
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        hint = f"it must hold the numbers {', '.join(SCALER_KEYS)}: {str(error)[:100]}"
+        raise InvalidFile("bad_scaler", SCALER_FILE, hint) from error
+    return scaler
+
+
+def _refuse_standardised(speed: Tensor, lengths: list[int]) -> None:
+    used = torch.arange(STEPS)[None, :] < torch.tensor(lengths)[:, None]
+    values = speed[:, :, 0].to(torch.float64)[used]
+    values = values[torch.isfinite(values)]
+    if len(values) and abs(float(values.mean())) < 0.5 and bool((values < 0).any()):
+        hint = f"its values are standardised (mean near 0, some negative); put {SCALER_FILE} beside it"
+        raise InvalidFile("standardised_without_scaler", "speed", hint)
+
+
+def _to_workout(
+    rows: dict[str, Array], length: int, number: int, person: str | None, split: str, units: Units
+) -> Workout:
+    clock = rows["timestamps"]
+    # a clock that runs through all 500 steps: the seed stretched the workout, though it stored the length before
+    stretched = bool(np.isfinite(clock).all() and (np.diff(clock) > 0).all())
+    recorded = STEPS if stretched else min(max(length, 1), STEPS)
+    kept = np.flatnonzero(np.isfinite(clock[:recorded]))
+    if not len(kept):
+        raise InvalidFile("invalid_workout", f"workout {number}", "no timestamp is a number")
+    kept = kept[advancing(clock[kept])]
+    t = clock[kept] - clock[kept[0]]
+    speed, altitude = units.to_metric(rows["speed"][kept], rows["altitude"][kept])
+    start = float(clock[kept[0]]) if clock[kept[0]] > UNIX_SECONDS else number * 86400.0
+    try:
+        return Workout(
+            t=t,
+            speed=speed,
+            altitude=altitude,
+            heart_rate=rows["heart_rate"][kept],
+            started_at=EPOCH + timedelta(seconds=start),
+            person=person,
+            source=f"workout {number}",
+            split=split,
+            removed_samples=recorded - len(kept),
+        )
+    except (ValueError, OverflowError) as error:
+        raise InvalidFile("invalid_workout", f"workout {number}", str(error)) from error
+
+
+def _resample(workout: Workout) -> dict[str, Any]:
+    steps = int((workout.t[-1] - workout.t[0]) // STEP_SECONDS) + 1
+    times = workout.t[0] + np.arange(steps) * STEP_SECONDS
+    if steps > STEPS:
+        times = np.linspace(workout.t[0], workout.t[-1], STEPS)
+    start = 0.0 if workout.started_at is None else workout.started_at.timestamp()
+    return {
+        "speed": _at(times, workout.t, workout.speed) * 3.6,
+        "altitude": _at(times, workout.t, workout.altitude),
+        "heart_rate": _at(times, workout.t, workout.heart_rate),
+        "timestamps": start + times,
+        "steps": steps,
+    }
+
+
+def _at(times: Array, t: Array, values: Array | None) -> Array:
+    if values is None or not np.isfinite(values).any():
+        return np.zeros(len(times))
+    known = np.isfinite(values)
+    return np.interp(times, t[known], values[known])

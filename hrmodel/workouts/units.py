@@ -1,0 +1,90 @@
+"""Units at the edge: files and requests may bring others; inside there are only m/s and m."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hrmodel.workouts.workout import Array
+
+SpeedUnit = Literal["m/s", "km/h", "mi/h", "min/km"]
+AltitudeUnit = Literal["m", "ft"]
+
+METRES_PER_FOOT = 0.3048
+TYPICAL_SPEED = 2.8  # m/s, the middle of real runs: picks the likely unit
+MEDIAN_BOUNDS = (0.3, 8.0)  # m/s, design section 4
+
+
+def _pace(minutes_per_km: Array) -> Array:
+    """A pace of 0 is how watches show standing still; a negative one means nothing."""
+    with np.errstate(divide="ignore"):
+        speed = 1000.0 / (60.0 * minutes_per_km)
+    return np.where(minutes_per_km > 0, speed, np.where(minutes_per_km == 0, 0.0, np.nan))
+
+
+SPEED_UNITS: dict[SpeedUnit, Callable[[Array], Array]] = {
+    "m/s": lambda value: value,
+    "km/h": lambda value: value / 3.6,
+    "mi/h": lambda value: value * 0.44704,
+    "min/km": _pace,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """The units that a file or request is written in."""
+
+    speed: SpeedUnit = "m/s"
+    altitude: AltitudeUnit = "m"
+
+    def __post_init__(self) -> None:
+        if self.speed not in SPEED_UNITS:
+            raise ValueError(f"speed must be in one of {', '.join(SPEED_UNITS)}, not {self.speed!r}")
+        if self.altitude not in ("m", "ft"):
+            raise ValueError(f"altitude must be in m or ft, not {self.altitude!r}")
+
+    def to_metric(self, speed: Array, altitude: Array | None) -> tuple[Array, Array | None]:
+        """The same speed in m/s and altitude in m; NaN stays NaN."""
+        if altitude is not None and self.altitude == "ft":
+            altitude = altitude * METRES_PER_FOOT
+        return SPEED_UNITS[self.speed](speed), altitude
+
+
+class ImplausibleSpeed(ValueError):
+    """The speeds are no running speeds in the declared unit; `likely` is the unit that would make them so."""
+
+    def __init__(self, median: float, declared: SpeedUnit, likely: SpeedUnit | None) -> None:
+        low, high = MEDIAN_BOUNDS
+        advice = f"; they look like {likely}" if likely else ""
+        super().__init__(
+            f"the median moving speed is {median:.3g} m/s when read as {declared}, "
+            f"but running is within {low:g}..{high:g} m/s{advice}"
+        )
+        self.median = median
+        self.likely = likely
+
+
+def check_running_speed(speed: Array, units: Units) -> None:
+    """Raise ImplausibleSpeed when the median of the moving samples (above 0) is outside 0.3..8 m/s (design section 4).
+
+    `speed`: (N,) m/s, already converted from `units`, which name what it was converted from. Without a moving sample
+    there is nothing to judge.
+    """
+    moving = speed[speed > 0]  # NaN compares false
+    if not len(moving):
+        return
+    median = float(np.median(moving))
+    if not MEDIAN_BOUNDS[0] <= median <= MEDIAN_BOUNDS[1]:
+        raise ImplausibleSpeed(median, units.speed, _likely_unit(median, units.speed))
+
+
+def _likely_unit(median: float, declared: SpeedUnit) -> SpeedUnit | None:
+    """The other unit in which the numbers as written come closest to a usual running speed; None if none is near."""
+    one = np.ones(1)
+    written = 1000.0 / (60.0 * median) if declared == "min/km" else median / SPEED_UNITS[declared](one)[0]
+    speeds = {unit: float(convert(written * one)[0]) for unit, convert in SPEED_UNITS.items() if unit != declared}
+    distance = {unit: abs(math.log(speed / TYPICAL_SPEED)) for unit, speed in speeds.items()}
+    best = min(distance, key=distance.__getitem__)
+    return best if distance[best] < math.log(3.0) else None

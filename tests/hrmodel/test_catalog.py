@@ -1,0 +1,187 @@
+import io
+import os
+import zipfile
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats import archive
+from hrmodel.workouts.formats.catalog import read_upload, read_with_format, read_workouts
+from hrmodel.workouts.formats.seed import SCALER_FILE, write_seed_dataset
+from hrmodel.workouts.simulate import simulate_runner
+from hrmodel.workouts.units import Units
+
+GPX = '<gpx><trk><trkpt lat="1" lon="1"><time>2024-05-01T08:00:00Z</time></trkpt></trk></gpx>'
+
+
+def zipped(members, path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive_file:
+        for name, content in members.items():
+            archive_file.writestr(name, content)
+    return path
+
+
+def reports(path):
+    return {
+        report.file: (report.format, report.workouts, report.problem) for report, _ in read_upload(path, name="my.zip")
+    }
+
+
+@pytest.fixture
+def seed_folder(tmp_path):
+    runs = simulate_runner(workouts=5)
+    write_seed_dataset({"train": runs[:3], "val": [runs[3]], "test": [runs[4]]}, tmp_path / "seed")
+    return tmp_path / "seed"
+
+
+def test_a_single_file_is_found_by_its_content_and_not_by_its_name(tmp_path):
+    path = tmp_path / "upload.bin"
+    path.write_text(GPX)
+    ((report, workouts),) = read_upload(path, name="morning.fit")
+    assert (report.file, report.format, report.workouts, report.problem) == ("morning.fit", "gpx", 1, None)
+    assert workouts[0].source == "morning.fit"
+
+
+def test_a_bad_member_is_reported_and_the_rest_go_on(tmp_path):
+    members = {
+        "a/good.gpx": GPX,
+        "cut.gpx": GPX[:-9],
+        "notes.txt": "hello",
+        "zeros.gpx": GPX + " " * 10_000_000,
+        "../../escape.gpx": GPX,
+        "__MACOSX/a/._good.gpx": "x",
+        ".DS_Store": "x",
+        "empty.gpx": "",
+        "inner.zip": zipped({"x.gpx": GPX}, tmp_path / "inner.zip").read_bytes(),
+    }
+    found = reports(zipped(members, tmp_path / "upload"))
+    assert found["a/good.gpx"] == ("gpx", 1, None)
+    assert found["../../escape.gpx"] == ("gpx", 1, None)
+    assert found["cut.gpx"][0] == "gpx"
+    assert "damaged" in found["cut.gpx"][2]
+    assert "known are parquet (.parquet), gpx (.gpx)" in found["notes.txt"][2]
+    assert "200 times" in found["zeros.gpx"][2]
+    assert found["inner.zip"][:2] == (None, 0)
+    assert len(found) == 6
+    assert not (tmp_path.parent.parent / "escape.gpx").exists()
+
+
+def test_a_zip_of_the_seeds_files_brings_its_scaler(tmp_path, seed_folder):
+    members = {f"export/{path.name}": path.read_bytes() for path in seed_folder.iterdir()}
+    path = zipped(members, tmp_path / "upload")
+    assert reports(path) == {f"export/{s}.pt": ("seed", n, None) for s, n in (("train", 3), ("val", 1), ("test", 1))}
+    uploaded = {w.digest: (w.split, w.source) for _, workouts in read_upload(path, name="x") for w in workouts}
+    offline = {w.digest: w.split for w in read_workouts(seed_folder)}
+    assert {digest: split for digest, (split, _) in uploaded.items()} == offline
+    assert ("val", "export/val.pt: workout 0") in uploaded.values()
+
+
+def test_declared_units_reach_every_member_of_an_upload(tmp_path, seed_folder):
+    members = {path.name: path.read_bytes() for path in seed_folder.iterdir()}
+    path = zipped(members, tmp_path / "upload")
+
+    def fastest(units):
+        return max(w.speed.max() for _, workouts in read_upload(path, name="x", units=units) for w in workouts)
+
+    assert fastest(Units(speed="m/s")) == pytest.approx(3.6 * fastest(None))
+    assert fastest(Units(speed="km/h")) == fastest(None)
+
+
+def test_declared_units_reach_a_single_file(tmp_path, seed_folder):
+    ((_, declared),) = read_upload(seed_folder / "test.pt", name="x", units=Units(altitude="ft"))
+    ((_, usual),) = read_upload(seed_folder / "test.pt", name="x")
+    assert declared[0].altitude == pytest.approx(0.3048 * usual[0].altitude)
+
+
+def test_each_workout_of_a_folder_comes_with_its_format(seed_folder):
+    (seed_folder / "b.gpx").write_text(GPX)
+    names = [format_.name for format_, _ in read_with_format(seed_folder)]
+    assert sorted(names) == ["gpx"] + ["seed"] * 5
+
+
+def test_the_seeds_files_without_their_scaler_are_refused(tmp_path, seed_folder):
+    members = {path.name: path.read_bytes() for path in seed_folder.iterdir() if path.name != SCALER_FILE}
+    found = reports(zipped(members, tmp_path / "upload"))
+    assert all("standardised" in problem for _, _, problem in found.values())
+
+
+def test_a_folder_is_read_whole_and_strange_files_are_passed_over(tmp_path, seed_folder):
+    (seed_folder / "more").mkdir()
+    (seed_folder / "more" / "b.gpx").write_text(GPX)
+    (seed_folder / "README.md").write_text("hello")
+    zipped({"c.gpx": GPX, "d.txt": "x"}, seed_folder / "old.zip")
+    sources = [workout.source for workout in read_workouts(seed_folder)]
+    assert len(sources) == 7
+    assert {"more/b.gpx", "old.zip/c.gpx"} < set(sources)
+
+
+def test_an_error_in_a_folder_names_the_file(tmp_path):
+    (tmp_path / "bad.gpx").write_text(GPX[:-9])
+    with pytest.raises(InvalidFile, match=r"^bad\.gpx, line 1: ") as caught:
+        list(read_workouts(tmp_path))
+    assert caught.value.code == "broken_xml"
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "unknown_format"),
+        (b"hello", "unknown_format"),
+        (GPX[:-9].encode(), "broken_xml"),
+        (b"PK\x03\x04" + bytes(50), "broken_zip"),
+        (b"PK\x05\x06" + bytes(18), "empty_zip"),
+    ],
+)
+def test_an_upload_that_is_nothing_as_a_whole_is_refused(tmp_path, content, code):
+    (tmp_path / "upload").write_bytes(content)
+    with pytest.raises(InvalidFile) as caught:
+        list(read_upload(tmp_path / "upload", name="mine"))
+    assert caught.value.code == code
+    assert str(caught.value).startswith("mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("MAX_ENTRIES", 2), ("MAX_TOTAL_BYTES", 100), ("MAX_DIRECTORY_BYTES", 100)]
+)
+def test_an_archive_over_a_bound_is_refused_before_anything_is_unpacked(tmp_path, monkeypatch, name, limit):
+    monkeypatch.setattr(archive, name, limit)
+    path = zipped({f"{i}.gpx": GPX for i in range(3)}, tmp_path / "upload")
+    with pytest.raises(InvalidFile) as caught:
+        list(read_upload(path, name="mine"))
+    assert caught.value.code == "too_large"
+
+
+def test_an_encrypted_member_is_reported(tmp_path):
+    content = bytearray(zipped({"a.gpx": GPX}, tmp_path / "upload").read_bytes())
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "upload").write_bytes(content)
+    assert "encrypted" in reports(tmp_path / "upload")["a.gpx"][2]
+
+
+def test_a_member_without_a_name_is_passed_over(tmp_path):
+    content = zipped({"a.gpx": GPX, "b.gpx": GPX}, tmp_path / "upload").read_bytes()
+    (tmp_path / "upload").write_bytes(content.replace(b"b.gpx", b"\0.gpx"))
+    assert list(reports(tmp_path / "upload")) == ["a.gpx"]
+
+
+WHOLE = io.BytesIO()
+with zipfile.ZipFile(WHOLE, "w", zipfile.ZIP_DEFLATED) as made:
+    made.writestr("a.gpx", GPX)
+    made.writestr("b.gpx", os.fsencode(GPX))
+
+
+@given(st.data())
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_flipped_byte_in_a_zip_never_raises_anything_but_an_invalid_file(tmp_path, data):
+    content = bytearray(WHOLE.getvalue())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    (tmp_path / "flipped").write_bytes(content)
+    try:
+        for report, workouts in read_upload(tmp_path / "flipped", name="mine"):
+            assert report.workouts == len(workouts)
+    except InvalidFile:
+        pass

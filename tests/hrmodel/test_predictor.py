@@ -1,0 +1,189 @@
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hrmodel.prediction.golden import golden_check
+from hrmodel.prediction.intervals import half_width
+from hrmodel.prediction.predictor import Predictor
+from hrmodel.prediction.steps import measured_heart_rate
+from hrmodel.signals.features import history_feature, motion_features
+from hrmodel.signals.grid import carried, to_grid
+from hrmodel.workouts.workout import Workout
+from tests.prediction_builders import LEVEL, make_checkpoint, make_predictor
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return make_predictor()
+
+
+def recorded(samples: int, spacing: float = 10.0, *, known: int = 0, gap_at: int | None = None) -> Workout:
+    t = np.arange(samples) * spacing
+    if gap_at is not None:
+        t[gap_at:] += 300.0
+    heart_rate = np.where(np.arange(samples) < known, 145 + 12 * np.sin(t / 70), np.nan)
+    return Workout(
+        t=t, speed=2.8 + 0.6 * np.sin(t / 90), altitude=20 * np.sin(t / 150), heart_rate=heart_rate if known else None
+    )
+
+
+def run_network(predictor: Predictor, workout: Workout, history: np.ndarray) -> np.ndarray:
+    segment = to_grid(workout).segments[0]
+    motion = motion_features(segment, LEVEL, predictor.checkpoint.contract)
+    inputs = torch.from_numpy(np.column_stack([motion, history]).astype(np.float32))[None]
+    with torch.no_grad():
+        return predictor.checkpoint.build()(inputs)[0].numpy().astype(np.float64)
+
+
+def test_a_blind_prediction_is_the_network_on_motion_alone_in_the_shifted_scale(predictor):
+    workout = recorded(60)
+    scaled = run_network(predictor, workout, np.zeros(60))
+    prediction = predictor.predict(workout, level=LEVEL, offset=3.0)
+    np.testing.assert_allclose(prediction.heart_rate, LEVEL.heart_rate + 3.0 + LEVEL.spread * scaled, atol=1e-4)
+
+
+def test_without_correction_the_answer_is_the_network_with_the_carried_prefix_as_history(predictor):
+    workout = recorded(60, known=20)
+    history = history_feature(carried(workout.heart_rate), LEVEL.heart_rate, LEVEL.spread)
+    expected = LEVEL.heart_rate + LEVEL.spread * run_network(predictor, workout, history)
+    prediction = predictor.predict(workout, level=LEVEL, correct=False)
+    np.testing.assert_allclose(prediction.heart_rate, expected, atol=1e-4)
+
+
+def test_the_level_of_the_checkpoint_serves_when_none_is_given(predictor):
+    personal = Predictor(replace(predictor.checkpoint, level=LEVEL))
+    answer, expected = personal.predict(recorded(30)), predictor.predict(recorded(30), level=LEVEL)
+    assert answer.level == "subject"
+    assert np.array_equal(answer.heart_rate, expected.heart_rate)
+    assert predictor.predict(recorded(30)).level == "population"
+
+
+def test_without_a_level_observed_heart_rate_moves_the_level_of_the_free_run():
+    still = make_predictor(gain=0.0)  # a network that says nothing: its output is the level, plus a constant
+    workout = recorded(200, known=60)
+    high = replace(workout, heart_rate=workout.heart_rate + 30)
+    shift = still.predict(high, correct=False).heart_rate - still.predict(workout, correct=False).heart_rate
+    assert shift[0] == 0
+    np.testing.assert_allclose(shift[60:], 30 * 600 / 720)  # shrunk by n / (n + 120 s)
+    assert np.ptp(still.predict(high, level=LEVEL, correct=False).heart_rate) == 0
+
+
+@pytest.mark.parametrize(
+    ("workout", "observed_until", "protocol"),
+    [
+        (recorded(60), None, "blind"),
+        (recorded(60, known=20), 200.0, "forecast"),
+        (recorded(60, known=60), 600.0, "nowcast"),
+        (recorded(600, 1.0, known=195), 200.0, "forecast"),
+        (recorded(60, known=60, gap_at=30), 900.0, "nowcast"),
+    ],
+)
+def test_the_answer_says_until_when_heart_rate_was_known(predictor, workout, observed_until, protocol):
+    prediction = predictor.predict(workout, level=LEVEL)
+    assert (prediction.observed_until, prediction.protocol) == (observed_until, protocol)
+
+
+def test_at_one_sample_per_step_every_sample_gets_its_own_step(predictor):
+    workout = recorded(60, known=20)
+    gridded = to_grid(workout)
+    steps = predictor.predict_steps(gridded, [measured_heart_rate(gridded)], level=LEVEL)[0]
+    assert np.array_equal(predictor.predict(workout, level=LEVEL).heart_rate, steps.heart_rate)
+
+
+def test_blind_samples_denser_than_steps_lie_on_lines_between_the_middles_of_their_steps(predictor):
+    workout = recorded(600, 1.0)
+    gridded = to_grid(workout)
+    steps = predictor.predict_steps(gridded, [measured_heart_rate(gridded)], level=LEVEL)[0]
+    expected = np.interp(workout.t, np.arange(60) * 10 + 5.0, steps.heart_rate)
+    np.testing.assert_allclose(predictor.predict(workout, level=LEVEL).heart_rate, expected, atol=1e-9)
+
+
+def test_while_heart_rate_is_observed_the_samples_of_a_step_share_one_value(predictor):
+    prediction = predictor.predict(recorded(600, 1.0, known=300), level=LEVEL)
+    by_step = prediction.heart_rate.reshape(60, 10)
+    assert (np.ptp(by_step[1:31], axis=1) == 0).all()
+    assert (np.ptp(by_step[31:], axis=1) > 0).all()
+
+
+def test_the_band_is_as_wide_as_what_was_known_before_each_step_allows(predictor):
+    prediction = predictor.predict(recorded(60, known=20), level=LEVEL, coverage=0.8)
+    width = (prediction.upper - prediction.lower) / 2
+    for step, kind in [(0, "blind"), (1, "nowcast"), (20, "nowcast"), (21, "forecast_180"), (59, "forecast_180")]:
+        assert width[step] == pytest.approx(half_width(predictor.intervals, kind, 0.8)), step
+
+
+def test_bands_widen_with_coverage_and_another_coverage_is_refused(predictor):
+    narrow, wide = (predictor.predict(recorded(30), level=LEVEL, coverage=c) for c in (0.5, 0.95))
+    assert (wide.lower < narrow.lower).all()
+    assert (wide.upper > narrow.upper).all()
+    with pytest.raises(ValueError, match=r"1\.5"):
+        predictor.predict(recorded(30), coverage=1.5)
+
+
+def test_a_heart_rate_that_no_heart_has_is_not_observed(predictor):
+    workout = recorded(60, known=60)
+    dropout = replace(workout, heart_rate=np.where(np.arange(60) % 7 == 3, 0.0, workout.heart_rate))
+    missing = replace(workout, heart_rate=np.where(np.arange(60) % 7 == 3, np.nan, workout.heart_rate))
+    one, other = predictor.predict(dropout, level=LEVEL), predictor.predict(missing, level=LEVEL)
+    assert np.array_equal(one.heart_rate, other.heart_rate)
+
+
+def test_the_network_starts_anew_after_a_recording_gap_and_the_correction_goes_on(predictor):
+    workout = recorded(60, known=30, gap_at=30)
+    second = replace(
+        workout,
+        t=workout.t[30:] - workout.t[30],
+        speed=workout.speed[30:],
+        altitude=workout.altitude[30:],
+        heart_rate=None,
+    )
+    alone = predictor.predict(second, level=LEVEL).heart_rate
+    whole = predictor.predict(workout, level=LEVEL, correct=False).heart_rate
+    assert np.array_equal(whole[30:], alone)
+    assert not np.allclose(predictor.predict(workout, level=LEVEL).heart_rate[30:], alone, atol=0.1)
+
+
+def test_several_views_at_once_are_each_view_alone(predictor):
+    gridded = to_grid(recorded(60, known=60))
+    truth = measured_heart_rate(gridded)
+    views = [np.where(np.arange(60) < known, truth, np.nan) for known in (0, 5, 30, 60)]
+    for level in (LEVEL, None):
+        together = predictor.predict_steps(gridded, views, level=level)
+        for view, steps in zip(views, together, strict=True):
+            alone = predictor.predict_steps(gridded, [view], level=level)[0]
+            np.testing.assert_allclose(steps.heart_rate, alone.heart_rate, atol=1e-3)
+            assert np.array_equal(steps.kinds, alone.kinds)
+
+
+def test_a_workout_without_speed_altitude_or_heart_rate_still_gets_finite_plausible_numbers(predictor):
+    nothing = Workout(t=np.array([0.0, 5.0, 4000.0]), speed=np.full(3, np.nan))
+    prediction = predictor.predict(nothing)
+    for values in (prediction.heart_rate, prediction.lower, prediction.upper):
+        assert values.shape == (3,)
+        assert ((values >= 25) & (values <= 240)).all()
+
+
+def test_a_day_of_steps_and_fifty_thousand_samples_go_through(predictor):
+    long = recorded(50_000, 86_390 / 50_000, known=50_000)
+    assert np.isfinite(predictor.predict(long, level=LEVEL).heart_rate).all()
+
+
+def test_threads_share_a_predictor(predictor):
+    workouts = [recorded(50 + i, known=10 * (i % 3)) for i in range(12)]
+    alone = [predictor.predict(workout, level=LEVEL).heart_rate for workout in workouts]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda workout: predictor.predict(workout, level=LEVEL).heart_rate, workouts))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_the_golden_workout_passes_a_sane_model_and_stops_a_broken_one():
+    golden_check(make_predictor())
+    golden_check(make_predictor(level=LEVEL))
+    for value in (float("nan"), 1e3, -1e3):
+        broken = make_checkpoint()
+        broken.weights["fc.bias"].fill_(value)
+        with pytest.raises(ValueError, match="golden"):
+            golden_check(Predictor(broken))

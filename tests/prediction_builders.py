@@ -1,0 +1,48 @@
+"""A tiny predictor and short workouts for the tests of prediction and evaluation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from hrmodel.network.architectures import build_network
+from hrmodel.network.checkpoint import Checkpoint
+from hrmodel.network.config import NetworkConfig
+from hrmodel.prediction.predictor import Predictor
+from hrmodel.signals.features import FeatureContract
+from hrmodel.signals.grid import GriddedWorkout, Segment
+from hrmodel.signals.level import Level
+
+LEVEL = Level(heart_rate=150.0, spread=12.0, speed=2.8, speed_spread=0.5, workouts=20)
+
+
+def make_checkpoint(*, seed: int = 0, gain: float = 4.0, **overrides: Any) -> Checkpoint:
+    """Random weights of hidden size 8; `gain` makes history and the output count, so that leaks and errors show."""
+    torch.manual_seed(seed)
+    network = build_network(NetworkConfig(hidden_size=8))
+    with torch.no_grad():
+        network.lstm.weight_ih_l0[:, 2] *= gain
+        network.fc.weight *= gain
+    fields: dict[str, Any] = {
+        "network": network.config,
+        "contract": FeatureContract(),
+        "weights": network.state_dict(),
+        "stage": "base",
+        "configuration": {},
+        "history": [],
+    }
+    return Checkpoint(**fields | overrides)
+
+
+def make_predictor(**overrides: Any) -> Predictor:
+    """`make_checkpoint`, ready to predict."""
+    return Predictor(make_checkpoint(**overrides))
+
+
+def make_gridded(heart_rate: Sequence[float], *, digest: str = "", speed: float = 2.8) -> GriddedWorkout:
+    """One segment with this heart rate per step, at one speed on the flat."""
+    values = np.asarray(heart_rate, dtype=np.float64)
+    steps = len(values)
+    segment = Segment(first_step=0, speed=np.full(steps, speed), altitude=np.zeros(steps), heart_rate=values)
+    return GriddedWorkout(segments=(segment,), bin_of_sample=np.arange(steps), digest=digest)
