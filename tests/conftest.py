@@ -15,7 +15,8 @@ import pytest
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
 from service.registry.tables import Base, Dataset
-from tests import builders, servers
+from tests import registry_builders as builders
+from tests import servers
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Which version serves a subject: one pointer row changed by compare-and-swap, and an append-only history."""
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -92,8 +93,10 @@ def rollback(session: Session, subject_id: UUID) -> None:
     promote(session, subject_id, earlier, reason="rollback", expected_revision=champion.revision)
 
 
-def previous_version(session: Session, champion: Champion) -> UUID | None:
-    """The version that served before the present one: rolled-back steps are walked over, deleted versions skipped."""
+def previous_version(session: Session, champion: Champion, without: Collection[UUID] = ()) -> UUID | None:
+    """The version that served before the present one: rolled-back steps are walked over; deleted versions and those
+    in `without` are skipped.
+    """  # fmt: skip
     changes = session.scalars(history_query(champion.subject_id).order_by(ChampionChange.revision)).all()
     stack: list[UUID] = []
     for change in changes:
@@ -103,7 +106,7 @@ def previous_version(session: Session, champion: Champion) -> UUID | None:
             del stack[stack.index(change.model_version_id) + 1 :]
         elif not stack or stack[-1] != change.model_version_id:
             stack.append(change.model_version_id)
-    below = [version for version in stack if version != champion.model_version_id]
+    below = [version for version in stack if version != champion.model_version_id and version not in without]
     return below[-1] if below else None
 
 

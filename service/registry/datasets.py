@@ -51,7 +51,9 @@ def page(session: Session, account_id: UUID, subject: str | None, wanted: PageRe
 
 def files(session: Session, dataset_id: UUID) -> list[DatasetFile]:
     """What each file of the upload gave."""
-    return list(session.scalars(select(DatasetFile).where(DatasetFile.dataset_id == dataset_id).order_by(DatasetFile.id)))
+    return list(
+        session.scalars(select(DatasetFile).where(DatasetFile.dataset_id == dataset_id).order_by(DatasetFile.id))
+    )
 
 
 def workouts(session: Session, dataset_id: UUID, after: int, limit: int) -> list[DatasetWorkout]:
@@ -63,7 +65,7 @@ def workouts(session: Session, dataset_id: UUID, after: int, limit: int) -> list
 def verdicts(session: Session, dataset_id: UUID) -> dict[str, int]:
     """How many workouts were kept, repaired and dropped."""
     counts = select(DatasetWorkout.verdict, func.count()).where(DatasetWorkout.dataset_id == dataset_id)
-    return {verdict: count for verdict, count in session.execute(counts.group_by(DatasetWorkout.verdict))}
+    return {row[0]: row[1] for row in session.execute(counts.group_by(DatasetWorkout.verdict))}
 
 
 def _shown(account_id: UUID) -> Any:

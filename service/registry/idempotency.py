@@ -36,7 +36,7 @@ def begin(session: Session, account_id: UUID, once: Once | None) -> UUID | None:
         resource_id=uuid4(),
         created_at=utc_now(),
     )
-    if session.execute(row.on_conflict_do_nothing()).rowcount == 1:  # type: ignore[attr-defined]
+    if session.scalar(row.on_conflict_do_nothing().returning(IdempotencyKey.key)) is not None:
         return None
     mine = select(IdempotencyKey).where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == once.key)
     earlier = session.scalars(mine).one()

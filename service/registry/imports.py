@@ -71,7 +71,7 @@ def stored_workouts(session: Session, dataset_id: UUID) -> list[StoredWorkout]:
         .where(DatasetWorkout.dataset_id == dataset_id)
         .order_by(DatasetWorkout.position)
     )
-    return [StoredWorkout(*row) for row in rows]
+    return [StoredWorkout(digest, split or "train", person, source) for digest, split, person, source in rows]
 
 
 def earlier_splits(session: Session, dataset: Dataset) -> dict[str, str]:
@@ -85,7 +85,7 @@ def earlier_splits(session: Session, dataset: Dataset) -> dict[str, str]:
         .where(Dataset.subject_id == dataset.subject_id, Dataset.state == DatasetState.READY)
         .order_by(Dataset.created_at.desc(), Dataset.id)
     )
-    return dict(rows)
+    return {digest: split for digest, split in rows if split}
 
 
 def finish(
@@ -147,7 +147,7 @@ def _stored_ids(session: Session, account_id: UUID, workouts: Sequence[ImportedW
     ids: dict[str, UUID] = {}
     for chunk in _chunks(list(kept), 500):
         known = select(Workout.digest, Workout.id).where(Workout.account_id == account_id, Workout.digest.in_(chunk))
-        ids.update(dict(session.execute(known)))
+        ids.update(session.execute(known).tuples().all())
     for digest, found in kept.items():
         if digest not in ids:
             row = Workout(

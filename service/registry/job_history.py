@@ -80,7 +80,5 @@ def counts(session: Session) -> dict[tuple[Stage, JobState], int]:
 
 def _shown(account_id: UUID) -> Any:
     return (
-        select(Job, Subject.name)
-        .outerjoin(Subject, Subject.id == Job.subject_id)
-        .where(Job.account_id == account_id)
+        select(Job, Subject.name).outerjoin(Subject, Subject.id == Job.subject_id).where(Job.account_id == account_id)
     )

@@ -43,7 +43,12 @@ def page(session: Session, account_id: UUID, wanted: ModelFilter, where: PageReq
 
 
 def evaluation(
-    session: Session, account_id: UUID, version_id: UUID, *, dataset_id: UUID | None = None, subject_id: UUID | None = None
+    session: Session,
+    account_id: UUID,
+    version_id: UUID,
+    *,
+    dataset_id: UUID | None = None,
+    subject_id: UUID | None = None,
 ) -> Evaluation | None:
     """How a version did on a dataset of the caller; on the newest one that it was scored on, if none is named.
 

@@ -12,12 +12,14 @@ from service.errors import NotFound
 from service.registry.pages import Page, PageRequest, fetch
 from service.registry.tables import Champion, ChampionChange, ModelVersion, Subject
 
+SubjectRow = tuple[Subject, Champion | None, ModelVersion | None]
+
 
 def require(session: Session, account_id: UUID, name: str) -> Subject:
     """The account's subject of that name. Raises NotFound."""
     subject = session.scalar(select(Subject).where(Subject.account_id == account_id, Subject.name == name))
     if subject is None:
-        raise NotFound("subject_not_found", "There is no subject of that name; uploading workouts makes one.")
+        raise _missing()
     return subject
 
 
@@ -28,26 +30,24 @@ def ensure(session: Session, account_id: UUID, name: str) -> Subject:
     return require(session, account_id, name)
 
 
-def page(session: Session, account_id: UUID, wanted: PageRequest) -> Page[tuple[Subject, Champion | None, ModelVersion | None]]:
+def page(session: Session, account_id: UUID, wanted: PageRequest) -> Page[SubjectRow]:
     """Subjects, each with its pointer row and the version that serves."""
     return fetch(session, _with_champion().where(Subject.account_id == account_id), Subject, wanted)
 
 
-def with_champion(
-    session: Session, account_id: UUID, name: str
-) -> tuple[Subject, Champion | None, ModelVersion | None]:
+def with_champion(session: Session, account_id: UUID, name: str) -> SubjectRow:
     """One subject with its pointer row and the version that serves. Raises NotFound."""
     row = session.execute(_with_champion().where(Subject.account_id == account_id, Subject.name == name)).first()
     if row is None:
-        require(session, account_id, name)
-    return tuple(row)  # type: ignore[return-value, arg-type]
+        raise _missing()
+    return row[0], row[1], row[2]
 
 
 def champion_history(
     session: Session, subject_id: UUID, wanted: PageRequest
 ) -> Page[tuple[ChampionChange, ModelVersion | None]]:
     """Every change of a subject's champion, newest first, with the version unless it was deleted."""
-    changes = (
+    changes: Any = (
         select(ChampionChange, ModelVersion)
         .outerjoin(ModelVersion, ModelVersion.id == ChampionChange.model_version_id)
         .where(ChampionChange.subject_id == subject_id)
@@ -61,3 +61,7 @@ def _with_champion() -> Any:
         .outerjoin(Champion, Champion.subject_id == Subject.id)
         .outerjoin(ModelVersion, ModelVersion.id == Champion.model_version_id)
     )
+
+
+def _missing() -> NotFound:
+    return NotFound("subject_not_found", "There is no subject of that name; uploading workouts makes one.")

@@ -10,7 +10,7 @@ from service.errors import Conflict
 from service.registry import champions
 from service.registry.session import Database
 from service.registry.tables import ChampionChange, Evaluation, ModelVersion, Stage
-from tests import builders
+from tests import registry_builders as builders
 
 
 def add_subject(database: Database) -> UUID:

@@ -11,7 +11,7 @@ from service.errors import Conflict
 from service.registry import jobs
 from service.registry.session import Database, bound_clock
 from service.registry.tables import Dataset, EpochMetrics, Job, JobEvent, JobState, Stage
-from tests import builders
+from tests import registry_builders as builders
 
 LEASE = 60.0
 ANY = (*jobs.TRAINING_STAGES, *jobs.IMPORT_STAGES)
@@ -137,7 +137,12 @@ def test_an_epoch_recorded_twice_is_one_row_with_the_later_values(database):
     mine = claim(database)
     for loss in (0.5, 0.25):
         metrics = {
-            "epoch": 1, "train_loss": loss, "val_loss": None, "learning_rate": 1e-3, "epoch_time": 0.1, "trainable_parameters": 9
+            "epoch": 1,
+            "train_loss": loss,
+            "val_loss": None,
+            "learning_rate": 1e-3,
+            "epoch_time": 0.1,
+            "trainable_parameters": 9,
         }
         with database.unit_of_work() as session:
             jobs.record_epoch(session, mine, metrics)

@@ -1,0 +1,154 @@
+"""Deleting data and people: every row that came from them in one transaction, then the files that no row refers to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import delete, or_, select
+from sqlalchemy.orm import Session
+
+from service.errors import Conflict
+from service.registry import champions, model_versions, sweep
+from service.registry.artifacts import ArtifactStore
+from service.registry.session import Database, db_now
+from service.registry.tables import (
+    Champion,
+    Dataset,
+    DatasetState,
+    DatasetWorkout,
+    DefaultBase,
+    Job,
+    JobState,
+    LevelOffset,
+    ModelVersion,
+    Stage,
+    Subject,
+    Workout,
+)
+
+CHUNK = 5000  # parameters of one statement; both databases have a limit
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What went: the files that may go too, and the versions that no cache may serve any more."""
+
+    account_id: UUID
+    digests: frozenset[str]
+    versions: frozenset[UUID]
+
+
+def remove_dataset(session: Session, dataset: Dataset) -> Removed:
+    """Delete a dataset, its jobs, every version trained on it and their descendants; champions among them fall back.
+
+    Raises Conflict while a worker is busy with one of its jobs.
+    """
+    removed = _remove(session, dataset.account_id, [dataset], "dataset_in_use")
+    if dataset.subject_id is not None:
+        _refresh_level(session, session.get_one(Subject, dataset.subject_id), dataset)
+    return removed
+
+
+def remove_subject(session: Session, subject: Subject) -> Removed:
+    """Delete a person: datasets, jobs, versions, champion and its history. Raises Conflict while a worker is busy."""
+    theirs = session.scalars(select(Dataset).where(Dataset.subject_id == subject.id).with_for_update()).all()
+    session.execute(delete(Champion).where(Champion.subject_id == subject.id))
+    removed = _remove(session, subject.account_id, theirs, "subject_in_use")
+    session.execute(delete(Subject).where(Subject.id == subject.id))
+    return removed
+
+
+def remove_files(database: Database, store: ArtifactStore, removed: Removed) -> None:
+    """Delete files after the commit of the rows, inside a transaction that proves that none refers to them.
+
+    A running import may have stored a same workout again without its row being there yet: what is younger than it
+    stays, and the daily sweep takes it if the import does not.
+    """
+    with database.unit_of_work() as session:
+        importing = select(Job.started_at).where(
+            Job.account_id == removed.account_id, Job.stage == Stage.IMPORT, Job.state == JobState.RUNNING
+        )
+        since = min((at.timestamp() for at in session.scalars(importing) if at), default=None)
+        old = {digest for digest in removed.digests if since is None or _stored_at(store, removed, digest) < since}
+        sweep.delete_unreferenced(session, store, removed.account_id, old)
+
+
+def _stored_at(store: ArtifactStore, removed: Removed, digest: str) -> float:
+    try:
+        return store.path(removed.account_id, digest).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _remove(session: Session, account_id: UUID, datasets: Sequence[Dataset], code: str) -> Removed:
+    ids = [dataset.id for dataset in datasets]
+    versions = _descendants(session, ids)
+    version_ids = {version.id for version in versions}
+    jobs = _jobs(session, ids, versions)
+    _refuse_if_busy(session, jobs, code)
+    workouts = _workouts(session, ids)
+    digests = {workout.digest for workout in workouts} | {dataset.upload_sha256 for dataset in datasets}
+    digests |= {digest for version in versions for digest in (version.sha256, version.pt_sha256)}
+    digests |= {
+        digest for job in jobs for digest in (job.latest_sha256, job.previous_sha256, job.best_sha256) if digest
+    }
+    session.execute(delete(DefaultBase).where(DefaultBase.model_version_id.in_(version_ids)))
+    _let_champions_fall_back(session, account_id, version_ids)
+    session.execute(delete(ModelVersion).where(ModelVersion.id.in_(version_ids)))
+    session.execute(delete(Job).where(Job.id.in_([job.id for job in jobs])))
+    session.execute(delete(Dataset).where(Dataset.id.in_(ids)))
+    _delete_unused(session, workouts)
+    return Removed(account_id, frozenset(digests), frozenset(version_ids))
+
+
+def _descendants(session: Session, dataset_ids: Sequence[UUID]) -> list[ModelVersion]:
+    """Versions trained on these datasets, and all that started from one of them."""
+    doomed = select(ModelVersion.id).where(ModelVersion.dataset_id.in_(dataset_ids)).cte("doomed", recursive=True)
+    doomed = doomed.union(select(ModelVersion.id).join(doomed, ModelVersion.parent_id == doomed.c.id))
+    return list(session.scalars(select(ModelVersion).where(ModelVersion.id.in_(select(doomed.c.id)))))
+
+
+def _jobs(session: Session, dataset_ids: Sequence[UUID], versions: Sequence[ModelVersion]) -> list[Job]:
+    """Jobs on the datasets, and those that made or start from the versions; locked, so that nobody claims one now."""
+    made = [version.job_id for version in versions if version.job_id]
+    start = Job.start_model_version_id.in_([version.id for version in versions])
+    jobs = select(Job).where(or_(Job.dataset_id.in_(dataset_ids), Job.id.in_(made), start))
+    return list(session.scalars(jobs.with_for_update().execution_options(populate_existing=True)))
+
+
+def _refuse_if_busy(session: Session, jobs: Sequence[Job], code: str) -> None:
+    """A job whose lease is over has no worker: it does not count."""
+    now = session.execute(select(db_now())).scalar_one()
+    for job in jobs:
+        if job.state == JobState.RUNNING and (job.lease_until or 0.0) > now:
+            raise Conflict(code, f"Job {job.id} is running on this data; cancel it or wait until it has ended.")
+
+
+def _workouts(session: Session, dataset_ids: Sequence[UUID]) -> list[Workout]:
+    """Stored workouts of the datasets; locked, so that an import that adds one to its dataset is seen or waits."""
+    inside = select(DatasetWorkout.workout_id).where(DatasetWorkout.dataset_id.in_(dataset_ids))
+    return list(session.scalars(select(Workout).where(Workout.id.in_(inside)).with_for_update()))
+
+
+def _delete_unused(session: Session, workouts: Sequence[Workout]) -> None:
+    used = select(DatasetWorkout.id).where(DatasetWorkout.workout_id == Workout.id).exists()
+    for start in range(0, len(workouts), CHUNK):
+        chunk = [workout.id for workout in workouts[start : start + CHUNK]]
+        session.execute(delete(Workout).where(Workout.id.in_(chunk), ~used))
+
+
+def _let_champions_fall_back(session: Session, account_id: UUID, gone: set[UUID]) -> None:
+    for champion in session.scalars(select(Champion).where(Champion.model_version_id.in_(gone))).all():
+        heir = champions.previous_version(session, champion, without=gone)
+        heir = heir or model_versions.default_base(session, account_id).id
+        champions.promote(session, champion.subject_id, heir, reason="deleted", expected_revision=champion.revision)
+
+
+def _refresh_level(session: Session, subject: Subject, dataset: Dataset) -> None:
+    """The subject's level is its newest ready dataset's. Offsets that were tracked over the deleted one go with it."""
+    ready = select(Dataset).where(Dataset.subject_id == subject.id, Dataset.state == DatasetState.READY)
+    newest = session.scalar(ready.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(1))
+    if dataset.state == DatasetState.READY and (newest is None or newest.created_at < dataset.created_at):
+        subject.level = newest.level if newest else None
+        session.execute(delete(LevelOffset).where(LevelOffset.subject_id == subject.id))
+    session.flush()

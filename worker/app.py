@@ -1,0 +1,121 @@
+"""Celery's settings, and what happens when the worker and its processes start and stop."""
+
+import ctypes
+import fcntl
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery, signals
+from kombu.entity import Queue
+
+from service import queue
+from service.logs import log_as_json
+from service.settings import environment, get_settings
+
+PR_SET_PDEATHSIG = 1
+
+# Shared by fork: the parent sets it at shutdown, every process looks at it before the next batch. A plain byte, because
+# a lock could be left held by a process that is killed.
+_stopping = multiprocessing.RawValue("b", 0)
+# POSIX record locks belong to a process and vanish with it, so a killed one never keeps a training slot.
+_slots = tempfile.TemporaryFile()  # noqa: SIM115 (open for as long as the process lives)
+
+
+def device_count() -> int:
+    """GPUs that may be used; 0 for the CPU. Asks without touching CUDA: only pool processes may do that."""
+    if get_settings().device == "cpu":
+        return 0
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def training_slots() -> int:
+    """How many jobs train at once: one per GPU, else one per core."""
+    return device_count() or os.cpu_count() or 1
+
+
+def make_app() -> Celery:
+    """The worker's Celery app: one process more than training slots, so that an import always finds one."""
+    made = Celery("stagewise", broker=get_settings().broker_url, include=["worker.tasks"])
+    made.conf.update(
+        queue.broker_options(),
+        task_queues=[Queue(queue.TRAINING), Queue(queue.IMPORTS)],
+        worker_concurrency=training_slots() + 1,
+        worker_pool="prefork",
+        worker_hijack_root_logger=True,
+        worker_send_task_events=False,
+        worker_enable_remote_control=True,
+        worker_proc_alive_timeout=60.0,
+    )
+    return made
+
+
+app = make_app()
+
+
+def stopping() -> bool:
+    """Whether this worker is shutting down: stop at the next batch and hand the job back."""
+    return bool(_stopping.value)
+
+
+@contextmanager
+def training_slot() -> Iterator[int | None]:
+    """One of the slots, by number (the number of its GPU), or None when all are taken."""
+    for slot in range(training_slots()):
+        try:
+            fcntl.lockf(_slots, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
+        except OSError:
+            continue
+        try:
+            yield slot
+        finally:
+            fcntl.lockf(_slots, fcntl.LOCK_UN, 1, slot)
+        return
+    yield None
+
+
+def die_with_parent() -> None:
+    """Let the kernel end this process when its parent is gone, however that one died (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@signals.worker_init.connect
+def start_reconciler(**_: Any) -> None:
+    """Run the reconciler beside the pool: a process, because threads and forks do not mix."""
+    subprocess.Popen(
+        [sys.executable, "-m", "worker.reconciler"],
+        env=environment(get_settings()),
+        preexec_fn=die_with_parent,
+    )
+
+
+@signals.worker_shutting_down.connect
+def stop_jobs(**_: Any) -> None:
+    """Every running job stops at its next batch and goes back to queued."""
+    _stopping.value = 1
+
+
+@signals.worker_process_init.connect
+def prepare_process(**_: Any) -> None:
+    """One torch thread, gone with the parent, and a SIGTERM that hands the job back instead of losing it."""
+    import torch
+
+    log_as_json()
+    torch.set_num_threads(1)
+    die_with_parent()
+    signal.signal(signal.SIGTERM, _stop_this_process)
+
+
+def _stop_this_process(_signal: int, _frame: Any) -> None:
+    global _stopping
+    _stopping = multiprocessing.RawValue("b", 1)  # this process only: its siblings go on

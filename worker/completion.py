@@ -1,0 +1,160 @@
+"""The end of a training job: files on disk, then version, evaluation, promotion and state in one transaction."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from hrmodel.evaluation.comparison import compare
+from hrmodel.evaluation.population import evaluate_people
+from hrmodel.evaluation.report import evaluate
+from hrmodel.network.checkpoint import Checkpoint
+from hrmodel.network.export import to_seed_pt
+from hrmodel.prediction.golden import golden_check
+from hrmodel.prediction.predictor import Predictor
+from service.errors import Conflict
+from service.registry import champions, jobs, model_versions
+from service.registry.tables import Account, Dataset, Job, ModelVersion, Stage
+from worker.data import PERSONAL, PersonData, held_out, load_checkpoint
+from worker.failures import JobFailure
+from worker.reporter import LeaseLost, Reporter
+
+TRIES = 5  # somebody else may change the champion between our look and our swap
+
+
+def complete(
+    reporter: Reporter,
+    job: Job,
+    dataset: Dataset,
+    people: Mapping[str, PersonData],
+    parent: ModelVersion | None,
+    checkpoint: Checkpoint,
+) -> None:
+    """Register the version, score it beside the model that serves, decide, and end the job. Raises LeaseLost."""
+    files = store_files(reporter, job, checkpoint)
+    predictor = _loaded(reporter, job, files["sha256"])
+    report = _score(reporter, job, people, predictor)
+    columns = {
+        **files,
+        "parent_id": parent.id if parent else None,
+        "dataset_digest": checkpoint.data_digest,
+        "code_version": checkpoint.code_version,
+    }
+    for _ in range(TRIES):
+        rival = _rival(reporter, job, dataset, people)
+        reporter.report()
+        try:
+            with reporter.context.database.unit_of_work() as session:
+                _finish(session, reporter.claim, job, columns, report, rival)
+            return
+        except Conflict:
+            continue
+    raise JobFailure("champion_busy", "The subject's champion kept changing while this job ended; retry the job.")
+
+
+def store_files(reporter: Reporter, job: Job, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Write the checkpoint and its seed-format twin; the columns that name them."""
+    store = reporter.context.store
+    data = checkpoint.to_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.pt"
+        to_seed_pt(checkpoint, path)
+        twin = path.read_bytes()
+    return {
+        "sha256": store.put(job.account_id, data),
+        "size": len(data),
+        "pt_sha256": store.put(job.account_id, twin),
+        "pt_size": len(twin),
+    }
+
+
+def _loaded(reporter: Reporter, job: Job, sha256: str) -> Predictor:
+    """The version as it will be served: read from its file and checked on the golden workout."""
+    predictor = Predictor(Checkpoint.from_bytes(reporter.context.store.read(job.account_id, sha256)))
+    try:
+        golden_check(predictor)
+    except ValueError as error:
+        raise JobFailure("failed_golden_check", f"The trained model is not usable: {error}.") from error
+    return predictor
+
+
+def _rival(
+    reporter: Reporter, job: Job, dataset: Dataset, people: Mapping[str, PersonData]
+) -> tuple[ModelVersion, int, dict[str, Any]]:
+    """The version to beat, its pointer's revision, and its report on the same workouts (scored now if need be)."""
+    with reporter.context.database.reading() as session:
+        version, revision = _incumbent(session, job)
+        known = model_versions.evaluation(session, version.id, dataset.id)
+        if known is not None:
+            return version, revision, known.report
+    predictor = Predictor(load_checkpoint(reporter.context.store, version))
+    return version, revision, _score(reporter, job, people, predictor)
+
+
+def _incumbent(session: Session, job: Job) -> tuple[ModelVersion, int]:
+    if job.stage == Stage.BASE:
+        return model_versions.default_base(session, job.account_id), 0
+    champion = champions.require(session, job.subject_id)  # type: ignore[arg-type]
+    return session.get_one(ModelVersion, champion.model_version_id), champion.revision
+
+
+def _finish(
+    session: Session,
+    claim: jobs.Claim,
+    job: Job,
+    columns: dict[str, Any],
+    report: dict[str, Any],
+    rival: tuple[ModelVersion, int, dict[str, Any]],
+) -> None:
+    """All rows of the end, or none: a claim that is no longer ours rolls everything back."""
+    incumbent, revision, rival_report = rival
+    version = model_versions.add(session, job, **columns)
+    own = model_versions.record_evaluation(session, version.id, job.dataset_id, report)
+    theirs = model_versions.record_evaluation(session, incumbent.id, job.dataset_id, rival_report)
+    decision = {**compare(report, rival_report), **champions.decide(own, theirs), "champion_id": str(incumbent.id)}
+    if job.subject_id is not None:
+        model_versions.set_offset(session, job.subject_id, version.id, report["offset"])
+        model_versions.set_offset(session, job.subject_id, incumbent.id, rival_report["offset"])
+    if decision["promote"]:
+        _promote(session, job, version, revision, decision)
+    result = {
+        "model_version_id": str(version.id),
+        "score": report["score"],
+        "promoted": decision["promote"],
+        "decision": decision,
+    }
+    jobs.add_log(session, claim, f"Score {_bpm(report['score'])} bpm. {decision['reason']}")
+    if not jobs.succeed(session, claim, result):
+        raise LeaseLost
+    session.get_one(Job, job.id).best_sha256 = columns["sha256"]
+
+
+def _promote(session: Session, job: Job, version: ModelVersion, revision: int, decision: dict[str, Any]) -> None:
+    if job.subject_id is None:
+        session.get_one(Account, job.account_id, with_for_update=True)  # one base at a time decides
+        if model_versions.default_base(session, job.account_id).id != UUID(decision["champion_id"]):
+            raise Conflict("default_base_changed", "Another base became the default; compare again.")
+        model_versions.set_default_base(session, version, decision["candidate_score"])
+        return
+    champions.promote(
+        session, job.subject_id, version.id, reason="promoted", expected_revision=revision, decision=decision
+    )
+
+
+def _score(reporter: Reporter, job: Job, people: Mapping[str, PersonData], predictor: Predictor) -> dict[str, Any]:
+    """On the subject's test workouts; a base zero-shot on the people whom it never saw."""
+
+    def beat(_share: float) -> None:
+        reporter.beat()
+
+    if job.stage == Stage.BASE:
+        return evaluate_people(predictor, [person.splits["val"] for person in held_out(people)], on_progress=beat)
+    data = people[PERSONAL].for_evaluation(predictor.checkpoint)
+    return evaluate(predictor, data, on_progress=beat)
+
+
+def _bpm(score: float | None) -> str:
+    return "-" if score is None else f"{score:.2f}"

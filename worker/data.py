@@ -1,0 +1,94 @@
+"""From registry rows and files to what hrmodel works on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from hrmodel.evaluation.contenders import EvaluationData
+from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
+from hrmodel.signals.batches import ScaledWorkout
+from hrmodel.signals.features import FeatureContract
+from hrmodel.signals.grid import GriddedWorkout, to_grid
+from hrmodel.signals.level import Level, fit_level
+from hrmodel.workouts.workout import Workout
+from service.registry.artifacts import ArtifactDamaged, ArtifactMissing, ArtifactStore
+from service.registry.imports import StoredWorkout
+from service.registry.tables import ModelVersion
+from worker.failures import JobFailure
+
+SPLITS = ("train", "val", "test")
+PERSONAL = ""  # the only person of a personal dataset
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PersonData:
+    """One person's workouts by split, on the grid, in time order."""
+
+    splits: dict[str, list[GriddedWorkout]]
+    level: Level
+
+    def scaled(self, split: str) -> list[ScaledWorkout]:
+        """A split's workouts in the person's scale."""
+        return [ScaledWorkout(gridded=gridded, level=self.level) for gridded in self.splits[split]]
+
+    def for_evaluation(self, checkpoint: Checkpoint) -> EvaluationData:
+        """What `evaluate` reads, under the level that the checkpoint serves with: its own, else the person's."""
+        level = checkpoint.level or self.level
+        return EvaluationData(**{split: self.splits[split] for split in SPLITS}, level=level)
+
+
+def load_person(
+    store: ArtifactStore,
+    account_id: UUID,
+    workouts: Sequence[StoredWorkout],
+    on_progress: Callable[[], None],
+    *,
+    level: Level | None = None,
+) -> PersonData:
+    """Read one person's stored workouts. The level is fitted on train + val unless it is given."""
+    splits: dict[str, list[GriddedWorkout]] = {split: [] for split in SPLITS}
+    for stored in workouts:
+        splits[stored.split].append(load_workout(store, account_id, stored))
+        on_progress()
+    known = splits["train"] + splits["val"]
+    return PersonData(splits=splits, level=level or fit_level(known or splits["test"], FeatureContract()))
+
+
+def load_workout(store: ArtifactStore, account_id: UUID, stored: StoredWorkout) -> GriddedWorkout:
+    """Read one workout file. Raises JobFailure when it is gone or damaged."""
+    try:
+        data = store.read(account_id, stored.digest)
+    except (ArtifactMissing, ArtifactDamaged) as error:
+        message = f"The file of workout {stored.source or stored.digest} is gone or damaged; upload it again."
+        raise JobFailure("data_missing", message) from error
+    return to_grid(Workout.from_bytes(data), stored.digest)
+
+
+def load_checkpoint(store: ArtifactStore, version: ModelVersion) -> Checkpoint:
+    """Read a version's checkpoint. Raises JobFailure."""
+    try:
+        return Checkpoint.from_bytes(store.read(version.account_id, version.sha256), name=f"model version {version.id}")
+    except (ArtifactMissing, ArtifactDamaged, InvalidCheckpoint) as error:
+        raise JobFailure("broken_checkpoint", f"Model version {version.id} cannot be read: {error}.") from error
+
+
+def held_out(people: Mapping[str, PersonData]) -> list[PersonData]:
+    """The people of a population whom training never saw."""
+    return [person for person in people.values() if not person.splits["train"]]
+
+
+def by_person(workouts: Sequence[StoredWorkout]) -> dict[str, list[StoredWorkout]]:
+    """A dataset's workouts by the person who did them."""
+    people: dict[str, list[StoredWorkout]] = {}
+    for stored in workouts:
+        people.setdefault(stored.person or PERSONAL, []).append(stored)
+    return people
+
+
+def upload_path(store: ArtifactStore, account_id: UUID, sha256: str) -> Path:
+    """Where an upload lies. Raises JobFailure when it is gone."""
+    path = store.path(account_id, sha256)
+    if not path.exists():
+        raise JobFailure("broken_upload", "The uploaded file is gone; upload it again.")
+    return path

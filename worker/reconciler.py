@@ -1,0 +1,78 @@
+"""The process beside every worker's pool that ends or requeues stuck jobs, repeats hints and sweeps old files.
+
+Safe to run many: what it changes it changes by compare-and-swap.
+"""
+
+import os
+import time
+
+import structlog
+
+from service import queue
+from service.logs import log_as_json
+from service.registry import jobs, sweep
+from service.registry.artifacts import ArtifactStore
+from service.registry.session import Database
+from service.settings import Settings, get_settings
+
+HINT_EVERY_SECONDS = 5.0
+SWEEP_EVERY_SECONDS = 3600.0
+
+log = structlog.get_logger(__name__)
+
+
+class Reconciler:
+    """Looks at the rows every few seconds."""
+
+    def __init__(self, settings: Settings, sender: queue.Sender) -> None:
+        self.database = Database(settings.database_url)
+        self.store = ArtifactStore(settings.artifact_dir)
+        self.sender = sender
+        self.slots = os.cpu_count() or 1
+        self._waiting_since: dict[str, float] = {}
+        self._swept = time.monotonic()
+
+    def look(self) -> None:
+        """One round. Raises what the database raises."""
+        with self.database.unit_of_work() as session:
+            changed = jobs.reconcile(session)
+        if changed:
+            log.info("reconciled", jobs=changed)
+        with self.database.reading() as session:
+            counts = {
+                queue.TRAINING: jobs.claimable(session, jobs.TRAINING_STAGES),
+                queue.IMPORTS: jobs.claimable(session, jobs.IMPORT_STAGES),
+            }
+        for name, count in counts.items():
+            self._repeat_hint(name, count)
+        if time.monotonic() - self._swept > SWEEP_EVERY_SECONDS:
+            self._swept = time.monotonic()
+            sweep.old_files(self.database, self.store)
+
+    def _repeat_hint(self, name: str, count: int) -> None:
+        """A hint per free slot, when rows have been claimable for a while: the first hint may be lost."""
+        now = time.monotonic()
+        if count == 0:
+            self._waiting_since.pop(name, None)
+        elif now - self._waiting_since.setdefault(name, now) >= HINT_EVERY_SECONDS:
+            self._waiting_since[name] = now
+            for _ in range(min(count, self.slots)):
+                self.sender.send(name)
+
+
+def main() -> None:
+    """Look until the parent is gone. A database that is away is tried again at the next round."""
+    log_as_json()
+    settings = get_settings()
+    reconciler = Reconciler(settings, queue.BrokerSender(settings.broker_url))
+    pause = min(HINT_EVERY_SECONDS, settings.lease_seconds / 6)
+    while True:
+        try:
+            reconciler.look()
+        except Exception as error:  # must outlive every fault of what it watches over
+            log.warning("reconciler could not look", error=repr(error))
+        time.sleep(pause)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""What a running job tells the registry: a heartbeat while batches advance, and each epoch with its checkpoint."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from hrmodel.training.fit import Stop
+from service.registry import jobs
+from service.registry.artifacts import ArtifactStore
+from service.registry.session import Database
+from service.registry.tables import Job
+
+log = structlog.get_logger(__name__)
+
+BEATS_PER_LEASE = 6
+DATABASE_AWAY = (DBAPIError, TimeoutError)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a worker process works with."""
+
+    database: Database
+    store: ArtifactStore
+    lease_seconds: float
+    worker: str
+    stopping: Callable[[], bool]
+
+
+class LeaseLost(Stop):
+    """The job is another attempt's now, or may be: write nothing more."""
+
+
+class Cancelled(Stop):
+    """The caller asked for the end of the job."""
+
+
+class HandBack(Stop):
+    """The worker shuts down: the job goes back to the queue."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """A finished epoch on its way into SQL."""
+
+    metrics: dict[str, Any]
+    sha256: str | None  # of the checkpoint, when it could be written
+    message: str
+
+
+@dataclass
+class Reporter:
+    """Speaks for one claim. Without an answer of the database for a whole lease, the claim counts as lost."""
+
+    context: Context
+    claim: jobs.Claim
+    progress: float = 0.0
+    _renewed: float = field(default_factory=time.monotonic)
+    _tried: float = field(default_factory=time.monotonic)
+    _waiting: list[EpochReport] = field(default_factory=list)
+
+    def beat(self, progress: float | None = None) -> None:
+        """Renew the lease when a sixth of it has passed. Call it wherever work advances. Raises Stop."""
+        if progress is not None:
+            self.progress = progress
+        if self.context.stopping():
+            raise HandBack
+        if time.monotonic() - self._tried >= self.context.lease_seconds / BEATS_PER_LEASE:
+            self.report()
+
+    def epoch(self, report: EpochReport) -> None:
+        """Record an epoch; kept for the next heartbeat while the database is away. Raises Stop."""
+        self._waiting.append(report)
+        self.report()
+        self.beat()
+
+    def say(self, message: str) -> None:
+        """Add a line to the job's log."""
+        self._waiting.append(EpochReport(metrics={}, sha256=None, message=message))
+
+    def report(self) -> None:
+        """Renew the lease and write what waits, in one transaction. Raises Stop."""
+        self._tried = time.monotonic()
+        try:
+            with self.context.database.unit_of_work() as session:
+                answer = jobs.heartbeat(session, self.claim, self.context.lease_seconds, self.progress)
+                stale = self._write(session) if answer.ours else []
+        except DATABASE_AWAY as error:
+            log.warning("heartbeat failed", job=str(self.claim.job_id), error=type(error).__name__)
+            if self._tried - self._renewed > self.context.lease_seconds:
+                raise LeaseLost from error
+            return
+        if not answer.ours:
+            raise LeaseLost
+        self._renewed, self._waiting = self._tried, []
+        for account_id, sha256 in stale:
+            self.context.store.delete(account_id, sha256)
+        if answer.cancel_requested:
+            raise Cancelled
+
+    def _write(self, session: Session) -> list[tuple[Any, str]]:
+        """Write the waiting epochs; the checkpoints that no row points to any more (they name the job: nobody
+        shares them).
+        """  # fmt: skip
+        job = session.get_one(Job, self.claim.job_id)
+        session.refresh(job)
+        before = {job.latest_sha256, job.previous_sha256}
+        for report in self._waiting:
+            if report.metrics:
+                jobs.record_epoch(session, self.claim, report.metrics)
+            if report.sha256:
+                epoch = report.metrics["epoch"]
+                jobs.record_checkpoint(session, self.claim, epoch=epoch, sha256=report.sha256)
+            jobs.add_log(session, self.claim, report.message)
+        session.flush()
+        session.refresh(job)
+        written = {report.sha256 for report in self._waiting}
+        gone = (before | written) - {job.latest_sha256, job.previous_sha256, None}
+        return [(job.account_id, sha256) for sha256 in gone if sha256]

@@ -1,0 +1,70 @@
+"""One job, from claim to its end: what went wrong becomes a state, an error code and a sentence."""
+
+import errno
+from collections.abc import Callable
+
+import structlog
+
+from hrmodel.training.fit import NonFiniteLoss, explain_out_of_memory
+from service.registry import jobs
+from service.registry.tables import Job, Stage
+from worker import ingest, training
+from worker.failures import JobFailure
+from worker.reporter import DATABASE_AWAY, Cancelled, Context, HandBack, LeaseLost, Reporter
+
+log = structlog.get_logger(__name__)
+
+
+def run_job(context: Context, claim: jobs.Claim, device: str) -> None:
+    """Run one claimed job to its end. A lost claim ends here without a trace: another attempt has the job."""
+    reporter = Reporter(context, claim)
+    try:
+        _run(reporter, device)
+    except LeaseLost:
+        log.warning("claim lost", job=str(claim.job_id), attempt=claim.attempt)
+    except Cancelled:
+        _end(reporter, lambda session: jobs.cancel_running(session, claim))
+    except HandBack:
+        _end(reporter, lambda session: jobs.hand_back(session, claim))
+    except DATABASE_AWAY as error:
+        # Nothing can be written now; the lease ends by itself, and the job goes on from its checkpoint.
+        log.error("database away", job=str(claim.job_id), error=repr(error))
+    except Exception as error:
+        failure = explain(error)
+        log.exception("job failed", job=str(claim.job_id), code=failure.code)
+        _end(reporter, lambda session: jobs.fail(session, claim, failure.code, failure.message))
+    log.info("job left", job=str(claim.job_id), attempt=claim.attempt)
+
+
+def _run(reporter: Reporter, device: str) -> None:
+    reporter.report()
+    with reporter.context.database.reading() as session:
+        job = session.get_one(Job, reporter.claim.job_id)
+    if job.stage == Stage.IMPORT:
+        ingest.import_upload(reporter, job)
+    else:
+        training.train(reporter, job, device)
+
+
+def explain(error: Exception) -> JobFailure:
+    """The code and sentence for a permanent error."""
+    if isinstance(error, JobFailure):
+        return error
+    if isinstance(error, NonFiniteLoss):
+        return JobFailure("non_finite_loss", f"{str(error)[:1].upper()}{str(error)[1:]}.")
+    if type(error).__name__ == "OutOfMemoryError":  # torch.cuda's: a RuntimeError by inheritance
+        return JobFailure("gpu_out_of_memory", explain_out_of_memory(0).replace(" (it is 0)", ""))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return JobFailure(
+            "storage_full", "The disk is full. Make room and retry the job: it starts from the beginning."
+        )
+    return JobFailure("internal_error", f"{type(error).__name__}; the worker's log has the details.")
+
+
+def _end(reporter: Reporter, change: Callable[..., bool]) -> None:
+    """Write the end of the job; what is written after a lost claim changes no row."""
+    try:
+        with reporter.context.database.unit_of_work() as session:
+            change(session)
+    except DATABASE_AWAY as error:
+        log.error("end not written; the lease will run out", job=str(reporter.claim.job_id), error=repr(error))

@@ -1,0 +1,58 @@
+"""The Celery functions: a hint in, nothing out, harmless twice."""
+
+import os
+import socket
+from functools import lru_cache
+
+import structlog
+
+from service import queue
+from service.registry import jobs
+from service.registry.artifacts import ArtifactStore
+from service.registry.session import Database
+from service.registry.tables import Stage
+from service.settings import get_settings
+from worker.app import app, device_count, stopping, training_slot
+from worker.reporter import Context
+from worker.runner import run_job
+
+log = structlog.get_logger(__name__)
+
+
+@lru_cache(maxsize=1)
+def context() -> Context:
+    """This process's connections; made after the fork, never before."""
+    settings = get_settings()
+    return Context(
+        database=Database(settings.database_url),
+        store=ArtifactStore(settings.artifact_dir),
+        lease_seconds=settings.lease_seconds,
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+        stopping=stopping,
+    )
+
+
+@app.task(name=queue.TRAINING)
+def train() -> None:
+    """Train claimable jobs until there are none. The rows hold everything; the message holds nothing."""
+    with training_slot() as slot:
+        if slot is None:
+            return  # all slots are busy; each drains the queue before it ends
+        run_claimable(jobs.TRAINING_STAGES, f"cuda:{slot}" if device_count() else "cpu")
+
+
+@app.task(name=queue.IMPORTS)
+def import_uploads() -> None:
+    """Import claimable uploads until there are none."""
+    run_claimable(jobs.IMPORT_STAGES, "cpu")
+
+
+def run_claimable(stages: tuple[Stage, ...], device: str) -> None:
+    """Claim and run until nothing is claimable or the worker shuts down."""
+    mine = context()
+    while not stopping():
+        with mine.database.unit_of_work() as session:
+            claim = jobs.claim_next(session, mine.worker, stages, mine.lease_seconds)
+        if claim is None:
+            return
+        run_job(mine, claim, device)

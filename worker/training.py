@@ -1,0 +1,190 @@
+"""A training job: from its dataset and start model to a registered version and the decision on who serves."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from hrmodel.evaluation.calibration import calibrate
+from hrmodel.evaluation.population import calibrate_people
+from hrmodel.network.architectures import build_network
+from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
+from hrmodel.network.config import NetworkConfig
+from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.prediction.intervals import Intervals
+from hrmodel.prediction.predictor import Predictor
+from hrmodel.signals.features import FeatureContract
+from hrmodel.signals.level import Level
+from hrmodel.signals.views import TrainingViews, ValidationViews
+from hrmodel.training.fit import fit
+from hrmodel.training.stages import StageConfig
+from hrmodel.training.state import TrainingState
+from hrmodel.version import CODE_VERSION
+from service.registry import imports, model_versions
+from service.registry.artifacts import ArtifactDamaged, ArtifactMissing
+from service.registry.tables import Dataset, Job, ModelVersion, Stage
+from worker import completion
+from worker.data import PERSONAL, PersonData, by_person, held_out, load_checkpoint, load_person
+from worker.failures import JobFailure
+from worker.reporter import EpochReport, Reporter
+
+TRAINING_SHARE = 0.9  # of a job's progress; the rest is evaluation
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """All that one training job reads."""
+
+    job: Job
+    dataset: Dataset
+    stage: StageConfig
+    people: dict[str, PersonData]
+    parent: ModelVersion | None
+    start: Checkpoint | None
+
+    @property
+    def level(self) -> Level | None:
+        """The subject's level; a base model has none."""
+        return None if self.job.stage == Stage.BASE else self.people[PERSONAL].level
+
+    def scaled(self, split: str) -> list[Any]:
+        """A split's workouts of everybody, each in their own scale."""
+        return [workout for person in self.people.values() for workout in person.scaled(split)]
+
+
+def train(reporter: Reporter, job: Job, device: str) -> None:
+    """Train, calibrate, evaluate, decide, end. Raises Stop and JobFailure."""
+    task = _load(reporter, job)
+    state = _fit(reporter, task, device)
+    best = replace(_checkpoint(task, state), weights=state.best_weights, training=None, training_meta=None)
+    reporter.report()
+    best = replace(best, intervals=_bands(task, best))
+    completion.complete(reporter, task.job, task.dataset, task.people, task.parent, best)
+
+
+def _bands(task: Task, best: Checkpoint) -> Intervals:
+    """Bands from the workouts that chose the epoch: the subject's, or those of the people held out."""
+    predictor = Predictor(best)
+    if task.job.stage == Stage.BASE:
+        return calibrate_people(predictor, [person.splits["val"] for person in held_out(task.people)])
+    fallback = task.start.intervals if task.start else None
+    return calibrate(predictor, task.people[PERSONAL].splits["val"], level=task.level, fallback=fallback)
+
+
+def _load(reporter: Reporter, job: Job) -> Task:
+    context = reporter.context
+    with context.database.reading() as session:
+        dataset = session.get_one(Dataset, job.dataset_id)
+        stored = imports.stored_workouts(session, dataset.id)
+        parent = _parent(session, job)
+    level = Level.from_dict(dataset.level) if dataset.level else None
+    people = {
+        name: load_person(context.store, job.account_id, workouts, reporter.beat, level=level)
+        for name, workouts in (by_person(stored) if job.stage == Stage.BASE else {PERSONAL: stored}).items()
+    }
+    reporter.say(f"Read {len(stored)} workouts of {len(people)} {'person' if len(people) == 1 else 'people'}.")
+    return Task(
+        job=job,
+        dataset=dataset,
+        stage=StageConfig.from_dict({k: v for k, v in job.configuration.items() if k != "recipe"}),
+        people=people,
+        parent=parent,
+        start=load_checkpoint(context.store, parent) if parent else None,
+    )
+
+
+def _parent(session: Any, job: Job) -> ModelVersion | None:
+    """The version that the job starts from: the one that it names, or what the job before it made."""
+    if job.start_model_version_id is not None:
+        version = session.get(ModelVersion, job.start_model_version_id)
+    elif job.depends_on is not None:
+        version = model_versions.of_job(session, job.depends_on)
+    elif job.stage == Stage.BASE:
+        return None
+    else:
+        version = None
+    if version is None:
+        raise JobFailure("start_model_missing", "The model that this job was to start from has been deleted.")
+    return version
+
+
+def _fit(reporter: Reporter, task: Task, device: str) -> TrainingState:
+    contract = task.start.contract if task.start else FeatureContract()
+    train_views = TrainingViews(task.scaled("train"), contract, task.stage.seed, task.stage.batch_size)
+    val_views = ValidationViews(task.scaled("val"), contract)
+    if len(train_views) == 0:
+        raise JobFailure("too_few_workouts", "No training workout has a measured heart rate.")
+    model = _start_model(task).to(torch.device(device))
+    resume = _resume(reporter, task, model)
+
+    def on_batch(state: TrainingState) -> None:
+        reporter.beat(TRAINING_SHARE * state.progress)
+
+    def on_epoch(_model: HeartRateLSTM, state: TrainingState) -> None:
+        reporter.progress = TRAINING_SHARE * state.progress
+        reporter.epoch(_report(reporter, task, state))
+
+    return fit(model, train_views, val_views, task.stage, resume=resume, on_batch=on_batch, on_epoch=on_epoch)
+
+
+def _start_model(task: Task) -> HeartRateLSTM:
+    if task.start is not None:
+        return task.start.build()
+    with torch.random.fork_rng():
+        torch.manual_seed(task.stage.seed)
+        return build_network(NetworkConfig(dropout=task.stage.dropout))
+
+
+def _resume(reporter: Reporter, task: Task, model: HeartRateLSTM) -> TrainingState | None:
+    """The state of the newest checkpoint that can be read: the latest, else the one before."""
+    for sha256 in (task.job.latest_sha256, task.job.previous_sha256):
+        if sha256 is None:
+            continue
+        try:
+            data = reporter.context.store.read(task.job.account_id, sha256)
+            checkpoint = Checkpoint.from_bytes(data)
+            state = TrainingState.from_tensors(
+                model, task.stage, checkpoint.training or {}, checkpoint.training_meta or {}
+            )
+        except (ArtifactMissing, ArtifactDamaged, InvalidCheckpoint, KeyError) as error:
+            reporter.say(f"Checkpoint {sha256[:12]} cannot be used: {error}.")
+            continue
+        reporter.say(f"Goes on after epoch {state.epoch} (attempt {reporter.claim.attempt}).")
+        return state
+    return None
+
+
+def _checkpoint(task: Task, state: TrainingState) -> Checkpoint:
+    tensors, meta = state.to_tensors()
+    start = task.start
+    return Checkpoint(
+        network=replace(state.model.config, dropout=task.stage.dropout),
+        contract=start.contract if start else FeatureContract(),
+        weights=state.weights(),
+        stage=task.job.stage.value,
+        configuration=task.job.configuration,
+        history=state.history,
+        level=task.level,
+        intervals=None,
+        data_digest=task.dataset.digest or "",
+        code_version=CODE_VERSION,
+        training=tensors,
+        # The job's id makes the file this job's alone: it can go as soon as the job has newer ones.
+        training_meta={**meta, "job_id": str(task.job.id)},
+    )
+
+
+def _report(reporter: Reporter, task: Task, state: TrainingState) -> EpochReport:
+    """Write the epoch's checkpoint. On a full disk training goes on from memory, and the last one stays in force."""
+    metrics = dict(state.history[-1])
+    losses = f"train {_number(metrics['train_loss'])}, val {_number(metrics['val_loss'])}"
+    message = f"Epoch {state.epoch}/{task.stage.epochs}: {losses}, learning rate {metrics['learning_rate']:g}."
+    try:
+        sha256 = reporter.context.store.put(task.job.account_id, _checkpoint(task, state).to_bytes())
+    except OSError as error:
+        return EpochReport(metrics=metrics, sha256=None, message=f"{message} No checkpoint: {error.strerror}.")
+    return EpochReport(metrics=metrics, sha256=sha256, message=message)
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else f"{value:.4f}"
