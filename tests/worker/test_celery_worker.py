@@ -1,0 +1,183 @@
+"""The real worker: Celery processes, a Valkey broker, PostgreSQL and SQLite; processes are killed with signal 9."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import torch
+from celery import Celery
+from fastapi.testclient import TestClient
+from sqlalchemy import select
+
+from hrmodel.network.checkpoint import Checkpoint
+from service import queue
+from service.app import create_app
+from service.registry import accounts, model_versions
+from service.registry.tables import EpochMetrics, JobEvent, JobState
+from service.settings import Settings
+from tests import servers
+from tests.processes import alive, descendants, wait_until
+
+pytestmark = pytest.mark.slow
+LEASE = 6.0
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[str]:
+    with servers.valkey(tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def start_worker(database_url: str, store, tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Start workers; all are gone at the end."""
+    with ExitStack() as started:
+
+        def start(broker_url: str) -> subprocess.Popen[bytes]:
+            environment = {
+                **os.environ,
+                "DATABASE_URL": database_url,
+                "BROKER_URL": broker_url,
+                "ARTIFACT_DIR": str(store.root),
+                "STAGEWISE_LEASE_SECONDS": str(LEASE),
+                "STAGEWISE_DEVICE": "cpu",
+                "STAGEWISE_STATE_DIR": str(tmp_path),
+            }
+            command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-l", "INFO"]
+            with (tmp_path / f"worker-{time.monotonic_ns()}.log").open("wb") as log:
+                process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
+            started.callback(process.wait)
+            started.callback(process.kill)
+            return process
+
+        yield start
+
+
+@pytest.fixture
+def dataset_id(upload, work, runner_workouts):
+    made = upload(runner_workouts)
+    work()
+    return made
+
+
+@pytest.fixture
+def stage1(context, submit, dataset_id):
+    """Queue a stage-1 job of many short epochs, always with the same seed."""
+    with context.database.reading() as session:
+        start = model_versions.shipped(session).id
+    return lambda: submit(dataset_id, "stage1", start=start, epochs=60, batch_size=1, patience=60)
+
+
+def weights(context, job_id):
+    with context.database.reading() as session:
+        version = model_versions.of_job(session, job_id)
+    checkpoint = Checkpoint.from_bytes(context.store.read(version.account_id, version.sha256))
+    return checkpoint.weights, [{k: v for k, v in e.items() if k != "epoch_time"} for e in checkpoint.history]
+
+
+def events(context, job_id):
+    with context.database.reading() as session:
+        return list(session.scalars(select(JobEvent.event).where(JobEvent.job_id == job_id).order_by(JobEvent.id)))
+
+
+def uninterrupted(context, stage1, work, job_row):
+    job_id = stage1()
+    work()
+    assert job_row(job_id).state == JobState.SUCCEEDED
+    return job_id
+
+
+def test_a_job_whose_worker_is_killed_goes_on_in_a_new_one_and_ends_bit_for_bit_as_if_never_killed(
+    context, broker, start_worker, stage1, work, job_row
+):
+    whole = uninterrupted(context, stage1, work, job_row)
+    first = start_worker(broker)
+    killed = stage1()
+    queue.BrokerSender(broker).send(queue.TRAINING)
+    wait_until(lambda: job_row(killed).epoch >= 10, 120)
+    family = {first.pid, *descendants(first.pid)}
+    first.kill()
+    first.wait()
+    died, epoch = time.monotonic(), job_row(killed).epoch
+    assert job_row(killed).state == JobState.RUNNING
+    wait_until(lambda: not alive(family), 10)
+    start_worker(broker)
+    wait_until(lambda: job_row(killed).attempt == 2, 3 * (LEASE + 10))
+    print(f"went on {time.monotonic() - died:.1f} s after the kill, lease {LEASE:g} s")
+    wait_until(lambda: job_row(killed).state == JobState.SUCCEEDED, 180)
+    assert epoch >= 10
+    with context.database.reading() as session:
+        resumed = select(EpochMetrics.epoch).where(EpochMetrics.job_id == killed, EpochMetrics.attempt == 2)
+        assert min(session.scalars(resumed)) in (epoch, epoch + 1)
+    (one, history), (other, again) = weights(context, whole), weights(context, killed)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert history == again
+
+
+def test_the_same_hint_delivered_ten_times_trains_once(context, broker, start_worker, stage1, job_row):
+    job_id = stage1()
+    app = Celery(broker=broker)
+    app.conf.update(queue.broker_options())
+    for _ in range(10):
+        app.send_task(queue.TRAINING, queue=queue.TRAINING)
+    start_worker(broker)
+    wait_until(lambda: job_row(job_id).state == JobState.SUCCEEDED, 180)
+    assert events(context, job_id).count("running") == 1
+
+
+def test_with_the_broker_stopped_a_job_is_accepted_at_once_and_runs_after_its_return(
+    context, dataset_id, start_worker, job_row, tmp_path
+):
+    port = servers.free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    start_worker(url)
+    settings = Settings(state_dir=tmp_path, broker_url_setting=url)
+    with context.database.unit_of_work() as session:
+        account = accounts.ensure_account(session, "default")
+        key = accounts.create_key(session, account, "test", ["admin"])
+    sender = queue.BrokerSender(url)
+    client = TestClient(create_app(settings, context.database, context.store, sender))
+    asked = time.monotonic()
+    response = client.post(
+        "/jobs/stage1",
+        json={"dataset_id": str(dataset_id), "hyperparameters": {"epochs": 2}},
+        headers={"Authorization": f"Bearer {key}"},
+    )
+    assert response.status_code == 202
+    assert time.monotonic() - asked < 3.0  # it takes milliseconds; a wait for the broker would take 5 s and more
+    time.sleep(5.0)
+    with servers.valkey(tmp_path, port):
+        wait_until(lambda: job_row(UUID(response.json()["id"])).state == JobState.SUCCEEDED, 120)
+
+
+def test_a_worker_that_is_told_to_stop_hands_its_job_back_and_exits(context, broker, start_worker, stage1, job_row):
+    job_id = stage1()
+    worker = start_worker(broker)
+    queue.BrokerSender(broker).send(queue.TRAINING)
+    wait_until(lambda: job_row(job_id).epoch >= 3, 120)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=45) == 0
+    assert job_row(job_id).state == JobState.QUEUED
+    assert job_row(job_id).crashes == 0
+    assert events(context, job_id)[-1] == "handed_back"
+    start_worker(broker)
+    wait_until(lambda: job_row(job_id).state == JobState.SUCCEEDED, 180)
+
+
+def test_a_killed_training_process_does_not_take_its_siblings_along(context, broker, start_worker, stage1, job_row):
+    job_id = stage1()
+    worker = start_worker(broker)
+    queue.BrokerSender(broker).send(queue.TRAINING)
+    wait_until(lambda: job_row(job_id).epoch >= 3, 120)
+    os.kill(int(job_row(job_id).worker.split(":")[1]), signal.SIGKILL)
+    wait_until(lambda: job_row(job_id).state == JobState.SUCCEEDED, 180)
+    assert worker.poll() is None
+    assert job_row(job_id).attempt == 2
