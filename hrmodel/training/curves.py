@@ -7,7 +7,7 @@ from typing import BinaryIO
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 TRAIN, VAL, RATE, INK = "#2b6cb0", "#c05621", "#4a5568", "#1a202c"
 
@@ -23,11 +23,9 @@ def draw_curves(
     figure = Figure(figsize=(8, 6), layout="constrained")
     FigureCanvasAgg(figure)
     losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    epochs = [entry["epoch"] for entry in history]
     _draw_losses(losses, history)
-    rates.step(epochs, [entry["learning_rate"] for entry in history], where="mid", color=RATE, linewidth=1.8)
-    rates.set(xlabel="epoch", ylabel="learning rate", yscale="log")
-    rates.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if history:
+        _draw_rates(rates, history)
     losses.set_title(title, loc="left", color=INK, fontweight="bold")
     for axes in (losses, rates):
         axes.grid(color="#e2e8f0", linewidth=0.8)
@@ -49,6 +47,17 @@ def _draw_losses(axes: Axes, history: Sequence[Mapping[str, float | int | None]]
         axes.plot([epoch], [loss], color=VAL, marker="*", markersize=14, linestyle="none", label=f"best: epoch {epoch}")
     if history:
         axes.legend(frameon=False)
+
+
+def _draw_rates(axes: Axes, history: Sequence[Mapping[str, float | int | None]]) -> None:
+    epochs = [int(entry["epoch"] or 0) for entry in history]
+    values = [float(entry["learning_rate"] or 0.0) for entry in history]
+    marks = sorted(set(values))[-6:]
+    axes.step(epochs, values, where="mid", color=RATE, linewidth=1.8, marker=".", markersize=4)
+    axes.set(xlabel="epoch", ylabel="learning rate", xlim=(0.5, len(history) + 0.5), yscale="log")
+    axes.set_yticks(marks, labels=[f"{mark:.3g}" for mark in marks])
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def best_entry(history: Sequence[Mapping[str, float | int | None]]) -> tuple[int, float] | None:

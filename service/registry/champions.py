@@ -44,7 +44,7 @@ def decide(candidate: Evaluation, champion: Evaluation) -> dict[str, Any]:
         return {**decision, "reason": reason}
     difference = candidate.score - champion.score
     verdict = "is lower than" if difference < 0 else "is not lower than"
-    reason = f"Its error of {candidate.score:.2f} bpm {verdict} the champion's {champion.score:.2f} bpm."
+    reason = f"Its error of {candidate.score:.3f} bpm {verdict} the champion's {champion.score:.3f} bpm."
     return {**decision, "promote": difference < 0, "difference": difference, "reason": reason}
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -50,11 +49,6 @@ def fetch(session: Session, rows: Select[Any], table: Any, page: PageRequest) ->
     more = len(found) > page.limit
     last = items[-1][0] if more else None
     return Page([tuple(row) for row in items], encode(last.created_at, last.id) if last is not None else None)
-
-
-def mapped(page: Page[Any], change: Callable[[Sequence[Any]], list[Item]]) -> Page[Item]:
-    """The same page with its rows turned into something else, all at once."""
-    return Page(change(page.items), page.next_cursor)
 
 
 def encode(created_at: datetime, row_id: UUID | int) -> str:

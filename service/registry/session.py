@@ -12,6 +12,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement, literal
 
 SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "secure_delete=ON")
+CONNECT_SECONDS = 5  # also how long a write waits for another on SQLite
 BEGIN = "stagewise_begin"  # execution option: how a transaction starts on SQLite
 
 
@@ -46,10 +47,12 @@ def make_engine(url: str) -> Engine:
     if url.startswith(("postgresql://", "postgres://")):
         url = "postgresql+psycopg://" + url.split("://", 1)[1]
     if url.startswith("postgresql+psycopg://"):
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=10, pool_recycle=1800)
+        timeouts = {"connect_timeout": CONNECT_SECONDS}
+        pool = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20, "pool_timeout": 10, "pool_recycle": 1800}
+        return create_engine(url, connect_args=timeouts, hide_parameters=True, **pool)
     if not url.startswith("sqlite:///"):
         raise ValueError(f"DATABASE_URL {url.split('://', 1)[0]!r} is not known; use postgresql:// or sqlite:///")
-    engine = create_engine(url, connect_args={"timeout": 5})
+    engine = create_engine(url, connect_args={"timeout": CONNECT_SECONDS}, hide_parameters=True)
     event.listen(engine, "connect", _set_sqlite_pragmas)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -43,6 +43,15 @@ def with_champion(session: Session, account_id: UUID, name: str) -> SubjectRow:
     return row[0], row[1], row[2]
 
 
+def latest_change(session: Session, champion: Champion) -> ChampionChange | None:
+    """The history row of the champion that serves now."""
+    return session.scalar(
+        select(ChampionChange).where(
+            ChampionChange.subject_id == champion.subject_id, ChampionChange.revision == champion.revision
+        )
+    )
+
+
 def champion_history(
     session: Session, subject_id: UUID, wanted: PageRequest
 ) -> Page[tuple[ChampionChange, ModelVersion | None]]:

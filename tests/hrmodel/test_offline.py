@@ -14,8 +14,8 @@ from hrmodel.offline import paths, stages
 from hrmodel.offline.start import read_checkpoint
 from hrmodel.workouts.formats.seed import write_seed_dataset
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
+from service.demo import write_parquet
 from tests.prediction_builders import make_checkpoint
-from tests.run_files import write_runs
 
 PERSONAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "runs" / "personal.parquet"
 RUNS = simulate_runner(workouts=12)
@@ -221,7 +221,7 @@ def test_peak_memory_is_in_the_line_and_in_the_history_of_a_gpu():
 
 
 def test_fewer_than_8_workouts_all_train_without_early_stopping_and_cannot_be_scored(hrmodel, base, out, tmp_path):
-    few = write_runs(tmp_path / "few.parquet", RUNS[:5])
+    few = write_parquet(RUNS[:5], tmp_path / "few.parquet")
     code, stdout, _ = hrmodel("stage1", "--data", few, "--pretrained", base, "--epochs", 3, "--patience", 1)
     assert (code, "5 train, 0 val, 0 test" in stdout, "no early stopping" in stdout) == (0, True, True)
     assert "epoch 3/3" in stdout
@@ -234,7 +234,7 @@ def test_fewer_than_8_workouts_all_train_without_early_stopping_and_cannot_be_sc
 def test_a_missing_stage_is_a_dash_with_a_note_and_other_data_a_warning(hrmodel, base, data, tmp_path):
     hrmodel("stage1", "--data", data, "--pretrained", base, "--epochs", 1)
     others = simulate_workouts(people=2, workouts=8, seed=1)[8:]
-    code, stdout, _ = hrmodel("evaluate", "--data", write_runs(tmp_path / "other.parquet", others))
+    code, stdout, _ = hrmodel("evaluate", "--data", write_parquet(others, tmp_path / "other.parquet"))
     assert code == 0
     assert "base -: " in stdout
     assert "python -m hrmodel stage2 --data DIR" in stdout

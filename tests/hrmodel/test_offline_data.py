@@ -12,7 +12,7 @@ from hrmodel.workouts.formats.seed import write_seed_dataset
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
 from hrmodel.workouts.splits import chronological_split
 from hrmodel.workouts.units import Units
-from tests.run_files import write_runs
+from service.demo import write_parquet
 
 RUNS = simulate_runner(workouts=12)
 TWO = simulate_workouts(people=2, workouts=8, seed=3)
@@ -32,17 +32,17 @@ def test_the_seeds_files_keep_their_own_split(seed_folder):
     assert sizes(load_data(seed_folder)) == (8, 1, 2)
 
 
-def test_other_formats_are_split_in_time_order_whatever_their_split_column_says(tmp_path):
-    data = load_data(write_runs(tmp_path / "runs.parquet", RUNS[::-1]))
+def test_other_formats_are_split_in_time_order(tmp_path):
+    data = load_data(write_parquet(RUNS[::-1], tmp_path / "runs.parquet"))
     expected = chronological_split(12)
     assert sizes(data) == tuple(expected.count(split) for split in ("train", "val", "test"))
-    again = load_data(write_runs(tmp_path / "again.parquet", RUNS))
+    again = load_data(write_parquet(RUNS, tmp_path / "again.parquet"))
     means = [[w.mean_heart_rate for w in (*one.train, *one.val, *one.test)] for one in (data, again)]
     assert means[0] == means[1]
 
 
 def test_a_mixed_folder_is_split_in_time_order(seed_folder):
-    write_runs(seed_folder / "more.parquet", RUNS[11:])
+    write_parquet(RUNS[11:], seed_folder / "more.parquet")
     assert sizes(load_data(seed_folder)) == (7, 2, 3)
 
 
@@ -52,12 +52,12 @@ def test_the_level_is_that_of_train_and_val(seed_folder):
 
 
 def test_several_people_need_a_choice(tmp_path):
-    path = write_runs(tmp_path / "two.parquet", TWO)
+    path = write_parquet(TWO, tmp_path / "two.parquet")
     with pytest.raises(UserError, match=r"workouts of 2 people; choose one with --person: s000, s001\.$"):
         load_data(path)
     with pytest.raises(UserError, match="no workouts of --person s9: it has s000, s001"):
         load_data(path, person="s9")
-    alone = load_data(write_runs(tmp_path / "one.parquet", TWO[8:]))
+    alone = load_data(write_parquet(TWO[8:], tmp_path / "one.parquet"))
     assert training_digest(load_data(path, person="s001")) != training_digest(load_data(path, person="s000"))
     assert load_data(path, person="s001").level == alone.level
 
@@ -70,8 +70,8 @@ def test_units_of_the_seeds_speed_can_be_declared(seed_folder):
 def test_a_workout_that_is_there_twice_counts_once_and_the_dropped_are_told(tmp_path, caplog):
     (tmp_path / "runs").mkdir()
     short = replace(RUNS[10], t=RUNS[10].t / 100 + np.arange(len(RUNS[10].t)))  # of one sample a second
-    write_runs(tmp_path / "runs" / "a.parquet", RUNS[:10])
-    write_runs(tmp_path / "runs" / "b.parquet", [*RUNS[:3], short])
+    write_parquet(RUNS[:10], tmp_path / "runs" / "a.parquet")
+    write_parquet([*RUNS[:3], short], tmp_path / "runs" / "b.parquet")
     with caplog.at_level(logging.INFO, "hrmodel"):
         data = load_data(tmp_path / "runs")
     assert sum(sizes(data)) == 10
@@ -87,4 +87,4 @@ def test_without_training_workouts_the_missing_file_is_named(seed_folder):
 def test_files_without_one_usable_workout_say_why(tmp_path):
     still = [replace(run, speed=np.zeros(len(run.t))) for run in RUNS[:2]]
     with pytest.raises(UserError, match=r"no workout to learn from: 2 no_speed \(no moving speed"):
-        load_data(write_runs(tmp_path / "still.parquet", still))
+        load_data(write_parquet(still, tmp_path / "still.parquet"))

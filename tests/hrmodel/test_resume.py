@@ -17,7 +17,7 @@ STAGES = {
     ),
     "stage2": StageConfig(stage="stage2", epochs=8, learning_rate=1e-2, batch_size=4, ema=0.9),
     "seed": StageConfig(stage="stage1", freeze_layers=(0,), epochs=8, batch_size=4),
-    "plateau": StageConfig(epochs=8, learning_rate=0.2, batch_size=4, scheduler_patience=0, patience=6),
+    "plateau": StageConfig(epochs=8, learning_rate=0.5, batch_size=4, scheduler_patience=0, patience=6),
 }
 
 

@@ -14,6 +14,7 @@ from hrmodel.signals.features import FeatureContract
 from hrmodel.training.stages import resolve
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import Workout
+from service.demo import write_parquet
 from service.registry import jobs
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
@@ -21,7 +22,6 @@ from service.registry.shipped import install_shipped_base
 from service.registry.tables import Dataset, DatasetState, Job, Stage
 from tests import registry_builders as builders
 from tests.network_builders import tiny_network
-from tests.run_files import write_runs
 from worker.reporter import Context
 from worker.runner import run_job
 
@@ -69,7 +69,7 @@ def upload(context: Context, tmp_path: Path) -> Callable[..., UUID]:
 
     def add(workouts: list[Workout] | bytes, **columns: Any) -> UUID:
         path = context.store.temporary(builders.add_account(context.database).id)
-        path.write_bytes(workouts) if isinstance(workouts, bytes) else write_runs(path, workouts)
+        path.write_bytes(workouts) if isinstance(workouts, bytes) else write_parquet(workouts, path)
         account = builders.add_account(context.database)
         sha256, size = context.store.adopt(account.id, path)
         values = {"state": DatasetState.QUEUED, "upload_sha256": sha256, "upload_size": size, **columns}

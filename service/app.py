@@ -1,0 +1,84 @@
+"""Puts the API together: `uvicorn --factory service.app:create_app`."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from importlib.metadata import version
+
+from anyio import CapacityLimiter
+from fastapi import FastAPI
+
+from service import health
+from service.datasets import router as datasets
+from service.deps import Services
+from service.error_handlers import add_error_handlers
+from service.jobs import router as jobs
+from service.logs import log_as_json
+from service.metrics import Metrics
+from service.models import router as models
+from service.openapi import describe, operation_id
+from service.predict import router as predict
+from service.predict.cache import ModelCache
+from service.queue import BrokerSender, Sender
+from service.rate_limits import RateLimits
+from service.registry.artifacts import ArtifactStore
+from service.registry.session import Database
+from service.request_log import RequestLog
+from service.security import KeyRing
+from service.settings import Settings, get_settings
+from service.subjects import router as subjects
+
+ROUTERS = (datasets.router, jobs.router, models.router, subjects.router, predict.router, health.router)
+
+
+def create_app(
+    settings: Settings | None = None,
+    database: Database | None = None,
+    store: ArtifactStore | None = None,
+    sender: Sender | None = None,
+) -> FastAPI:
+    """The API. What is not given is made from the settings, and closed at the end."""
+    settings = settings or get_settings()
+    at_end = ExitStack()
+    if database is None:
+        database = Database(settings.database_url)
+        at_end.callback(database.dispose)
+    if sender is None:
+        sender = BrokerSender(settings.broker_url)
+        at_end.callback(sender.close)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        with at_end:
+            yield
+
+    app = FastAPI(
+        title="Stagewise",
+        version=version("stagewise"),
+        lifespan=lifespan,
+        redirect_slashes=False,
+        generate_unique_id_function=operation_id,
+    )
+    app.state.services = make_services(settings, database, store or ArtifactStore(settings.artifact_dir), sender)
+    app.add_middleware(RequestLog)
+    add_error_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    describe(app)
+    log_as_json()
+    return app
+
+
+def make_services(settings: Settings, database: Database, store: ArtifactStore, sender: Sender) -> Services:
+    """What the endpoints work with."""
+    return Services(
+        settings=settings,
+        database=database,
+        store=store,
+        sender=sender,
+        keys=KeyRing(database),
+        limits=RateLimits(),
+        models=ModelCache(store),
+        metrics=Metrics(),
+        compute=CapacityLimiter(os.cpu_count() or 1),
+    )

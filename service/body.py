@@ -1,0 +1,180 @@
+"""JSON as RFC 8259 and I-JSON mean it: what is ambiguous or no finite number is refused, with the place named."""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from anyio import to_thread
+from starlette.requests import Request
+
+from service.error_handlers import escape
+from service.errors import BadRequest, FieldError, TooLarge, Unprocessable, UnsupportedType
+
+MAX_JSON_BYTES = 8 * 1024**2
+IN_THREAD_BYTES = 64 * 1024  # larger bodies are parsed beside the event loop
+MAX_DEPTH = 32
+MAX_FIELDS = 1000  # of one object
+MAX_VALUES = 60_000  # objects, lists and texts; rows of numbers count once
+LARGEST = 1e300
+_NUMBERS = {int, float, type(None), bool}
+
+
+class _Duplicate(dict[str, Any]):
+    """An object that named a key twice; `key` is the first such one."""
+
+    key = ""
+
+
+async def read_json(request: Request) -> Any:
+    """The body's JSON; None when there is no body.
+
+    Raises UnsupportedType, TooLarge, BadRequest for what cannot be read, Unprocessable for values that are no finite
+    numbers or no text.
+    """
+    body = await read_body(request, MAX_JSON_BYTES)
+    if not body:
+        return None
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise UnsupportedType("json_required", "Send the body as JSON with Content-Type: application/json.")
+    return parse(body) if len(body) < IN_THREAD_BYTES else await to_thread.run_sync(parse, body)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body. Raises TooLarge at its first byte over `limit`."""
+    chunks, size = [], 0
+    check_announced_size(request, limit)
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise too_large(limit)
+        chunks.append(chunk)
+    body = b"".join(chunks)
+    request._body = body  # where Starlette keeps it for whoever reads it again
+    return body
+
+
+def check_announced_size(request: Request, limit: int) -> None:
+    """Refuse a body by its Content-Length, before reading any of it."""
+    announced = request.headers.get("content-length", "")
+    if announced.isascii() and announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
+        raise too_large(limit)
+
+
+def too_large(limit: int) -> TooLarge:
+    """The error for a body of more than `limit` bytes."""
+    return TooLarge("body_too_large", f"The body is larger than {limit} bytes, which is the most that is taken here.")
+
+
+def parse(body: bytes) -> Any:
+    """Strict JSON. Raises BadRequest or Unprocessable."""
+    try:
+        text = body.decode("utf-8")
+        value = _load(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise BadRequest("malformed_json", f"The body is not valid JSON: see {place}.", [_at("", place)]) from error
+    except UnicodeDecodeError as error:
+        detail = f"The body is not UTF-8: see byte {error.start}."
+        raise BadRequest("malformed_json", detail, [_at("", f"byte {error.start}")]) from error
+    except RecursionError as error:
+        raise _too_deep("") from error
+    _check(value)
+    return value
+
+
+def _load(text: str) -> Any:
+    options: dict[str, Any] = {"object_pairs_hook": _object, "parse_constant": lambda name: math.inf}
+    try:
+        return json.loads(text, **options)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # Python refuses whole numbers of thousands of digits
+        return json.loads(text, parse_int=_whole_number, **options)
+
+
+def _whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) < 300 else math.inf
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) == len(pairs):
+        return value
+    twice, seen = _Duplicate(value), set()
+    for key, _ in pairs:
+        if key in seen:
+            twice.key = key
+        seen.add(key)
+    return twice
+
+
+def _check(root: Any) -> None:
+    """Walk the value without recursion; a wrong place is named."""
+    todo: list[tuple[str, int, Any]] = [("", 0, root)]
+    while todo:
+        pointer, depth, value = todo.pop()
+        if depth > MAX_DEPTH:
+            raise _too_deep(pointer)
+        if isinstance(value, dict):
+            _check_size(pointer, len(value), MAX_FIELDS)
+            todo.extend((f"{pointer}/{escape(key)}", depth + 1, item) for key, item in _fields(pointer, value))
+        elif isinstance(value, list):
+            # one quick look at the kinds: the rows that requests hold are long
+            if set(map(type, value)) <= _NUMBERS:
+                _check_numbers(pointer, value)
+            else:
+                _check_size(pointer, len(value) + len(todo), MAX_VALUES)
+                todo.extend((f"{pointer}/{index}", depth + 1, item) for index, item in enumerate(value))
+        elif isinstance(value, str):
+            _check_text(pointer, value)
+        elif isinstance(value, int | float):
+            _check_numbers(pointer, [value], single=True)
+
+
+def _check_size(pointer: str, size: int, limit: int) -> None:
+    """Long rows of numbers are fine; so many of anything else are no request of ours."""
+    if size > limit:
+        message = f"holds more than {limit} values"
+        raise Unprocessable("invalid_request", "The JSON holds too much.", [_at(pointer, message)])
+
+
+def _fields(pointer: str, value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, _Duplicate):
+        _check_text(pointer, value.key)
+        place = [_at(f"{pointer}/{escape(value.key)}", "is there twice")]
+        raise BadRequest("malformed_json", "A key may come only once in a JSON object.", place)
+    for key in value:
+        _check_text(pointer, key)
+    yield from value.items()
+
+
+def _check_numbers(pointer: str, values: list[Any], *, single: bool = False) -> None:
+    """Finite and within what a float can compute with; fast for the long rows that requests hold."""
+    for index, value in enumerate(values):
+        if value is not None and not -LARGEST < value < LARGEST:
+            place = pointer if single else f"{pointer}/{index}"
+            message = "must be a finite number; NaN, Infinity and numbers beyond 1e300 are not taken"
+            raise Unprocessable("invalid_request", f"There is no finite number at {place}.", [_at(place, message)])
+
+
+def _check_text(pointer: str, text: str) -> None:
+    if text.isascii() and "\x00" not in text:
+        return
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        message = "holds half of a surrogate pair, which is no character"
+        raise Unprocessable("invalid_request", "A text is no valid Unicode.", [_at(pointer, message)]) from error
+    if "\x00" in text:
+        raise Unprocessable("invalid_request", "A text holds a NUL character.", [_at(pointer, "holds a NUL character")])
+
+
+def _too_deep(pointer: str) -> BadRequest:
+    message = f"is nested deeper than {MAX_DEPTH} levels"
+    return BadRequest("malformed_json", f"The JSON {message}.", [_at(pointer[:100], message)])
+
+
+def _at(pointer: str, message: str) -> FieldError:
+    return FieldError(pointer, message)

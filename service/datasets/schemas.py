@@ -1,0 +1,154 @@
+"""What the API takes and shows of datasets."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from service.fields import ErrorRead, Label, Read, SubjectName, Write, example
+from service.registry.tables import DatasetKind, DatasetState
+
+DEFAULT_SUBJECT = "me"
+DEFAULT_MIN_HR_PER_MINUTE = 6.0
+_DATASET = {
+    "id": "6f1ad0c5-3a5c-4a38-9a57-6c1f3b1f7a11",
+    "name": "spring",
+    "kind": "personal",
+    "subject": "me",
+    "state": "ready",
+    "job_id": "b0a1b6de-6a0e-49d7-9d39-9f2fb6a3f0f1",
+    "workouts": {"train": 24, "val": 4, "test": 5, "dropped": 2},
+    "min_hr_per_minute": 6.0,
+    "upload_size": 1048576,
+    "digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "level": {"heart_rate": 147.2, "spread": 13.1, "speed": 2.9, "speed_spread": 0.5, "workouts": 28},
+    "error": None,
+    "created_at": "2026-05-01T08:00:00Z",
+    "ready_at": "2026-05-01T08:00:03Z",
+}
+
+
+class DatasetQuery(Write):
+    """What an upload is."""
+
+    subject: SubjectName | None = Field(None, description="The person; `me` unless it is a population dataset.")
+    name: Label = Field("", description="A name for you.", examples=["spring"])
+    kind: DatasetKind = Field(DatasetKind.PERSONAL, description="One person's workouts, or many people's.")
+    min_hr_per_minute: float = Field(
+        DEFAULT_MIN_HR_PER_MINUTE, ge=0, le=600, description="Workouts with fewer readings per minute are dropped."
+    )
+    speed_unit: Literal["m/s", "km/h", "mi/h", "min/km"] | None = Field(
+        None, description="Only for files that do not say their unit themselves."
+    )
+    altitude_unit: Literal["m", "ft"] | None = Field(None, description="Only for files that do not say theirs.")
+
+    @property
+    def units(self) -> dict[str, str] | None:
+        """The units for the import job, if any was named."""
+        if self.speed_unit is None and self.altitude_unit is None:
+            return None
+        return {"speed": self.speed_unit or "m/s", "altitude": self.altitude_unit or "m"}
+
+
+class UploadRead(Read):
+    """An accepted upload."""
+
+    model_config = example(
+        {"id": _DATASET["id"], "state": "queued", "job_id": _DATASET["job_id"]}, from_attributes=True
+    )
+    id: UUID
+    state: DatasetState
+    job_id: UUID
+
+
+class WorkoutCounts(Read):
+    """Workouts by split."""
+
+    train: int
+    val: int
+    test: int
+    dropped: int
+
+
+class DatasetRead(Read):
+    """A dataset."""
+
+    model_config = example(_DATASET, from_attributes=True)
+    id: UUID
+    name: str
+    kind: DatasetKind
+    subject: str | None
+    state: DatasetState
+    job_id: UUID | None
+    workouts: WorkoutCounts
+    min_hr_per_minute: float
+    upload_size: int
+    digest: str | None
+    level: dict[str, Any] | None
+    error: ErrorRead | None
+    created_at: datetime
+    ready_at: datetime | None
+
+
+class DatasetPage(Read):
+    """Datasets, newest first."""
+
+    model_config = example({"items": [_DATASET], "next_cursor": None}, from_attributes=True)
+    items: list[DatasetRead]
+    next_cursor: str | None
+
+
+class FileRead(Read):
+    """What one file of the upload gave."""
+
+    name: str
+    format: str | None
+    workouts: int
+    problem: str | None
+
+
+class WorkoutRead(Read):
+    """One workout and what cleaning said."""
+
+    position: int
+    source: str
+    person: str | None
+    started_at: datetime | None
+    duration_s: float
+    split: str | None
+    verdict: str
+    reasons: list[dict[str, Any]]
+
+
+class DatasetReport(Read):
+    """What became of the upload, file by file and workout by workout."""
+
+    model_config = example(
+        {
+            "dataset_id": _DATASET["id"],
+            "state": "ready",
+            "verdicts": {"kept": 20, "repaired": 13, "dropped": 2},
+            "files": [{"name": "spring.zip/1.gpx", "format": "gpx", "workouts": 1, "problem": None}],
+            "workouts": [
+                {
+                    "position": 0,
+                    "source": "spring.zip/1.gpx",
+                    "person": None,
+                    "started_at": "2026-03-01T06:30:00Z",
+                    "duration_s": 2710.0,
+                    "split": "train",
+                    "verdict": "repaired",
+                    "reasons": [{"code": "heart_rate_out_of_range", "samples": 3, "message": "3 readings removed"}],
+                }
+            ],
+            "next_after": None,
+        },
+        from_attributes=True,
+    )
+    dataset_id: UUID
+    state: DatasetState
+    verdicts: dict[str, int]
+    files: list[FileRead]
+    workouts: list[WorkoutRead]
+    next_after: Annotated[int | None, Field(description="Give it as `after` for the next workouts.")]

@@ -1,0 +1,156 @@
+"""Uploads become datasets with an import job; datasets are shown, reported and deleted."""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from uuid import UUID
+
+from anyio import to_thread
+from sqlalchemy.orm import Session
+
+from service.cleanup import forget
+from service.datasets.schemas import (
+    DEFAULT_SUBJECT,
+    DatasetPage,
+    DatasetQuery,
+    DatasetRead,
+    DatasetReport,
+    FileRead,
+    UploadRead,
+    WorkoutCounts,
+    WorkoutRead,
+)
+from service.datasets.upload import Upload
+from service.deps import Services
+from service.error_handlers import DATABASE_AWAY
+from service.errors import FieldError, Unprocessable
+from service.fields import ErrorRead
+from service.queue import hint, send_after_commit
+from service.registry import datasets, idempotency, jobs, removal, subjects, sweep
+from service.registry.datasets import DatasetRow
+from service.registry.idempotency import Once
+from service.registry.pages import PageRequest
+from service.registry.tables import DatasetKind, Stage
+
+
+def subject_of(query: DatasetQuery) -> str | None:
+    """Whose workouts an upload holds; None for a population. Raises Unprocessable."""
+    if query.kind == DatasetKind.PERSONAL:
+        return query.subject or DEFAULT_SUBJECT
+    if query.subject is not None:
+        message = "does not go with kind=population, which is many people's"
+        raise Unprocessable("invalid_request", "A population has no subject.", [FieldError("?subject", message)])
+    return None
+
+
+async def store_upload(services: Services, account_id: UUID, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
+    """Stream a body to a stored file; its digest and size in bytes."""
+    async with Upload(services.store, account_id, services.settings.max_upload_bytes) as upload:
+        await upload.receive(chunks)
+        return await upload.adopt()
+
+
+async def accept(
+    services: Services, account_id: UUID, query: DatasetQuery, file: tuple[str, int], once: Once | None
+) -> UploadRead:
+    """Record a stored upload. Raises Conflict for a reused Idempotency-Key."""
+    return await to_thread.run_sync(_accept, services, account_id, query, file, once)
+
+
+def _accept(
+    services: Services, account_id: UUID, query: DatasetQuery, file: tuple[str, int], once: Once | None
+) -> UploadRead:
+    created = False
+    try:
+        with services.database.unit_of_work() as session:
+            send_after_commit(session, services.sender)
+            dataset_id = idempotency.begin(session, account_id, once)
+            if new := dataset_id is None:
+                dataset_id = _add(session, account_id, query, file)
+                idempotency.finish(session, account_id, once, dataset_id)
+            dataset, _, job_id = datasets.read(session, account_id, dataset_id)
+        created = new
+    finally:
+        if not created:
+            _forget_file(services, account_id, file[0])
+    assert job_id is not None
+    return UploadRead(id=dataset.id, state=dataset.state, job_id=job_id)
+
+
+def _add(session: Session, account_id: UUID, query: DatasetQuery, file: tuple[str, int]) -> UUID:
+    name = subject_of(query)
+    dataset = datasets.add(
+        session,
+        account_id,
+        subjects.ensure(session, account_id, name) if name else None,
+        name=query.name,
+        min_hr_per_minute=query.min_hr_per_minute,
+        upload_sha256=file[0],
+        upload_size=file[1],
+    )
+    jobs.add(session, dataset, stage=Stage.IMPORT, configuration={"units": query.units})
+    hint(session, Stage.IMPORT)
+    return dataset.id
+
+
+def _forget_file(services: Services, account_id: UUID, sha256: str) -> None:
+    """A refused or repeated upload leaves no file, unless a dataset still waits for the same bytes."""
+    with suppress(*DATABASE_AWAY), services.database.unit_of_work() as session:
+        sweep.delete_unreferenced(session, services.store, account_id, [sha256])
+
+
+def show_page(session: Session, account_id: UUID, subject: str | None, wanted: PageRequest) -> DatasetPage:
+    """Datasets, newest first."""
+    page = datasets.page(session, account_id, subject, wanted)
+    return DatasetPage(items=[_read(row) for row in page.items], next_cursor=page.next_cursor)
+
+
+def show(session: Session, account_id: UUID, dataset_id: UUID) -> DatasetRead:
+    """One dataset. Raises NotFound."""
+    return _read(datasets.read(session, account_id, dataset_id))
+
+
+def report(session: Session, account_id: UUID, dataset_id: UUID, after: int, limit: int) -> DatasetReport:
+    """What became of an upload; workouts behind position `after`. Raises NotFound."""
+    dataset = datasets.require(session, account_id, dataset_id)
+    rows = datasets.workouts(session, dataset_id, after, limit + 1)
+    shown = rows[:limit]
+    return DatasetReport(
+        dataset_id=dataset_id,
+        state=dataset.state,
+        verdicts=datasets.verdicts(session, dataset_id),
+        files=[FileRead.model_validate(row) for row in datasets.files(session, dataset_id)],
+        workouts=[WorkoutRead.model_validate(row) for row in shown],
+        next_after=shown[-1].position if len(rows) > limit else None,
+    )
+
+
+def delete(services: Services, account_id: UUID, dataset_id: UUID) -> None:
+    """Delete a dataset and all that came from it: rows first, then files. Raises NotFound or Conflict."""
+    with services.database.unit_of_work() as session:
+        removed = removal.remove_dataset(session, datasets.require(session, account_id, dataset_id))
+    forget(services, removed)
+
+
+def _read(row: DatasetRow) -> DatasetRead:
+    dataset, subject, job_id = row
+    return DatasetRead(
+        id=dataset.id,
+        name=dataset.name,
+        kind=dataset.kind,
+        subject=subject,
+        state=dataset.state,
+        job_id=job_id,
+        workouts=WorkoutCounts(
+            train=dataset.train_workouts,
+            val=dataset.val_workouts,
+            test=dataset.test_workouts,
+            dropped=dataset.dropped_workouts,
+        ),
+        min_hr_per_minute=dataset.min_hr_per_minute,
+        upload_size=dataset.upload_size,
+        digest=dataset.digest,
+        level=dataset.level,
+        error=ErrorRead(code=dataset.error_code, message=dataset.error_message or "") if dataset.error_code else None,
+        created_at=dataset.created_at,
+        ready_at=dataset.ready_at,
+    )

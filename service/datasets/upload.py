@@ -1,0 +1,90 @@
+"""A request's body on its way to disk, whole or not at all."""
+
+import errno
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+from uuid import UUID
+
+from anyio import to_thread
+
+from service.body import too_large
+from service.errors import FieldError, Unavailable, Unprocessable
+from service.registry.artifacts import ArtifactStore
+
+BUFFER_BYTES = 1 << 20
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+class Upload:
+    """A body on its way to disk. Leave the context without `adopt` and nothing stays behind."""
+
+    def __init__(self, store: ArtifactStore, account_id: UUID, limit: int) -> None:
+        self._store, self._account_id, self._limit = store, account_id, limit
+        self._size = 0
+        self._path: Path | None = None
+        self._file: IO[bytes] | None = None
+
+    async def __aenter__(self) -> "Upload":
+        await to_thread.run_sync(self._open)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._discard()  # no thread: also when the request was cancelled
+
+    async def receive(self, chunks: AsyncIterator[bytes]) -> None:
+        """Write the body. Raises TooLarge, Unprocessable when it is empty, Unavailable when the disk is full."""
+        buffer = bytearray()
+        async for chunk in chunks:
+            self._size += len(chunk)
+            if self._size > self._limit:
+                raise too_large(self._limit)
+            buffer += chunk
+            if len(buffer) >= BUFFER_BYTES:
+                await to_thread.run_sync(self._write, bytes(buffer))
+                buffer.clear()
+        if self._size == 0:
+            message = "is empty; send the file's bytes"
+            raise Unprocessable("empty_upload", "The upload is empty.", [FieldError("", message)])
+        await to_thread.run_sync(self._write, bytes(buffer))
+
+    async def adopt(self) -> tuple[str, int]:
+        """Make it a stored file; its digest and size in bytes."""
+        return await to_thread.run_sync(self._adopt)
+
+    def _open(self) -> None:
+        with storage_errors():
+            self._path = self._store.temporary(self._account_id)
+            self._file = self._path.open("wb")
+
+    def _write(self, data: bytes) -> None:
+        with storage_errors():
+            assert self._file is not None
+            self._file.write(data)
+
+    def _adopt(self) -> tuple[str, int]:
+        with storage_errors():
+            assert self._file is not None
+            assert self._path is not None
+            self._file.close()
+            return self._store.adopt(self._account_id, self._path)
+
+    def _discard(self) -> None:
+        with suppress(OSError):
+            if self._file is not None:
+                self._file.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """A full disk is no fault of the request: it may come again."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        detail = "The disk is full; nothing was stored."
+        raise Unavailable("storage_full", detail, retry_after=60) from error

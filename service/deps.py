@@ -1,0 +1,154 @@
+"""What endpoints ask for: the caller, a transaction, a page, an idempotency key. And the route that admits callers."""
+
+import hashlib
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import Depends, Header, Request
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from service.body import read_json
+from service.fields import PAGE_LIMIT, CursorQuery, LimitQuery
+from service.metrics import Metrics
+from service.predict.cache import ModelCache
+from service.queue import Sender, send_after_commit
+from service.rate_limits import RateLimits
+from service.registry.artifacts import ArtifactStore
+from service.registry.idempotency import Once
+from service.registry.pages import PageRequest
+from service.registry.session import Database
+from service.security import Caller, KeyRing, bearer, unknown_key
+from service.settings import Settings
+
+BEARER = HTTPBearer(auto_error=False, description="An API key, `sw_<public>_<secret>`: `stagewise keys create`.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What one API process works with."""
+
+    settings: Settings
+    database: Database
+    store: ArtifactStore
+    sender: Sender
+    keys: KeyRing
+    limits: RateLimits
+    models: ModelCache
+    metrics: Metrics
+    compute: CapacityLimiter  # as many predictions at once as there are cores
+
+
+async def get_services(request: Request) -> Services:
+    """The application's own."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]
+
+
+class ApiRoute(APIRoute):
+    """A route that admits by key before it reads anything, and then reads JSON strictly."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler behind ours."""
+        handle = super().get_route_handler()
+
+        async def admit_and_handle(request: Request) -> Response:
+            request.state.caller = await admit(request)
+            if self.body_field is not None:
+                request._json = await read_json(request)  # where Starlette keeps what `request.json()` gave
+            return await handle(request)
+
+        return admit_and_handle
+
+
+async def admit(request: Request) -> Caller:
+    """Whoever holds the key in the header. Raises Unauthorized, TooManyRequests, or what the driver raises."""
+    services = await get_services(request)
+    address = request.client.host if request.client else "unknown"
+    try:
+        parts = bearer(request.headers.get("authorization"))
+        caller = services.keys.known(parts)
+        if caller is None:
+            services.limits.check_failures(address)
+            caller = await to_thread.run_sync(services.keys.load, parts)
+        if caller is None:
+            raise unknown_key()
+    except Exception as error:
+        if getattr(error, "status", None) == 401:
+            services.limits.check_failures(address)
+            services.limits.count_failure(address)
+        raise
+    if request.method == "POST":
+        services.limits.count_post(caller.key)
+    return caller
+
+
+def _with_scope(scope: str) -> Any:
+    async def caller(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> Caller:
+        admitted: Caller = request.state.caller
+        admitted.must(scope)
+        return admitted
+
+    return Depends(caller)
+
+
+ReadCaller = Annotated[Caller, _with_scope("read")]
+TrainCaller = Annotated[Caller, _with_scope("train")]
+PredictCaller = Annotated[Caller, _with_scope("predict")]
+
+
+def get_session(request: Request) -> Iterator[Session]:
+    """One request is one transaction; what it says to workers goes out after the commit."""
+    services: Services = request.app.state.services
+    if request.method in ("GET", "HEAD"):
+        with services.database.reading() as session:
+            yield session
+        return
+    with services.database.unit_of_work() as session:
+        send_after_commit(session, services.sender)
+        yield session
+
+
+# The scope matters: without it the commit would come after the answer, and a failed commit has answered 202 already.
+SessionDep = Annotated[Session, Depends(get_session, scope="function")]
+
+IdempotencyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Any text of yours; the same request with the same key is done once.",
+        examples=["5f0c7c7e-upload-1"],
+    ),
+]
+
+
+async def get_once(request: Request, key: IdempotencyHeader = None) -> Once | None:
+    """The caller's wish that this request is done once."""
+    return None if key is None else once(request, key, hashlib.sha256(await request.body()).hexdigest())
+
+
+OnceDep = Annotated[Once | None, Depends(get_once)]
+
+
+def once(request: Request, key: str, body_sha256: str) -> Once:
+    """The key with the digest of everything that the request says."""
+    said = "\n".join((request.method, request.url.path, request.url.query, body_sha256))
+    return Once(key, hashlib.sha256(said.encode()).hexdigest())
+
+
+async def get_page(limit: LimitQuery = PAGE_LIMIT, cursor: CursorQuery = None) -> PageRequest:
+    """Which page of a list is wanted."""
+    return PageRequest(limit, cursor)
+
+
+PageDep = Annotated[PageRequest, Depends(get_page)]

@@ -1,0 +1,143 @@
+"""Every error leaves as one shape: RFC 9457 `application/problem+json`. Nothing that the caller sent is echoed."""
+
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from service.errors import BadRequest, Conflict, FieldError, ServiceError, Unavailable, Unprocessable
+
+MEDIA_TYPE = "application/problem+json"
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
+MAX_ERRORS = 20
+MAX_TEXT = 300
+RETRY_SECONDS = 5
+_CODES = {404: "route_not_found", 405: "method_not_allowed"}
+_DETAILS = {
+    404: "There is nothing at this address; /docs lists what there is.",
+    405: "This address does not take this method.",
+}
+# pydantic's own words where they would show a piece of the input, or say less than they could
+_MESSAGES = {
+    "missing": "is required",
+    "extra_forbidden": "is not a field of this request",
+    "uuid_parsing": "must be a UUID",
+    "uuid_type": "must be a UUID",
+    "model_attributes_type": "must be a JSON object",
+}
+
+log = structlog.get_logger(__name__)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Let every exception that a request may raise become a problem."""
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(IntegrityError, _integrity_error)
+    app.add_exception_handler(ClientDisconnect, _disconnected)
+    for away in DATABASE_AWAY:
+        app.add_exception_handler(away, _database_away)
+
+
+def problem(request: Request, error: ServiceError, headers: dict[str, str] | None = None) -> Response:
+    """The answer for an error."""
+    return _problem(request, error.status, error.title, error, headers)
+
+
+def internal_error(request: Request) -> Response:
+    """The answer for a fault of ours: says nothing about it but where to look it up."""
+    error = ServiceError("internal_error", "Something went wrong here. The log has the reason under the request id.")
+    return problem(request, error)
+
+
+def field_errors(errors: Sequence[Any]) -> list[FieldError]:
+    """Pydantic's errors as pointers and messages that repeat nothing of the input."""
+    return [FieldError(_pointer(error), _message(error)) for error in errors[:MAX_ERRORS]]
+
+
+def escape(part: object) -> str:
+    """One step of a JSON pointer (RFC 6901)."""
+    return str(part).replace("~", "~0").replace("/", "~1")[:MAX_TEXT]
+
+
+def _problem(
+    request: Request, status: int, title: str, error: ServiceError, headers: dict[str, str] | None = None
+) -> Response:
+    headers = dict(headers or {})
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    content = {
+        "type": f"urn:stagewise:problem:{error.code}",
+        "title": title,
+        "status": status,
+        "code": error.code,
+        "detail": error.detail,
+        "errors": [{"pointer": item.pointer, "message": item.message} for item in error.errors],
+        "request_id": getattr(request.state, "request_id", None),
+    }
+    return Response(json.dumps(content), status, headers, MEDIA_TYPE)
+
+
+def _pointer(error: Any) -> str:
+    place, *rest = error["loc"] or ("body",)
+    if place == "body":
+        rest += (error.get("ctx") or {}).get("at", ())
+        return "".join(f"/{escape(part)}" for part in rest)
+    name = ".".join(escape(part) for part in rest)
+    return f"?{name}" if place == "query" else name
+
+
+def _message(error: Any) -> str:
+    message = _MESSAGES.get(error["type"]) or error["msg"]
+    return str(message).removeprefix("Value error, ")[:MAX_TEXT]
+
+
+async def _service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    return problem(request, error)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = field_errors(error.errors())
+    places = ", ".join(item.pointer or "the body" for item in found[:3])
+    more = ", ..." if len(found) > 3 else ""
+    return problem(request, Unprocessable("invalid_request", f"These values are not valid: {places}{more}.", found))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    code = _CODES.get(status, status.phrase.lower().replace(" ", "_"))
+    content = ServiceError(code, _DETAILS.get(status, f"{status.phrase}."))
+    return _problem(request, status, status.phrase.capitalize(), content, dict(error.headers or {}))
+
+
+async def _database_away(request: Request, error: Exception) -> Response:
+    log.error("database away", error=type(error).__name__, reason=str(getattr(error, "orig", error))[:MAX_TEXT])
+    detail = "The database does not answer; nothing was changed. Try again."
+    return problem(request, Unavailable("database_unavailable", detail, retry_after=RETRY_SECONDS))
+
+
+async def _integrity_error(request: Request, error: Exception) -> Response:
+    log.warning("constraint refused a write", reason=str(getattr(error, "orig", error))[:MAX_TEXT])
+    detail = "Something that this request refers to changed at the same time; look and try again."
+    return problem(request, Conflict("changed_meanwhile", detail))
+
+
+async def _disconnected(request: Request, error: Exception) -> Response:
+    return problem(
+        request, BadRequest("client_disconnected", "The connection ended before the whole request was there.")
+    )

@@ -1,0 +1,122 @@
+"""Is the process alive, can it serve, and what does it count."""
+
+import ipaddress
+from functools import lru_cache
+from typing import Any
+
+import redis
+from anyio import fail_after, to_thread
+from celery import Celery
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.responses import RedirectResponse, Response
+
+from service.deps import ServicesDep, admit
+from service.errors import Unavailable
+from service.fields import example
+from service.openapi import problems
+from service.queue import broker_options
+from service.registry.migrations import schema_is_behind
+from service.registry.session import Database, ping
+
+SQL_SECONDS = 3.0
+BROKER_SECONDS = 1.0
+WORKER_SECONDS = 1.0
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+EXAMPLE = 'stagewise_jobs{stage="stage1",state="running"} 1.0'
+_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Counters", "content": {"text/plain": {"schema": {"type": "string"}, "example": EXAMPLE}}}
+}
+
+router = APIRouter(tags=["health"])
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    model_config = example({"alive": True})
+    alive: bool
+
+
+class Ready(BaseModel):
+    """The API can serve; `degraded` names what is away and what that means."""
+
+    model_config = example({"ready": True, "degraded": ["worker: none answers; jobs wait"]})
+    ready: bool
+    degraded: list[str]
+
+
+@router.get("/", include_in_schema=False)
+async def show_entrance() -> Response:
+    """The documentation, until there is a dashboard."""
+    return RedirectResponse("/docs")
+
+
+@router.get("/healthz", responses=problems(key=False))
+async def check_alive() -> Alive:
+    """Whether this process answers. Looks at nothing else, so that a database outage restarts no container."""
+    return Alive(alive=True)
+
+
+@router.get("/readyz", responses=problems(key=False))
+async def check_ready(services: ServicesDep) -> Ready:
+    """Whether the API can serve. 503 only when SQL is down or its schema behind.
+
+    Without a broker or a worker uploads and jobs are still accepted and predictions answered: that is `degraded`.
+    """
+    try:
+        with fail_after(SQL_SECONDS):
+            await to_thread.run_sync(check_database, services.database, abandon_on_cancel=True)
+    except TimeoutError as error:
+        raise Unavailable("database_unavailable", "The database does not answer.", retry_after=5) from error
+    away = await to_thread.run_sync(degradations, services.settings.broker_url, abandon_on_cancel=True)
+    return Ready(ready=True, degraded=away)
+
+
+@router.get("/metrics", responses={**_TEXT, **problems(401, 403, 429, key=False)}, response_class=Response)
+async def read_metrics(request: Request, services: ServicesDep) -> Response:
+    """Counters in Prometheus' text format, for an admin key or a caller on this machine."""
+    if not is_local(request):
+        (await admit(request)).must("admin")
+    return Response(await to_thread.run_sync(services.metrics.text, services.database), media_type=PROMETHEUS)
+
+
+def check_database(database: Database) -> None:
+    """Raise Unavailable when the schema is behind, or what the driver raises when there is no database."""
+    ping(database)
+    if schema_is_behind(database):
+        detail = "The database lacks tables or columns that this version needs; run `stagewise migrate`."
+        raise Unavailable("schema_behind", detail, retry_after=30)
+
+
+def degradations(broker_url: str) -> list[str]:
+    """What is away without stopping the API. Takes two seconds at most."""
+    try:
+        options = {"socket_connect_timeout": BROKER_SECONDS, "socket_timeout": BROKER_SECONDS}
+        # Celery's name for a broker on a Unix socket is not the driver's.
+        redis.Redis.from_url(broker_url.replace("redis+socket://", "unix://"), **options).ping()
+    except (redis.RedisError, OSError, ValueError):
+        return ["broker: does not answer; jobs are accepted and wait", "worker: cannot be asked without a broker"]
+    try:
+        answers = _celery(broker_url).control.ping(timeout=WORKER_SECONDS, limit=1)
+    except Exception:  # kombu raises what its transport raises; a probe must not fail
+        answers = []
+    return [] if answers else ["worker: none answers; jobs wait"]
+
+
+def is_local(request: Request) -> bool:
+    """Whether the caller is on this machine, and not a proxy there that speaks for somebody else."""
+    if request.client is None or "x-forwarded-for" in request.headers or "forwarded" in request.headers:
+        return False
+    try:
+        return ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
+
+
+@lru_cache(maxsize=1)
+def _celery(broker_url: str) -> Celery:
+    app = Celery("stagewise-health", broker=broker_url)
+    app.conf.update(broker_options())
+    return app

@@ -1,0 +1,152 @@
+"""Jobs over HTTP. Literal paths stand before parametrised ones."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from service.deps import ApiRoute, OnceDep, PageDep, ReadCaller, SessionDep, TrainCaller
+from service.fields import After, SubjectFilter, instant
+from service.jobs import service, views
+from service.jobs.schemas import (
+    BaseJobCreate,
+    Events,
+    History,
+    JobMetrics,
+    JobPage,
+    JobRead,
+    Stage1JobCreate,
+    Stage2JobCreate,
+)
+from service.openapi import problems
+from service.registry.job_history import JobFilter
+from service.registry.tables import JobState, Stage
+
+JSON_LINES = "application/x-ndjson"
+_LOG_EXAMPLE = "2026-05-01T08:00:12Z epoch 1: train 0.41, val 0.38\n"
+_LOG: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Log lines",
+        "content": {
+            "text/plain": {"schema": {"type": "string"}, "example": _LOG_EXAMPLE},
+            JSON_LINES: {"schema": {"type": "string"}, "example": '{"id": 1, "attempt": 1, "message": "epoch 1"}\n'},
+        },
+    }
+}
+_PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A PNG",
+        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}, "example": "(the picture)"}},
+    }
+}
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ApiRoute)
+
+JobId = Annotated[UUID, Path(description="The job.")]
+LineLimit = Annotated[int, Query(ge=1, le=10_000, description="How many at most.")]
+
+
+@router.post("/base", status_code=202, responses=problems(404, 409, body=True))
+def submit_base_job(
+    body: BaseJobCreate, response: Response, caller: TrainCaller, session: SessionDep, once: OnceDep
+) -> JobRead:
+    """Train a base model on a population dataset. It becomes the account's default base if it is better."""
+    return _accepted(response, service.submit_base(session, caller.account_id, body, once))
+
+
+@router.post("/stage1", status_code=202, responses=problems(404, 409, body=True))
+def submit_stage1_job(
+    body: Stage1JobCreate, response: Response, caller: TrainCaller, session: SessionDep, once: OnceDep
+) -> JobRead:
+    """Train stage 1 on a person's dataset, from a base model: layer 0 is frozen, layer 1 and the output train."""
+    return _accepted(response, service.submit_stage1(session, caller.account_id, body, once))
+
+
+@router.post("/stage2", status_code=202, responses=problems(404, 409, body=True))
+def submit_stage2_job(
+    body: Stage2JobCreate, response: Response, caller: TrainCaller, session: SessionDep, once: OnceDep
+) -> JobRead:
+    """Train stage 2, everything, from the newest stage 1 on the dataset; waits for one that still trains."""
+    return _accepted(response, service.submit_stage2(session, caller.account_id, body, once))
+
+
+@router.get("", responses=problems())
+def list_jobs(
+    caller: ReadCaller,
+    session: SessionDep,
+    page: PageDep,
+    subject: SubjectFilter = None,
+    dataset_id: Annotated[UUID | None, Query(description="Only jobs on this dataset.")] = None,
+    stage: Annotated[Stage | None, Query(description="Only jobs of this stage.")] = None,
+    state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
+) -> JobPage:
+    """List jobs, newest first."""
+    wanted = JobFilter(subject=subject, dataset_id=dataset_id, stage=stage, state=state)
+    return views.show_page(session, caller.account_id, wanted, page)
+
+
+@router.get("/{job_id}", responses=problems(404))
+def get_job(job_id: JobId, caller: ReadCaller, session: SessionDep) -> JobRead:
+    """Show a job: state, progress, time left, configuration and result."""
+    return views.show(session, caller.account_id, job_id)
+
+
+@router.get("/{job_id}/metrics", responses=problems(404))
+def get_job_metrics(job_id: JobId, caller: ReadCaller, session: SessionDep) -> JobMetrics:
+    """Show the epochs so far and, once the job has succeeded, its evaluation beside the baselines."""
+    return views.metrics(session, caller.account_id, job_id)
+
+
+@router.get("/{job_id}/history.json", responses=problems(404))
+def get_job_history(job_id: JobId, caller: ReadCaller, session: SessionDep) -> History:
+    """Show the epochs as training_history.json had them."""
+    return views.history(session, caller.account_id, job_id)
+
+
+@router.get("/{job_id}/curves.png", responses={**_PICTURE, **problems(404, 409)}, response_class=Response)
+def get_job_curves(job_id: JobId, caller: ReadCaller, session: SessionDep) -> Response:
+    """Draw losses and learning rate over the epochs so far."""
+    title, epochs = views.epochs_for_curves(session, caller.account_id, job_id)
+    return Response(views.draw(title, epochs), media_type="image/png")
+
+
+@router.get("/{job_id}/events", responses=problems(404))
+def get_job_events(
+    job_id: JobId, caller: ReadCaller, session: SessionDep, after: After = 0, limit: LineLimit = 1000
+) -> Events:
+    """List changes of a job's state and its checkpoints, in order."""
+    return views.events(session, caller.account_id, job_id, after, limit)
+
+
+@router.get("/{job_id}/log", responses={**_LOG, **problems(404)}, response_class=Response)
+def get_job_log(
+    job_id: JobId,
+    request: Request,
+    caller: ReadCaller,
+    session: SessionDep,
+    after: After = 0,
+    limit: LineLimit = 10_000,
+) -> Response:
+    """Show a job's log as text, or as JSON lines if the Accept header asks for application/x-ndjson (or JSON)."""
+    lines = views.log_lines(session, caller.account_id, job_id, after, limit)
+    if "json" in request.headers.get("accept", ""):
+        return Response("".join(f"{line.model_dump_json()}\n" for line in lines), media_type=JSON_LINES)
+    text = "".join(f"{instant(line.created_at)} {line.message}\n" for line in lines)
+    return Response(text, media_type="text/plain; charset=utf-8")
+
+
+@router.post("/{job_id}/cancel", responses=problems(404, 409))
+def cancel_job(job_id: JobId, caller: TrainCaller, session: SessionDep) -> JobRead:
+    """Cancel a queued job at once; a running one stops at its next batch."""
+    return service.cancel(session, caller.account_id, job_id)
+
+
+@router.post("/{job_id}/retry", status_code=202, responses=problems(404, 409))
+def retry_job(job_id: JobId, response: Response, caller: TrainCaller, session: SessionDep, once: OnceDep) -> JobRead:
+    """Do a failed or cancelled job again, as a new job."""
+    return _accepted(response, service.retry(session, caller.account_id, job_id, once))
+
+
+def _accepted(response: Response, job: JobRead) -> JobRead:
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return job

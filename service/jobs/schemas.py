@@ -1,0 +1,222 @@
+"""What the API takes and shows of jobs."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field, StrictFloat, StrictInt
+
+from hrmodel.training.stages import BOUNDS
+from service.fields import ErrorRead, Read, Write, example
+from service.registry.tables import JobState, Stage
+
+_DATASET_ID = "6f1ad0c5-3a5c-4a38-9a57-6c1f3b1f7a11"
+_JOB_ID = "b0a1b6de-6a0e-49d7-9d39-9f2fb6a3f0f1"
+_EPOCH = {
+    "epoch": 1,
+    "train_loss": 0.41,
+    "val_loss": 0.38,
+    "learning_rate": 0.001,
+    "epoch_time": 1.9,
+    "trainable_parameters": 33345,
+    "gpu_peak_bytes": None,
+}
+
+
+def _bounded(name: str, description: str) -> Any:
+    low, high = BOUNDS[name]
+    return Field(None, ge=low, le=high, description=description)
+
+
+Layer = Annotated[StrictInt, Field(ge=int(BOUNDS["freeze_layers"][0]), le=int(BOUNDS["freeze_layers"][1]))]
+
+
+class Hyperparameters(Write):
+    """Those that are given override the recipe's."""
+
+    freeze_layers: list[Layer] | None = Field(default=None, max_length=2, description="LSTM layers that do not train.")
+    learning_rate: StrictFloat | None = _bounded("learning_rate", "Of Adam.")
+    batch_size: StrictInt | None = _bounded("batch_size", "Workouts per step.")
+    epochs: StrictInt | None = _bounded("epochs", "At most.")
+    patience: StrictInt | None = _bounded("patience", "Epochs without improvement before the end.")
+    dropout: StrictFloat | None = _bounded("dropout", "Between the LSTM layers.")
+    weight_decay: StrictFloat | None = _bounded("weight_decay", "Of Adam.")
+    gradient_clip: StrictFloat | None = _bounded("gradient_clip", "Largest norm of the gradient.")
+    seed: StrictInt | None = _bounded("seed", "Of everything that is drawn.")
+
+
+class JobCreate(Write):
+    """What every training job needs."""
+
+    dataset_id: UUID = Field(description="A dataset that is ready.")
+    recipe: Annotated[
+        Literal["auto", "seed"], Field(description="Where the hyperparameters come from that are not given.")
+    ] = "auto"
+    hyperparameters: Hyperparameters = Hyperparameters()
+
+
+class BaseJobCreate(JobCreate):
+    """A base model of many people."""
+
+    model_config = example({"dataset_id": _DATASET_ID, "hyperparameters": {"epochs": 30}}, extra="forbid")
+
+
+class Stage1JobCreate(JobCreate):
+    """Stage 1 of one person."""
+
+    model_config = example(
+        {"dataset_id": _DATASET_ID, "recipe": "auto", "hyperparameters": {"learning_rate": 0.001}}, extra="forbid"
+    )
+    base_model_version_id: UUID | None = Field(None, description="The base to start from; the account's default.")
+
+
+class Stage2JobCreate(JobCreate):
+    """Stage 2 of one person."""
+
+    model_config = example({"dataset_id": _DATASET_ID}, extra="forbid")
+    stage1_model_version_id: UUID | None = Field(
+        None, description="The stage 1 to start from; the newest on this dataset, waited for if it still trains."
+    )
+
+
+_JOB = {
+    "id": _JOB_ID,
+    "stage": "stage1",
+    "state": "running",
+    "dataset_id": _DATASET_ID,
+    "subject": "me",
+    "progress": 0.35,
+    "eta_seconds": 26.0,
+    "epoch": 7,
+    "epochs": 20,
+    "attempt": 1,
+    "cancel_requested": False,
+    "configuration": {"recipe": "auto", "stage": "stage1", "epochs": 20, "learning_rate": 0.001},
+    "start_model_version_id": "0d4d9b0e-5f7c-4f58-9d5f-8d7a3f3a54cf",
+    "depends_on": None,
+    "retry_of": None,
+    "result": None,
+    "error": None,
+    "created_at": "2026-05-01T08:00:10Z",
+    "started_at": "2026-05-01T08:00:10Z",
+    "finished_at": None,
+}
+
+
+class JobRead(Read):
+    """A job."""
+
+    model_config = example(_JOB, from_attributes=True)
+    id: UUID
+    stage: Stage
+    state: JobState
+    dataset_id: UUID
+    subject: str | None
+    progress: float
+    eta_seconds: float | None
+    epoch: int
+    epochs: int | None
+    attempt: int
+    cancel_requested: bool
+    configuration: dict[str, Any]
+    start_model_version_id: UUID | None
+    depends_on: UUID | None
+    retry_of: UUID | None
+    result: dict[str, Any] | None
+    error: ErrorRead | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class JobPage(Read):
+    """Jobs, newest first."""
+
+    model_config = example({"items": [_JOB], "next_cursor": None}, from_attributes=True)
+    items: list[JobRead]
+    next_cursor: str | None
+
+
+class EpochRead(Read):
+    """One epoch; losses are in the subject's scale, times in seconds."""
+
+    model_config = example(_EPOCH, from_attributes=True)
+    epoch: int
+    train_loss: float | None
+    val_loss: float | None
+    learning_rate: float
+    epoch_time: float
+    trainable_parameters: int
+    gpu_peak_bytes: int | None
+
+
+class JobMetrics(Read):
+    """The epochs so far, and the evaluation beside its baselines once the job has succeeded."""
+
+    model_config = example(
+        {
+            "job_id": _JOB_ID,
+            "state": "succeeded",
+            "epochs": [_EPOCH],
+            "evaluation": {"score": 5.4, "selected_on": "test", "test_workouts": 5, "protocols": {}, "baselines": {}},
+        }
+    )
+    job_id: UUID
+    state: JobState
+    epochs: list[EpochRead]
+    evaluation: dict[str, Any] | None
+
+
+class History(Read):
+    """The seed's training_history.json."""
+
+    model_config = example(
+        {
+            "train_loss": [0.41, 0.39],
+            "val_loss": [0.38, 0.37],
+            "learning_rate": [0.001, 0.001],
+            "epoch_times": [1.9, 1.8],
+            "best_val_loss": 0.37,
+            "best_epoch": 2,
+        }
+    )
+    train_loss: list[float | None]
+    val_loss: list[float | None]
+    learning_rate: list[float]
+    epoch_times: list[float]
+    best_val_loss: float | None
+    best_epoch: int | None
+
+
+class EventRead(Read):
+    """A change of a job's state, or a new checkpoint."""
+
+    id: int
+    event: str
+    attempt: int
+    detail: dict[str, Any]
+    created_at: datetime
+
+
+class Events(Read):
+    """Events in order; give the last `id` as `after` for the next ones."""
+
+    model_config = example(
+        {
+            "job_id": _JOB_ID,
+            "events": [
+                {"id": 1, "event": "queued", "attempt": 0, "detail": {}, "created_at": "2026-05-01T08:00:10Z"},
+            ],
+        }
+    )
+    job_id: UUID
+    events: list[EventRead]
+
+
+class LogLineRead(Read):
+    """One line of a job's log."""
+
+    id: int
+    attempt: int
+    message: str
+    created_at: datetime

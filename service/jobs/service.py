@@ -1,0 +1,144 @@
+"""Jobs: what may be asked for, and when."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from hrmodel.training.stages import InvalidHyperparameter, resolve
+from service.errors import Conflict, FieldError, Unprocessable
+from service.fields import pointing
+from service.jobs import views
+from service.jobs.schemas import BaseJobCreate, JobCreate, JobRead, Stage1JobCreate, Stage2JobCreate
+from service.queue import hint
+from service.registry import datasets, idempotency, jobs, model_versions
+from service.registry.idempotency import Once
+from service.registry.tables import Dataset, DatasetKind, DatasetState, Job, JobState, Stage
+
+
+def submit_base(session: Session, account_id: UUID, body: BaseJobCreate, once: Once | None) -> JobRead:
+    """Queue a base model of many people. Raises NotFound, Conflict or Unprocessable."""
+    return _submit(session, account_id, Stage.BASE, body, once)
+
+
+def submit_stage1(session: Session, account_id: UUID, body: Stage1JobCreate, once: Once | None) -> JobRead:
+    """Queue stage 1 from a base. Raises NotFound, Conflict or Unprocessable."""
+    return _submit(session, account_id, Stage.STAGE1, body, once)
+
+
+def submit_stage2(session: Session, account_id: UUID, body: Stage2JobCreate, once: Once | None) -> JobRead:
+    """Queue stage 2 from a stage 1 that is there or on its way. Raises NotFound, Conflict or Unprocessable."""
+    return _submit(session, account_id, Stage.STAGE2, body, once)
+
+
+def cancel(session: Session, account_id: UUID, job_id: UUID) -> JobRead:
+    """Cancel a queued job; ask a running one to stop. Raises NotFound or Conflict."""
+    jobs.request_cancel(session, jobs.require(session, account_id, job_id))
+    return views.show(session, account_id, job_id)
+
+
+def retry(session: Session, account_id: UUID, job_id: UUID, once: Once | None) -> JobRead:
+    """Do a failed or cancelled job again as a new one. Raises NotFound or Conflict."""
+    made = idempotency.begin(session, account_id, once)
+    if made is None:
+        job = jobs.retry(session, jobs.require(session, account_id, job_id))
+        idempotency.finish(session, account_id, once, job.id)
+        hint(session, job.stage)
+        made = job.id
+    return views.show(session, account_id, made)
+
+
+def _submit(session: Session, account_id: UUID, stage: Stage, body: JobCreate, once: Once | None) -> JobRead:
+    made = idempotency.begin(session, account_id, once)
+    if made is None:
+        made = _add(session, account_id, stage, body).id
+        idempotency.finish(session, account_id, once, made)
+    return views.show(session, account_id, made)
+
+
+def _add(session: Session, account_id: UUID, stage: Stage, body: JobCreate) -> Job:
+    """Record a job and say that there is work."""
+    with pointing("/dataset_id"):
+        dataset = datasets.require(session, account_id, body.dataset_id)
+    _check_dataset(dataset, stage)
+    start, depends_on = None, None
+    if isinstance(body, Stage1JobCreate):
+        start = _base(session, account_id, body.base_model_version_id)
+    elif isinstance(body, Stage2JobCreate):
+        start, depends_on = _stage1(session, account_id, dataset, body.stage1_model_version_id)
+    configuration = _configuration(stage, body)
+    job = jobs.add(
+        session,
+        dataset,
+        stage=stage,
+        configuration=configuration,
+        start_model_version_id=start,
+        depends_on=depends_on,
+    )
+    hint(session, stage)
+    return job
+
+
+def _check_dataset(dataset: Dataset, stage: Stage) -> None:
+    if dataset.state != DatasetState.READY:
+        reason = "its import failed" if dataset.state == DatasetState.FAILED else "wait until it is ready"
+        code = "dataset_failed" if dataset.state == DatasetState.FAILED else "dataset_not_ready"
+        raise Conflict(code, f"Dataset {dataset.id} is {dataset.state}; {reason}.", [_dataset_error(dataset.state)])
+    wanted = DatasetKind.POPULATION if stage == Stage.BASE else DatasetKind.PERSONAL
+    if dataset.kind != wanted:
+        detail = f"Dataset {dataset.id} is {dataset.kind}; {stage} trains on a {wanted} dataset."
+        raise Conflict("wrong_dataset_kind", detail, [_dataset_error(f"is {dataset.kind}")])
+    if dataset.train_workouts == 0 or dataset.val_workouts == 0:
+        detail = (
+            f"Dataset {dataset.id} has {dataset.train_workouts} workouts to train on and {dataset.val_workouts} to "
+            "validate with. A person needs 8 usable workouts; until then the base model serves."
+        )
+        raise Conflict("too_few_workouts", detail, [_dataset_error("has too few workouts")])
+
+
+def _dataset_error(message: str) -> FieldError:
+    return FieldError("/dataset_id", message)
+
+
+def _base(session: Session, account_id: UUID, wanted: UUID | None) -> UUID:
+    if wanted is None:
+        return model_versions.default_base(session, account_id).id
+    with pointing("/base_model_version_id"):
+        version = model_versions.require(session, account_id, wanted)
+    if version.stage != Stage.BASE:
+        raise _wrong_start("/base_model_version_id", f"is a {version.stage} version; stage 1 starts from a base")
+    return version.id
+
+
+def _stage1(
+    session: Session, account_id: UUID, dataset: Dataset, wanted: UUID | None
+) -> tuple[UUID | None, UUID | None]:
+    """The version that stage 2 starts from, or the job that it waits for."""
+    if wanted is not None:
+        with pointing("/stage1_model_version_id"):
+            version = model_versions.require(session, account_id, wanted)
+        if version.stage != Stage.STAGE1 or version.subject_id != dataset.subject_id:
+            raise _wrong_start("/stage1_model_version_id", "is no stage-1 version of this dataset's subject")
+        return version.id, None
+    job = jobs.newest_stage1(session, dataset.id)
+    if job is None:
+        detail = f"Dataset {dataset.id} has no stage 1 yet; start one with POST /jobs/stage1 first."
+        raise Conflict("stage1_required", detail, [_dataset_error("has no stage 1")])
+    if job.state != JobState.SUCCEEDED:
+        return None, job.id
+    made = model_versions.of_job(session, job.id)
+    assert made is not None, "a training job succeeds together with its version"
+    return made.id, None
+
+
+def _wrong_start(pointer: str, message: str) -> Unprocessable:
+    return Unprocessable("wrong_start_version", f"The start version {message}.", [FieldError(pointer, message)])
+
+
+def _configuration(stage: Stage, body: JobCreate) -> dict[str, Any]:
+    given = body.hyperparameters.model_dump(exclude_none=True)
+    try:
+        return {**resolve(stage, body.recipe, given).to_dict(), "recipe": body.recipe}
+    except InvalidHyperparameter as error:
+        place = FieldError(f"/hyperparameters/{error.field}", "is out of its bounds")
+        raise Unprocessable("invalid_request", "A hyperparameter is out of its bounds.", [place]) from error

@@ -1,0 +1,126 @@
+"""What is shown of jobs."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from hrmodel.training.curves import draw_curves
+from service.errors import Conflict
+from service.fields import ErrorRead
+from service.jobs.schemas import EpochRead, EventRead, Events, History, JobMetrics, JobPage, JobRead, LogLineRead
+from service.registry import job_history, jobs, model_pages, model_versions
+from service.registry.job_history import JobFilter, JobRow
+from service.registry.pages import PageRequest
+from service.registry.tables import EpochMetrics, Job, JobState, ModelVersion
+
+
+def show(session: Session, account_id: UUID, job_id: UUID) -> JobRead:
+    """One job. Raises NotFound."""
+    return _read(session, [job_history.read(session, account_id, job_id)])[0]
+
+
+def show_page(session: Session, account_id: UUID, wanted: JobFilter, where: PageRequest) -> JobPage:
+    """Jobs, newest first."""
+    page = job_history.page(session, account_id, wanted, where)
+    return JobPage(items=_read(session, page.items), next_cursor=page.next_cursor)
+
+
+def metrics(session: Session, account_id: UUID, job_id: UUID) -> JobMetrics:
+    """Epochs, and the evaluation of the version that the job made. Raises NotFound."""
+    job = jobs.require(session, account_id, job_id)
+    version = model_versions.of_job(session, job_id)
+    found = _evaluation(session, account_id, job, version) if version else None
+    epochs = [EpochRead.model_validate(row) for row in job_history.epochs(session, job_id)]
+    return JobMetrics(job_id=job_id, state=job.state, epochs=epochs, evaluation=found)
+
+
+def _evaluation(session: Session, account_id: UUID, job: Job, version: ModelVersion) -> dict[str, Any] | None:
+    scored = model_pages.evaluation(session, account_id, version.id, dataset_id=job.dataset_id)
+    return scored.report if scored else None
+
+
+def history(session: Session, account_id: UUID, job_id: UUID) -> History:
+    """The seed's form of the epochs. Raises NotFound."""
+    rows = _epochs(session, account_id, job_id)
+    measured = [(row.val_loss, row.epoch) for row in rows if row.val_loss is not None]
+    best_loss, best_epoch = min(measured, default=(None, None))
+    return History(
+        train_loss=[row.train_loss for row in rows],
+        val_loss=[row.val_loss for row in rows],
+        learning_rate=[row.learning_rate for row in rows],
+        epoch_times=[row.epoch_time for row in rows],
+        best_val_loss=best_loss,
+        best_epoch=best_epoch,
+    )
+
+
+def epochs_for_curves(session: Session, account_id: UUID, job_id: UUID) -> tuple[str, list[dict[str, Any]]]:
+    """A title and the epochs of a picture. Raises NotFound, or Conflict before the first epoch."""
+    job = jobs.require(session, account_id, job_id)
+    rows = _epochs(session, account_id, job_id)
+    if not rows:
+        raise Conflict(
+            "no_epochs_yet", f"Job {job_id} is {job.state} and has finished no epoch; there is no curve yet."
+        )
+    return f"{job.stage} {job.id}", [EpochRead.model_validate(row).model_dump() for row in rows]
+
+
+def draw(title: str, epochs: Sequence[dict[str, Any]]) -> bytes:
+    """The curves as PNG."""
+    picture = io.BytesIO()
+    draw_curves(epochs, picture, title)
+    return picture.getvalue()
+
+
+def events(session: Session, account_id: UUID, job_id: UUID, after: int, limit: int) -> Events:
+    """Events behind number `after`. Raises NotFound."""
+    jobs.require(session, account_id, job_id)
+    rows = job_history.events(session, job_id, after, limit)
+    return Events(job_id=job_id, events=[EventRead.model_validate(row) for row in rows])
+
+
+def log_lines(session: Session, account_id: UUID, job_id: UUID, after: int, limit: int) -> list[LogLineRead]:
+    """Log lines behind number `after`. Raises NotFound."""
+    jobs.require(session, account_id, job_id)
+    return [LogLineRead.model_validate(row) for row in job_history.log_lines(session, job_id, after, limit)]
+
+
+def _epochs(session: Session, account_id: UUID, job_id: UUID) -> list[EpochMetrics]:
+    jobs.require(session, account_id, job_id)
+    return job_history.epochs(session, job_id)
+
+
+def _read(session: Session, rows: Sequence[JobRow]) -> list[JobRead]:
+    running = [job.id for job, _ in rows if job.state == JobState.RUNNING]
+    seconds = job_history.mean_epoch_seconds(session, running)
+    return [_read_one(job, subject, seconds.get(job.id)) for job, subject in rows]
+
+
+def _read_one(job: Job, subject: str | None, epoch_seconds: float | None) -> JobRead:
+    epochs = job.configuration.get("epochs")
+    eta = epoch_seconds * max(0, epochs - job.epoch) if epoch_seconds is not None and epochs else None
+    return JobRead(
+        id=job.id,
+        stage=job.stage,
+        state=job.state,
+        dataset_id=job.dataset_id,
+        subject=subject,
+        progress=job.progress,
+        eta_seconds=eta,
+        epoch=job.epoch,
+        epochs=epochs,
+        attempt=job.attempt,
+        cancel_requested=job.cancel_requested,
+        configuration=job.configuration,
+        start_model_version_id=job.start_model_version_id,
+        depends_on=job.depends_on,
+        retry_of=job.retry_of,
+        result=job.result,
+        error=ErrorRead(code=job.error_code, message=job.error_message or "") if job.error_code else None,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )

@@ -1,0 +1,122 @@
+"""Model versions: shown, downloaded, and promoted by the rule that a person's model never gets worse."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from service.deps import Services
+from service.errors import Conflict, NotFound, Unavailable
+from service.models.schemas import EvaluationRead, Format, ModelPage, ModelRead
+from service.predict.check import check_serves
+from service.registry import champions, datasets, model_pages, model_versions
+from service.registry.artifacts import ArtifactStore
+from service.registry.model_pages import ModelFilter, ModelRow
+from service.registry.pages import PageRequest
+from service.registry.tables import Champion, ModelVersion
+
+
+@dataclass(frozen=True)
+class Download:
+    """A stored file and the name that it gets on the caller's disk."""
+
+    path: Path
+    filename: str
+    sha256: str
+
+
+def show_page(session: Session, account_id: UUID, wanted: ModelFilter, where: PageRequest) -> ModelPage:
+    """Versions, newest first."""
+    page = model_pages.page(session, account_id, wanted, where)
+    return ModelPage(items=[_read(row) for row in page.items], next_cursor=page.next_cursor)
+
+
+def show(session: Session, account_id: UUID, version_id: UUID) -> ModelRead:
+    """One version. Raises NotFound."""
+    return _read(model_pages.read(session, account_id, version_id))
+
+
+def evaluation(session: Session, account_id: UUID, version_id: UUID, dataset_id: UUID | None) -> EvaluationRead:
+    """How a version does on a dataset of the caller. Raises NotFound."""
+    model_versions.require(session, account_id, version_id)
+    if dataset_id is not None:
+        datasets.require(session, account_id, dataset_id)
+    scored = model_pages.evaluation(session, account_id, version_id, dataset_id=dataset_id)
+    if scored is None:
+        raise NotFound("no_evaluation", f"Model version {version_id} was not scored on a dataset of yours.")
+    return EvaluationRead.model_validate(scored)
+
+
+def download(session: Session, store: ArtifactStore, account_id: UUID, version_id: UUID, form: Format) -> Download:
+    """A version's file. Raises NotFound, or Unavailable when the file is gone."""
+    version, subject, _, _ = model_pages.read(session, account_id, version_id)
+    sha256 = version.sha256 if form == "safetensors" else version.pt_sha256
+    path = store.path(version.account_id, sha256)
+    if not path.is_file():
+        detail = f"The {form} file of model version {version_id} is missing."
+        raise Unavailable("model_unavailable", detail, retry_after=60)
+    parts = ("stagewise", subject, version.stage.value, version.id.hex[:8])
+    return Download(path, f"{'-'.join(part for part in parts if part)}.{form}", sha256)
+
+
+def promote(services: Services, account_id: UUID, version_id: UUID, *, force: bool) -> str:
+    """Let a version serve its subject, whose name is returned. Raises NotFound, Conflict or Unavailable."""
+    with services.database.reading() as session:
+        version = model_versions.require(session, account_id, version_id)
+    if version.subject_id is None:
+        raise Conflict(
+            "not_personal", f"Model version {version_id} is a base model; only a person's own can be promoted."
+        )
+    check_serves(services.store, version)  # before the transaction: it takes a while
+    with services.database.unit_of_work() as session:
+        champion = champions.require(session, version.subject_id)
+        if champion.model_version_id == version_id:
+            raise Conflict("already_champion", f"Model version {version_id} already serves this subject.")
+        decision = _decide(session, account_id, version, champion)
+        if not decision["promote"] and not force:
+            raise Conflict("not_better", f"{decision['reason']} Send force: true to promote it nevertheless.")
+        champions.promote(
+            session,
+            version.subject_id,
+            version_id,
+            reason="manual" if decision["promote"] else "forced",
+            expected_revision=champion.revision,
+            decision=decision,
+        )
+        _, subject, _, _ = model_pages.read(session, account_id, version_id)
+    assert subject is not None
+    return subject
+
+
+def _decide(session: Session, account_id: UUID, version: ModelVersion, champion: Champion) -> dict[str, Any]:
+    """The rule of design section 7 on the test workouts of the version's own dataset."""
+    own = model_pages.evaluation(session, account_id, version.id, dataset_id=version.dataset_id)
+    theirs = model_pages.evaluation(session, account_id, champion.model_version_id, dataset_id=version.dataset_id)
+    champion_id = str(champion.model_version_id)
+    if own is None or theirs is None:
+        reason = "Both were not scored on the same test workouts, so nobody knows which is better."
+        return {"promote": False, "reason": reason, "champion_id": champion_id}
+    return {**champions.decide(own, theirs), "champion_id": champion_id}
+
+
+def _read(row: ModelRow) -> ModelRead:
+    version, subject, score, champion_of = row
+    return ModelRead(
+        id=version.id,
+        stage=version.stage,
+        subject=subject,
+        dataset_id=version.dataset_id,
+        job_id=version.job_id,
+        parent_id=version.parent_id,
+        score=score,
+        champion=champion_of is not None,
+        shipped=version.account_id is None,
+        formats=["safetensors", "pt"],
+        size=version.size,
+        sha256=version.sha256,
+        dataset_digest=version.dataset_digest,
+        code_version=version.code_version,
+        created_at=version.created_at,
+    )

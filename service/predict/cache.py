@@ -1,0 +1,99 @@
+"""Predictors in memory: the least recently used go first, and several requests for one version load it once."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Collection
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
+from hrmodel.prediction.predictor import Predictor
+from service.errors import Unavailable
+from service.registry.artifacts import ArtifactDamaged, ArtifactMissing, ArtifactStore
+from service.registry.tables import ModelVersion
+
+MAX_BYTES = 500 * 1024**2
+MAX_MODELS = 2000
+OVERHEAD_BYTES = 100 * 1024  # of one predictor beside its weights
+
+
+@dataclass(frozen=True)
+class _Entry:
+    predictor: Predictor
+    size: int
+
+
+class ModelCache:
+    """Predictors by version, within a number of bytes and of models. Safe for threads."""
+
+    def __init__(self, store: ArtifactStore, *, max_bytes: int = MAX_BYTES, max_models: int = MAX_MODELS) -> None:
+        self._store, self._max_bytes, self._max_models = store, max_bytes, max_models
+        self._lock = threading.Lock()
+        self._ready: OrderedDict[UUID, _Entry] = OrderedDict()
+        self._loading: dict[UUID, Future[Predictor]] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    @property
+    def bytes(self) -> int:
+        """What the predictors take, about."""
+        return self._bytes
+
+    def get(self, version: ModelVersion) -> Predictor:
+        """The version's predictor, from memory or its file. Raises Unavailable when the file is gone or damaged."""
+        with self._lock:
+            if (entry := self._ready.get(version.id)) is not None:
+                self._ready.move_to_end(version.id)
+                return entry.predictor
+            future = self._loading.get(version.id)
+            ours = future is None
+            if future is None:
+                future = self._loading[version.id] = Future()
+        if ours:
+            self._load(version, future)
+        return future.result()
+
+    def forget(self, version_ids: Collection[UUID]) -> None:
+        """Drop versions that were deleted."""
+        with self._lock:
+            for version_id in version_ids:
+                self._drop(version_id)
+
+    def _load(self, version: ModelVersion, future: Future[Predictor]) -> None:
+        try:
+            predictor = load_predictor(self._store, version)
+        except BaseException as error:
+            with self._lock:
+                del self._loading[version.id]
+            future.set_exception(error)
+            return
+        with self._lock:
+            del self._loading[version.id]
+            self._keep(version.id, _Entry(predictor, version.size + OVERHEAD_BYTES))
+        future.set_result(predictor)
+
+    def _keep(self, version_id: UUID, entry: _Entry) -> None:
+        self._ready[version_id] = entry
+        self._bytes += entry.size
+        while self._bytes > self._max_bytes or len(self._ready) > self._max_models:
+            self._drop(next(iter(self._ready)))
+
+    def _drop(self, version_id: UUID) -> None:
+        entry = self._ready.pop(version_id, None)
+        if entry is not None:
+            self._bytes -= entry.size
+
+
+def load_predictor(store: ArtifactStore, version: ModelVersion) -> Predictor:
+    """Read a version's file into a predictor on the CPU. Raises Unavailable."""
+    try:
+        data = store.read(version.account_id, version.sha256)
+        checkpoint = Checkpoint.from_bytes(data, name=f"model version {version.id}")
+        # serving needs neither the past nor what a resume needs
+        return Predictor(replace(checkpoint, history=[], training=None, training_meta=None))
+    except (ArtifactMissing, ArtifactDamaged, InvalidCheckpoint, OSError) as error:
+        detail = f"The file of model version {version.id} is missing or damaged; promote another version."
+        raise Unavailable("model_unavailable", detail, retry_after=60) from error

@@ -1,0 +1,108 @@
+"""What POST /predict takes and gives. Rows of numbers are read as arrays: an error per element would be the request."""
+
+from types import NoneType
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import numpy as np
+from pydantic import Field, PlainValidator, StrictBool, StrictFloat, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from hrmodel.workouts.units import AltitudeUnit, SpeedUnit
+from hrmodel.workouts.workout import Array
+from service.fields import Read, SubjectName, Write, example
+from service.registry.tables import Stage
+
+MAX_SAMPLES = 50_000
+MAX_REQUESTS = 64
+_NUMBERS = {float, int, NoneType}
+_REQUEST = {"subject": "me", "speed": [2.4, 2.6, 2.8, 2.8], "heart_rate": [98, 107, None, None], "step_seconds": 10}
+_MODEL = {"version_id": "0d4d9b0e-5f7c-4f58-9d5f-8d7a3f3a54cf", "stage": "stage2", "subject": "me"}
+_PREDICTION = {
+    "heart_rate": [99.1, 106.2, 114.8, 121.3],
+    "lower": [94.0, 101.1, 105.2, 110.9],
+    "upper": [104.2, 111.3, 124.4, 131.7],
+    "observed_until": 20.0,
+    "protocol": "forecast",
+    "step_seconds": 10.0,
+    "level": "subject",
+    "model": _MODEL,
+}
+
+
+def decode_row(value: Any) -> Array:
+    """A JSON list of numbers and nulls as (N,) floats, null as NaN. The first wrong element is named."""
+    if not isinstance(value, list):
+        raise PydanticCustomError("row_type", "must be a list of numbers and nulls")
+    if not 1 <= len(value) <= MAX_SAMPLES:
+        raise PydanticCustomError("row_length", f"must hold 1 to {MAX_SAMPLES} samples")
+    if not set(map(type, value)) <= _NUMBERS:
+        wrong = next(index for index, item in enumerate(value) if type(item) not in _NUMBERS)
+        raise PydanticCustomError("row_item", "must be a number or null", {"at": (wrong,)})
+    return np.array(value, dtype=np.float64)
+
+
+_ROW_SCHEMA = {"type": "array", "items": {"type": ["number", "null"]}, "minItems": 1, "maxItems": MAX_SAMPLES}
+Row = Annotated[Any, PlainValidator(decode_row), WithJsonSchema(_ROW_SCHEMA)]
+TimeRow = Annotated[
+    Any, PlainValidator(decode_row), WithJsonSchema({**_ROW_SCHEMA, "items": {"type": "number", "minimum": 0}})
+]
+
+
+class UnitsChoice(Write):
+    """The units of the request."""
+
+    speed: SpeedUnit = "m/s"
+    altitude: AltitudeUnit = "m"
+
+
+class PredictRequest(Write):
+    """One workout: all rows are equally long, null is a missing value. Heart rate is what was observed so far."""
+
+    model_config = example(_REQUEST, extra="forbid", protected_namespaces=())
+    subject: SubjectName | None = Field(None, description="Whose best model answers; without it, the base model.")
+    model_version_id: UUID | None = Field(None, description="This version instead of the best one.")
+    speed: Row = Field(description="0 or more, in `units.speed`.")
+    altitude: Row | None = Field(None, description="In `units.altitude`.")
+    heart_rate: Row | None = Field(None, description="25 to 240 bpm where it is known.")
+    step_seconds: StrictFloat | None = Field(None, ge=0.01, le=3600, description="Between samples; 10 without `t`.")
+    t: TimeRow | None = Field(None, description="Seconds since the start, strictly increasing; 24 h at most.")
+    units: UnitsChoice = Field(default_factory=UnitsChoice)
+    correct: StrictBool = Field(True, description="False: the network's free run alone after observed heart rate.")
+    coverage: StrictFloat = Field(0.9, ge=0.5, le=0.99, description="Share of heart rates that the band holds.")
+
+
+class BatchRequest(Write):
+    """Up to 64 predictions in one request."""
+
+    model_config = example({"requests": [_REQUEST]}, extra="forbid")
+    requests: list[PredictRequest] = Field(min_length=1, max_length=MAX_REQUESTS)
+
+
+class AnsweredBy(Read):
+    """The version that answered."""
+
+    version_id: UUID
+    stage: Stage
+    subject: str | None
+
+
+class PredictionRead(Read):
+    """One value per sample in bpm, with a band. Values up to `observed_until` are one-step-ahead, never the input."""
+
+    model_config = example(_PREDICTION)
+    heart_rate: list[float]
+    lower: list[float]
+    upper: list[float]
+    observed_until: float | None
+    protocol: Literal["blind", "forecast", "nowcast"]
+    step_seconds: float | None
+    level: Literal["subject", "population"]
+    model: AnsweredBy
+
+
+class BatchRead(Read):
+    """The predictions in the order of the requests."""
+
+    model_config = example({"predictions": [_PREDICTION]})
+    predictions: list[PredictionRead]

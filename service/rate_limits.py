@@ -1,0 +1,69 @@
+"""How often is too often: wrong keys from one address, and POST requests with one key.
+
+Counted in fixed minutes in this process. (The package `limits` does the same, but its memory starts a thread per hit:
+5 ms of a prediction's 10.)
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from service.errors import TooManyRequests
+
+WINDOW_SECONDS = 60.0
+FAILURES = 30
+POSTS = 60_000
+
+
+class Window:
+    """Counts by name until the minute is over; then everybody starts anew, so that nothing piles up."""
+
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit, self._clock = limit, clock
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = {}
+        self._ends = clock() + WINDOW_SECONDS
+
+    def count(self, name: str) -> None:
+        """Remember one more."""
+        with self._lock:
+            self._turn()
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def wait(self, name: str) -> int | None:
+        """Seconds until this name may come again; None: now."""
+        with self._lock:
+            self._turn()
+            full = self._counts.get(name, 0) >= self._limit
+            return max(1, math.ceil(self._ends - self._clock())) if full else None
+
+    def _turn(self) -> None:
+        if self._clock() >= self._ends:
+            self._counts.clear()
+            self._ends = self._clock() + WINDOW_SECONDS
+
+
+class RateLimits:
+    """The limits of one API process; every process counts for itself."""
+
+    def __init__(self, failures: int = FAILURES, posts: int = POSTS) -> None:
+        self._failures, self._posts = Window(failures), Window(posts)
+
+    def check_failures(self, address: str) -> None:
+        """Raise TooManyRequests when this address has sent too many wrong keys."""
+        _refuse(self._failures.wait(address), "Too many wrong keys came from this address.")
+
+    def count_failure(self, address: str) -> None:
+        """Remember a wrong key."""
+        self._failures.count(address)
+
+    def count_post(self, key: str) -> None:
+        """Count a POST of a key. Raises TooManyRequests over the limit."""
+        _refuse(self._posts.wait(key), "Too many POST requests came with this key.")
+        self._posts.count(key)
+
+
+def _refuse(wait: int | None, detail: str) -> None:
+    if wait is not None:
+        raise TooManyRequests("rate_limited", detail, retry_after=wait)

@@ -1,0 +1,47 @@
+"""Subjects over HTTP."""
+
+from fastapi import APIRouter
+
+from service.deps import ApiRoute, PageDep, ReadCaller, ServicesDep, SessionDep, TrainCaller
+from service.fields import SubjectPath
+from service.openapi import problems
+from service.subjects import service
+from service.subjects.schemas import ChampionRead, ChangePage, SubjectPage, SubjectRead
+
+router = APIRouter(prefix="/subjects", tags=["subjects"], route_class=ApiRoute)
+
+
+@router.get("", responses=problems())
+def list_subjects(caller: ReadCaller, session: SessionDep, page: PageDep) -> SubjectPage:
+    """List subjects, newest first."""
+    return service.show_page(session, caller.account_id, page)
+
+
+@router.get("/{subject}", responses=problems(404))
+def get_subject(subject: SubjectPath, caller: ReadCaller, session: SessionDep) -> SubjectRead:
+    """Show a subject: their level and the version that serves them."""
+    return service.show(session, caller.account_id, subject)
+
+
+@router.delete("/{subject}", status_code=204, responses=problems(404, 409))
+def delete_subject(subject: SubjectPath, caller: TrainCaller, services: ServicesDep) -> None:
+    """Delete a person: their workouts, datasets, jobs and every model trained on them, rows and files."""
+    service.delete(services, caller.account_id, subject)
+
+
+@router.get("/{subject}/champion", responses=problems(404))
+def get_champion(subject: SubjectPath, caller: ReadCaller, session: SessionDep) -> ChampionRead:
+    """Show which version serves a subject, and its errors beside the base model's on the same workouts."""
+    return service.show_champion(session, caller.account_id, subject)
+
+
+@router.get("/{subject}/champion/history", responses=problems(404))
+def get_champion_history(subject: SubjectPath, caller: ReadCaller, session: SessionDep, page: PageDep) -> ChangePage:
+    """List every change of a subject's champion with the evidence for it, newest first."""
+    return service.history(session, caller.account_id, subject, page)
+
+
+@router.post("/{subject}/champion/rollback", responses=problems(404, 409))
+def roll_champion_back(subject: SubjectPath, caller: TrainCaller, services: ServicesDep) -> ChampionRead:
+    """Let the version serve that served before the present one."""
+    return service.rollback(services, caller.account_id, subject)

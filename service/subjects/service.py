@@ -1,0 +1,142 @@
+"""Subjects: who serves them, how it came to that, back one step, and gone for good."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from service.cleanup import forget
+from service.deps import Services
+from service.errors import Conflict
+from service.predict.check import check_serves
+from service.registry import champions, model_pages, model_versions, removal, subjects
+from service.registry.pages import PageRequest
+from service.registry.subjects import SubjectRow
+from service.registry.tables import Champion, Evaluation, ModelVersion, Subject
+from service.subjects.schemas import (
+    ChampionRead,
+    ChangePage,
+    ChangeRead,
+    ServingRead,
+    SubjectPage,
+    SubjectRead,
+    Summary,
+)
+
+
+def show_page(session: Session, account_id: UUID, wanted: PageRequest) -> SubjectPage:
+    """Subjects, newest first."""
+    page = subjects.page(session, account_id, wanted)
+    return SubjectPage(items=[_read(row) for row in page.items], next_cursor=page.next_cursor)
+
+
+def show(session: Session, account_id: UUID, name: str) -> SubjectRead:
+    """One subject. Raises NotFound."""
+    return _read(subjects.with_champion(session, account_id, name))
+
+
+def read_champion(services: Services, account_id: UUID, name: str) -> ChampionRead:
+    """What serves a subject, after a change of it. Raises NotFound."""
+    with services.database.reading() as session:
+        return show_champion(session, account_id, name)
+
+
+def show_champion(session: Session, account_id: UUID, name: str) -> ChampionRead:
+    """What serves a subject, and how good it is beside the base on the same workouts. Raises NotFound."""
+    subject, champion, version = subjects.with_champion(session, account_id, name)
+    if champion is None or version is None:
+        champion = champions.require(session, subject.id)
+        version = model_versions.require(session, account_id, champion.model_version_id)
+    own = _evaluation(session, account_id, subject, version)
+    base = model_pages.base_evaluation(session, account_id, own.dataset_id) if own else None
+    change = subjects.latest_change(session, champion)
+    return ChampionRead(
+        **_serving(champion, version).model_dump(),
+        subject=subject.name,
+        offset=model_versions.offset(session, subject.id, version.id),
+        reason=change.reason if change else "",
+        decision=change.decision if change else None,
+        evaluation=_summary(own),
+        base=_summary(base),
+    )
+
+
+def history(session: Session, account_id: UUID, name: str, wanted: PageRequest) -> ChangePage:
+    """Every change of a subject's champion, newest first. Raises NotFound."""
+    subject = subjects.require(session, account_id, name)
+    page = subjects.champion_history(session, subject.id, wanted)
+    items = [
+        ChangeRead(
+            revision=change.revision,
+            model_version_id=change.model_version_id,
+            stage=version.stage if version else None,
+            reason=change.reason,
+            decision=change.decision,
+            created_at=change.created_at,
+        )
+        for change, version in page.items
+    ]
+    return ChangePage(items=items, next_cursor=page.next_cursor)
+
+
+def rollback(services: Services, account_id: UUID, name: str) -> ChampionRead:
+    """Go back to the version that served before. Raises NotFound, Conflict, or Unavailable when its file is gone."""
+    with services.database.reading() as session:
+        subject = subjects.require(session, account_id, name)
+        champion = champions.require(session, subject.id)
+        earlier = champions.previous_version(session, champion)
+        if earlier is None:
+            raise Conflict("nothing_to_roll_back", "No earlier version of this subject still exists.")
+        version = model_versions.require(session, account_id, earlier)
+    check_serves(services.store, version)  # before the transaction: it takes a while
+    with services.database.unit_of_work() as session:
+        champions.promote(session, subject.id, earlier, reason="rollback", expected_revision=champion.revision)
+    return read_champion(services, account_id, name)
+
+
+def delete(services: Services, account_id: UUID, name: str) -> None:
+    """Delete a person and every model trained on their data: rows first, then files. Raises NotFound or Conflict."""
+    with services.database.unit_of_work() as session:
+        removed = removal.remove_subject(session, subjects.require(session, account_id, name))
+    forget(services, removed)
+
+
+def _evaluation(session: Session, account_id: UUID, subject: Subject, version: ModelVersion) -> Evaluation | None:
+    """On the workouts that the version was held to; for a base, on the subject's newest."""
+    return model_pages.evaluation(
+        session,
+        account_id,
+        version.id,
+        dataset_id=version.dataset_id if version.subject_id else None,
+        subject_id=subject.id,
+    )
+
+
+def _read(row: SubjectRow) -> SubjectRead:
+    subject, champion, version = row
+    serving = _serving(champion, version) if champion and version else None
+    return SubjectRead(name=subject.name, level=subject.level, champion=serving, created_at=subject.created_at)
+
+
+def _serving(champion: Champion, version: ModelVersion) -> ServingRead:
+    return ServingRead(
+        model_version_id=version.id, stage=version.stage, revision=champion.revision, since=champion.updated_at
+    )
+
+
+def _summary(scored: Evaluation | None) -> Summary | None:
+    if scored is None:
+        return None
+    report = scored.report
+    return Summary(
+        model_version_id=scored.model_version_id,
+        dataset_id=scored.dataset_id,
+        score=scored.score,
+        test_workouts=report.get("test_workouts", 0),
+        mae={protocol: table["mean"].get("mae") for protocol, table in report.get("protocols", {}).items()},
+        baselines={name: _errors(tables) for name, tables in report.get("baselines", {}).items()},
+    )
+
+
+def _errors(tables: dict[str, dict[str, Any]]) -> dict[str, float | None]:
+    return {protocol: means.get("mae") for protocol, means in tables.items()}

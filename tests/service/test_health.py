@@ -1,0 +1,88 @@
+"""Alive, ready, degraded, and counted."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from starlette.testclient import TestClient
+
+from service import health
+from service.health import degradations
+from service.registry.migrations import upgrade
+from service.registry.tables import JobState, Stage
+from tests import servers
+
+
+@pytest.fixture
+def database_url(sqlite_url):
+    return sqlite_url
+
+
+@pytest.fixture
+def migrated(monkeypatch):
+    """Tests make tables without Alembic; its version table is not what is tested here."""
+    monkeypatch.setattr(health, "schema_is_behind", lambda _: False)
+
+
+def test_alive_looks_at_nothing(connect, app):
+    app.state.services = replace(app.state.services, database=None)
+    assert connect().get("/healthz").json() == {"alive": True}
+
+
+def test_without_a_broker_it_is_ready_and_degraded(connect, migrated):
+    response = connect().get("/readyz")
+    assert response.status_code == 200
+    assert [line.split(":")[0] for line in response.json()["degraded"]] == ["broker", "worker"]
+
+
+def test_with_a_broker_and_no_worker_it_says_so(tmp_path):
+    with servers.valkey(tmp_path) as url:
+        assert [line.split(":")[0] for line in degradations(url)] == ["worker"]
+
+
+def test_a_schema_that_is_behind_is_not_ready(connect):
+    response = connect().get("/readyz")
+    assert (response.status_code, response.json()["code"]) == (503, "schema_behind")
+
+
+def test_a_migrated_database_is_ready(tmp_path, settings, store, sent):
+    from service.app import create_app
+    from service.registry.session import Database
+
+    url = f"sqlite:///{tmp_path / 'migrated.sqlite3'}"
+    upgrade(url)
+    database = Database(url)
+    app = create_app(settings, database, store, sent)
+    assert TestClient(app).get("/readyz").status_code == 200
+    database.dispose()
+
+
+def test_without_a_database_it_is_not_ready(connect, monkeypatch):
+    def away(_):
+        raise OperationalError("SELECT 1", {}, Exception("connection refused"))
+
+    monkeypatch.setattr(health, "ping", away)
+    response = connect().get("/readyz")
+    assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
+    assert response.headers["Retry-After"] == "5"
+
+
+def test_prometheus_counts_requests_predictions_and_jobs(client, make_version, make_dataset, make_job):
+    make_version()
+    make_job(make_dataset(), Stage.STAGE2, state=JobState.RUNNING)
+    client.post("/predict", json={"speed": [2.5]})
+    client.get("/jobs/00000000-0000-0000-0000-000000000000")
+    text = client.get("/metrics").text
+    assert 'stagewise_http_requests_total{method="POST",route="/predict",status="200"} 1.0' in text
+    assert 'stagewise_http_requests_total{method="GET",route="/jobs/{job_id}",status="404"} 1.0' in text
+    assert "stagewise_predict_seconds_count 1.0" in text
+    assert 'stagewise_jobs{stage="stage2",state="running"} 1.0' in text
+    assert 'stagewise_jobs{stage="stage1",state="queued"} 0.0' in text
+
+
+def test_metrics_are_for_admins_and_this_machine(app, connect):
+    assert connect().get("/metrics").status_code == 401
+    assert connect("read").get("/metrics").status_code == 403
+    local = TestClient(app, client=("127.0.0.1", 5000))
+    assert local.get("/metrics").status_code == 200
+    assert local.get("/metrics", headers={"X-Forwarded-For": "203.0.113.7"}).status_code == 401
