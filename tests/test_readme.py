@@ -1,0 +1,136 @@
+"""The README is true: its tables are what the code has, and its commands run."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hrmodel.workouts.simulate import simulate_runner
+from service.app import create_app
+from service.background import running
+from service.demo import write_parquet
+from service.settings import Settings
+from tests.readme import README, bash_blocks, table_under
+
+ROOT = README.parent
+BIN = Path(sys.executable).parent
+# make of the tests' own environment: it is set up already
+MAKE = ["make", "-C", str(ROOT), "--old-file", ".venv/.stagewise", f"BIN={BIN}"]
+
+
+def test_the_settings_table_is_what_the_settings_are():
+    prefix = Settings.model_config["env_prefix"]
+    names = {
+        str(field.validation_alias.choices[0]) if field.validation_alias else f"{prefix}{name}".upper()
+        for name, field in Settings.model_fields.items()
+    }
+    assert {row[0] for row in table_under("Settings")} == names
+
+
+def test_the_settings_table_has_the_defaults():
+    shown = {row[0]: row[1] for row in table_under("Settings") if row[0].startswith("STAGEWISE_")}
+    fields = {f"STAGEWISE_{name}".upper(): field for name, field in Settings.model_fields.items()}
+    for name, default in shown.items():
+        assert default == str(fields[name].default or "").removesuffix(".0"), name
+
+
+def test_the_endpoints_table_is_what_the_api_has(tmp_path):
+    settings = Settings(state_dir=tmp_path)
+    paths = create_app(settings).openapi()["paths"]
+    served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    assert {row[0] for row in table_under("Endpoints")} == served
+
+
+def test_every_make_target_that_is_named_exists():
+    named = set(re.findall(r"\bmake ([a-z-]+)\b", README.read_text())) - {"and"}
+    assert {"demo", "up", "check", "test", "test-slow", "test-compose"} <= named
+    for target in named:
+        subprocess.run([*MAKE, "--dry-run", target], check=True, capture_output=True)
+
+
+def test_every_command_is_one_that_a_test_runs():
+    for block in bash_blocks():
+        for line in block.splitlines():
+            known = (
+                "make demo",
+                "make up",
+                "docker compose ",
+                "DATASET=",
+                "JOB=",
+                "call",
+                "id_of",
+                "finished",
+                ".venv/bin/",
+            )
+            assert not line or line.startswith(known), line
+
+
+def test_every_file_that_is_linked_exists():
+    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_make_alone_lists_every_target():
+    shown = subprocess.run(["make", "-C", str(ROOT)], check=True, capture_output=True, text=True).stdout
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    assert [target for target in targets if f"make {target} " not in shown] == []
+
+
+@pytest.mark.slow
+def test_make_demo_trains_shows_the_table_and_draws_a_picture(tmp_path):
+    environment = {**os.environ, "STAGEWISE_STATE_DIR": str(tmp_path), "COLUMNS": "160"}
+    shown = subprocess.run([*MAKE, "demo"], env=environment, capture_output=True, text=True, timeout=300)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    for row in ("base", "stage 1", "stage 2", "training mean", "elapsed curve", "persistence", "ridge"):
+        assert re.search(rf"│ {row} +│ +[0-9.]+ │", shown.stdout), row
+    assert "model serves." in shown.stdout
+    assert (tmp_path / "demo" / "prediction.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_make_demo_takes_ones_own_export(tmp_path):
+    export = tmp_path / "my export"
+    export.mkdir()
+    write_parquet(simulate_runner(workouts=9, seed=3), export / "a.parquet")
+    (export / "notes.txt").write_text("not a workout")
+    environment = {**os.environ, "STAGEWISE_STATE_DIR": str(tmp_path), "COLUMNS": "160"}
+    shown = subprocess.run(
+        [*MAKE, "demo", f"DATA={export}"], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "3 test workouts" in shown.stdout
+    assert (tmp_path / "demo" / "prediction.png").exists()
+
+
+@pytest.mark.slow
+def test_make_up_says_where_it_listens_and_ends_on_ctrl_c(tmp_path):
+    environment = {**os.environ, "STAGEWISE_STATE_DIR": str(tmp_path), "STAGEWISE_PORT": "0"}
+    process = subprocess.Popen(
+        [*MAKE, "up"], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    with process:
+        said = [process.stdout.readline() for _ in range(5)]
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        process.wait(timeout=90)
+    assert any(line.startswith("Stagewise listens on http://127.0.0.1:") for line in said), said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed on this machine")
+def test_the_walk_through_the_api_the_keys_and_the_offline_commands_run_as_they_are_written(tmp_path):
+    (tmp_path / ".venv").symlink_to(BIN.parent)
+    write_parquet(simulate_runner(workouts=9, seed=1), tmp_path / "runs.zip")  # found by content, not by name
+    with running(tmp_path / "var") as service:
+        blocks = [block for block in bash_blocks() if not block.startswith(("make", "docker"))]
+        script = "\n".join(["set -euxo pipefail", *blocks]).replace("http://127.0.0.1:8000", service.url)
+        environment = {**os.environ, "STAGEWISE_STATE_DIR": str(tmp_path / "var"), "no_proxy": "127.0.0.1"}
+        walked = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400
+        )
+    assert walked.returncode == 0, walked.stdout + walked.stderr
+    assert '"protocol":"forecast"' in walked.stdout
