@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from celery import Celery, signals
+from celery import Celery, bootsteps, signals
 from kombu.entity import Queue
 
 from service import queue
@@ -20,10 +20,12 @@ from service.logs import log_as_json
 from service.settings import environment, get_settings
 
 PR_SET_PDEATHSIG = 1
+LOOK_SECONDS = 1.0
 
 # Shared by fork: the parent sets it at shutdown, every process looks at it before the next batch. A plain byte, because
 # a lock could be left held by a process that is killed.
 _stopping = multiprocessing.RawValue("b", 0)
+_told = False  # this process alone was told to end: its siblings go on
 # POSIX record locks belong to a process and vanish with it, so a killed one never keeps a training slot.
 _slots = tempfile.TemporaryFile()  # noqa: SIM115 (open for as long as the process lives)
 
@@ -64,7 +66,7 @@ app = make_app()
 
 def stopping() -> bool:
     """Whether this worker is shutting down: stop at the next batch and hand the job back."""
-    return bool(_stopping.value)
+    return _told or bool(_stopping.value)
 
 
 @contextmanager
@@ -89,14 +91,30 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-@signals.worker_init.connect
-def start_reconciler(**_: Any) -> None:
-    """Run the reconciler beside the pool: a process, because threads and forks do not mix."""
-    subprocess.Popen(
-        [sys.executable, "-m", "worker.reconciler"],
-        env=environment(get_settings()),
-        preexec_fn=die_with_parent,
-    )
+class KeepReconciler(bootsteps.StartStopStep):
+    """Runs the reconciler beside the pool (a process, because threads and forks do not mix) and starts it again when it
+    has ended: without one no lease would ever be over.
+    """  # fmt: skip
+
+    requires = ("celery.worker.components:Timer", "celery.worker.components:Hub")
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, worker: Any) -> None:
+        """Look every second, from the worker's own event loop."""
+        self.look()
+        worker.timer.call_repeatedly(LOOK_SECONDS, self.look)
+
+    def look(self) -> None:
+        """Start the reconciler if none runs."""
+        if not stopping() and (self.process is None or self.process.poll() is not None):
+            command = [sys.executable, "-m", "worker.reconciler"]
+            self.process = subprocess.Popen(command, env=environment(get_settings()), preexec_fn=die_with_parent)
+
+
+app.steps["worker"].add(KeepReconciler)
 
 
 @signals.worker_shutting_down.connect
@@ -107,15 +125,29 @@ def stop_jobs(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def prepare_process(**_: Any) -> None:
-    """One torch thread, gone with the parent, and a SIGTERM that hands the job back instead of losing it."""
+    """One torch thread, gone with the parent."""
     import torch
 
     log_as_json()
     torch.set_num_threads(1)
     die_with_parent()
-    signal.signal(signal.SIGTERM, _stop_this_process)
+
+
+@contextmanager
+def handing_back() -> Iterator[None]:
+    """A SIGTERM to this process stops its job at the next batch, which hands it back, and only then ends the process.
+
+    Put around the work: a handler set when the process starts is replaced by the pool's own.
+    """
+    usual = signal.signal(signal.SIGTERM, _stop_this_process)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+        if _told:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _stop_this_process(_signal: int, _frame: Any) -> None:
-    global _stopping
-    _stopping = multiprocessing.RawValue("b", 1)  # this process only: its siblings go on
+    global _told
+    _told = True

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from hrmodel.evaluation.comparison import compare
@@ -17,12 +19,10 @@ from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
 from service.errors import Conflict
 from service.registry import champions, jobs, model_versions
-from service.registry.tables import Account, Dataset, Job, ModelVersion, Stage
-from worker.data import PERSONAL, PersonData, held_out, load_checkpoint
-from worker.failures import JobFailure
+from service.registry.tables import Account, Champion, Dataset, Job, ModelVersion, Stage
+from worker.data import PERSONAL, PersonData, held_out, load_serving
+from worker.failures import TRIES, JobFailure
 from worker.reporter import LeaseLost, Reporter
-
-TRIES = 5  # somebody else may change the champion between our look and our swap
 
 
 def complete(
@@ -43,13 +43,16 @@ def complete(
         "dataset_digest": checkpoint.data_digest,
         "code_version": checkpoint.code_version,
     }
-    for _ in range(TRIES):
-        rival = _rival(reporter, job, dataset, people)
-        reporter.report()
+    for left in reversed(range(TRIES)):
         try:
+            rival = _rival(reporter, job, dataset, people)
+            reporter.report()
             with reporter.context.database.unit_of_work() as session:
                 _finish(session, reporter.claim, job, columns, report, rival)
             return
+        except IntegrityError:  # the rival was deleted, or another job wrote its evaluation at the same time
+            if not left:
+                raise
         except Conflict:
             continue
     raise JobFailure("champion_busy", "The subject's champion kept changing while this job ended; retry the job.")
@@ -90,15 +93,16 @@ def _rival(
         known = model_versions.evaluation(session, version.id, dataset.id)
         if known is not None:
             return version, revision, known.report
-    predictor = Predictor(load_checkpoint(reporter.context.store, version))
+    predictor = Predictor(load_serving(reporter.context.database, reporter.context.store, version))
     return version, revision, _score(reporter, job, people, predictor)
 
 
 def _incumbent(session: Session, job: Job) -> tuple[ModelVersion, int]:
     if job.stage == Stage.BASE:
         return model_versions.default_base(session, job.account_id), 0
-    champion = champions.require(session, job.subject_id)  # type: ignore[arg-type]
-    return session.get_one(ModelVersion, champion.model_version_id), champion.revision
+    serving = select(ModelVersion, Champion.revision).join(Champion, Champion.model_version_id == ModelVersion.id)
+    version, revision = session.execute(serving.where(Champion.subject_id == job.subject_id)).one()
+    return version, revision
 
 
 def _finish(

@@ -12,8 +12,10 @@ from hrmodel.signals.features import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.level import Level, fit_level
 from hrmodel.workouts.workout import Workout
+from service.errors import Conflict
 from service.registry.artifacts import ArtifactDamaged, ArtifactMissing, ArtifactStore
 from service.registry.imports import StoredWorkout
+from service.registry.session import Database
 from service.registry.tables import ModelVersion
 from worker.failures import JobFailure
 
@@ -71,6 +73,17 @@ def load_checkpoint(store: ArtifactStore, version: ModelVersion) -> Checkpoint:
         return Checkpoint.from_bytes(store.read(version.account_id, version.sha256), name=f"model version {version.id}")
     except (ArtifactMissing, ArtifactDamaged, InvalidCheckpoint) as error:
         raise JobFailure("broken_checkpoint", f"Model version {version.id} cannot be read: {error}.") from error
+
+
+def load_serving(database: Database, store: ArtifactStore, version: ModelVersion) -> Checkpoint:
+    """Read the checkpoint of a version that serves. Raises Conflict when it was deleted just now, else JobFailure."""
+    try:
+        return load_checkpoint(store, version)
+    except JobFailure:
+        with database.reading() as session:
+            if session.get(ModelVersion, version.id) is not None:
+                raise
+        raise Conflict("version_deleted", f"Model version {version.id} was deleted; another one serves.") from None
 
 
 def held_out(people: Mapping[str, PersonData]) -> list[PersonData]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+TRIES = 5  # of a job's last transaction: somebody else may change or delete in between what it rests on
+
 CODES = frozenset(
     {
         "broken_checkpoint",

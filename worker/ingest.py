@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
 from hrmodel.evaluation.report import evaluate
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.workouts.cleaning import clean
@@ -13,11 +16,12 @@ from hrmodel.workouts.formats.catalog import read_upload
 from hrmodel.workouts.splits import extend_split
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
+from service.errors import Conflict
 from service.registry import champions, imports, jobs, model_versions, sweep
 from service.registry.imports import ImportedFile, ImportedWorkout, StoredWorkout
-from service.registry.tables import Champion, Dataset, DatasetKind, Job, ModelVersion
-from worker.data import PersonData, load_checkpoint, load_person, upload_path
-from worker.failures import JobFailure
+from service.registry.tables import Champion, Dataset, DatasetKind, Job, ModelVersion, Subject
+from worker.data import PersonData, load_person, load_serving, upload_path
+from worker.failures import TRIES, JobFailure
 from worker.reporter import LeaseLost, Reporter
 
 SEED_FORMAT = "seed"  # the only format whose own split is kept
@@ -35,16 +39,17 @@ class Found:
 
 
 def import_upload(reporter: Reporter, job: Job) -> None:
-    """Read, clean, store, split, score the base. Raises Stop and JobFailure; the upload goes when the job has ended."""
+    """Read, clean, store, split, score the base. Raises Stop; the upload goes when the job has ended."""
     with reporter.context.database.unit_of_work() as session:
+        if not jobs.heartbeat(session, reporter.claim, reporter.context.lease_seconds).ours:
+            raise LeaseLost
         dataset = imports.begin(session, job.dataset_id)
-        earlier = imports.earlier_splits(session, dataset)
     try:
-        found = _read(reporter, job, dataset)
-        split = _split(dataset, found, earlier)
-        _complete(reporter, job, dataset, found, split)
+        _complete(reporter, job, dataset, _read(reporter, job, dataset))
     except JobFailure as failure:
         _fail(reporter, dataset, found_files(failure), failure)
+    with reporter.context.database.unit_of_work() as session:  # after the commit: a crash before it needs the file
+        sweep.delete_unreferenced(session, reporter.context.store, job.account_id, [dataset.upload_sha256])
 
 
 class UnusableUpload(JobFailure):
@@ -149,12 +154,31 @@ def _population_splits(kept: list[ImportedWorkout]) -> dict[str, str]:
     return {w.digest or "": "val" if (w.person or "") in held_out else "train" for w in kept}
 
 
-def _complete(reporter: Reporter, job: Job, dataset: Dataset, found: Found, workouts: list[ImportedWorkout]) -> None:
-    """Score the models that may serve, then write everything in one transaction. Raises LeaseLost."""
+def _complete(reporter: Reporter, job: Job, dataset: Dataset, found: Found) -> None:
+    """Split, score and end; again when another import or a deletion came in between. Raises Stop and JobFailure."""
+    for left in reversed(range(TRIES)):
+        with reporter.context.database.reading() as session:
+            earlier = imports.earlier_splits(session, dataset)
+        try:
+            return _finish(reporter, job, dataset, found, earlier)
+        except (Conflict, IntegrityError):
+            if not left:
+                raise
+
+
+def _finish(reporter: Reporter, job: Job, dataset: Dataset, found: Found, earlier: dict[str, str]) -> None:
+    """Score the models that may serve, then write everything in one transaction. Raises LeaseLost, and Conflict when
+    the subject's other workouts are split otherwise by now.
+    """  # fmt: skip
+    workouts = _split(dataset, found, earlier)
     person = _person(reporter, job, dataset, workouts) if dataset.kind == DatasetKind.PERSONAL else None
     scored = list(_score(reporter, job, person)) if person else []
     reporter.report()
     with reporter.context.database.unit_of_work() as session:
+        if person:
+            session.get(Subject, dataset.subject_id, with_for_update=True)  # one import of a subject ends at a time
+        if imports.earlier_splits(session, dataset) != earlier:
+            raise Conflict("splits_changed", "Another import of this subject ended in between.")
         ready = imports.finish(
             session,
             dataset.id,
@@ -172,8 +196,6 @@ def _complete(reporter: Reporter, job: Job, dataset: Dataset, found: Found, work
         jobs.add_log(session, reporter.claim, ", ".join(f"{count} {name}" for name, count in counts.items()))
         if not jobs.succeed(session, reporter.claim, {f"{name}_workouts": count for name, count in counts.items()}):
             raise LeaseLost
-        session.flush()
-        sweep.delete_unreferenced(session, reporter.context.store, job.account_id, [dataset.upload_sha256])
 
 
 def _person(reporter: Reporter, job: Job, dataset: Dataset, workouts: list[ImportedWorkout]) -> PersonData:
@@ -185,11 +207,12 @@ def _score(reporter: Reporter, job: Job, person: PersonData) -> Iterator[tuple[M
     """The base and, for a subject that has one, its champion: each replayed over the new workouts for its offset."""
     with reporter.context.database.reading() as session:
         versions = [model_versions.default_base(session, job.account_id)]
-        champion = session.get(Champion, job.subject_id)
-        if champion is not None and champion.model_version_id != versions[0].id:
-            versions.append(session.get_one(ModelVersion, champion.model_version_id))
+        serving = select(ModelVersion).join(Champion, Champion.model_version_id == ModelVersion.id)
+        champion = session.scalar(serving.where(Champion.subject_id == job.subject_id))
+        if champion is not None and champion.id != versions[0].id:
+            versions.append(champion)
     for version in versions:
-        predictor = Predictor(load_checkpoint(reporter.context.store, version))
+        predictor = Predictor(load_serving(reporter.context.database, reporter.context.store, version))
         data = person.for_evaluation(predictor.checkpoint)
         yield version, evaluate(predictor, data, on_progress=lambda _: reporter.beat())
 
@@ -201,10 +224,8 @@ def _digest(workouts: list[ImportedWorkout]) -> str:
 
 
 def _fail(reporter: Reporter, dataset: Dataset, files: list[ImportedFile], failure: JobFailure) -> None:
-    """End the job and its dataset with the reason; the upload has no more use."""
+    """End the job and its dataset with the reason."""
     with reporter.context.database.unit_of_work() as session:
         imports.add_files(session, dataset.id, files)
         if not jobs.fail(session, reporter.claim, failure.code, failure.message):
             raise LeaseLost
-        session.flush()
-        sweep.delete_unreferenced(session, reporter.context.store, dataset.account_id, [dataset.upload_sha256])

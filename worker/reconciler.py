@@ -30,7 +30,7 @@ class Reconciler:
         self.sender = sender
         self.slots = os.cpu_count() or 1
         self._waiting_since: dict[str, float] = {}
-        self._swept = time.monotonic()
+        self._swept = time.monotonic() - SWEEP_EVERY_SECONDS  # the first round sweeps what an earlier worker left
 
     def look(self) -> None:
         """One round. Raises what the database raises."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, TimeoutError
 from sqlalchemy.orm import Session
 
 from hrmodel.training.fit import Stop
@@ -18,7 +18,7 @@ from service.registry.tables import Job
 log = structlog.get_logger(__name__)
 
 BEATS_PER_LEASE = 6
-DATABASE_AWAY = (DBAPIError, TimeoutError)
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError, TimeoutError)  # the rest will not pass by waiting
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
 from service.registry.tables import Stage
 from service.settings import get_settings
-from worker.app import app, device_count, stopping, training_slot
+from worker.app import app, device_count, handing_back, stopping, training_slot
 from worker.reporter import Context
 from worker.runner import run_job
 
@@ -35,7 +35,7 @@ def context() -> Context:
 @app.task(name=queue.TRAINING)
 def train() -> None:
     """Train claimable jobs until there are none. The rows hold everything; the message holds nothing."""
-    with training_slot() as slot:
+    with handing_back(), training_slot() as slot:
         if slot is None:
             return  # all slots are busy; each drains the queue before it ends
         run_claimable(jobs.TRAINING_STAGES, f"cuda:{slot}" if device_count() else "cpu")
@@ -44,7 +44,8 @@ def train() -> None:
 @app.task(name=queue.IMPORTS)
 def import_uploads() -> None:
     """Import claimable uploads until there are none."""
-    run_claimable(jobs.IMPORT_STAGES, "cpu")
+    with handing_back():
+        run_claimable(jobs.IMPORT_STAGES, "cpu")
 
 
 def run_claimable(stages: tuple[Stage, ...], device: str) -> None:

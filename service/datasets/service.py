@@ -22,7 +22,7 @@ from service.datasets.schemas import (
 from service.datasets.upload import Upload
 from service.deps import Services
 from service.error_handlers import DATABASE_AWAY
-from service.errors import FieldError, Unprocessable
+from service.errors import FieldError, Unavailable, Unprocessable
 from service.fields import ErrorRead
 from service.queue import hint, send_after_commit
 from service.registry import datasets, idempotency, jobs, removal, subjects, sweep
@@ -66,6 +66,7 @@ def _accept(
             dataset_id = idempotency.begin(session, account_id, once)
             if new := dataset_id is None:
                 dataset_id = _add(session, account_id, query, file)
+                _check_file(services, account_id, file[0])
                 idempotency.finish(session, account_id, once, dataset_id)
             dataset, _, job_id = datasets.read(session, account_id, dataset_id)
         created = new
@@ -90,6 +91,12 @@ def _add(session: Session, account_id: UUID, query: DatasetQuery, file: tuple[st
     jobs.add(session, dataset, stage=Stage.IMPORT, configuration={"units": query.units})
     hint(session, Stage.IMPORT)
     return dataset.id
+
+
+def _check_file(services: Services, account_id: UUID, sha256: str) -> None:
+    """From the row on nobody deletes the file; before it, the end of an import of the same bytes may have."""
+    if not services.store.path(account_id, sha256).exists():
+        raise Unavailable("upload_lost", "An import of the same file ended just now; send it again.", retry_after=1)
 
 
 def _forget_file(services: Services, account_id: UUID, sha256: str) -> None:

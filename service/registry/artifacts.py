@@ -39,10 +39,11 @@ class ArtifactStore:
         return self.folder(account_id) / f"{uuid4().hex}{TEMPORARY}"
 
     def put(self, account_id: UUID | None, data: bytes) -> str:
-        """Store bytes and return their digest. Raises OSError (disk full) and then leaves nothing behind."""
+        """Store bytes and return their digest; a damaged file becomes whole again. Raises OSError (disk full) and then
+        leaves nothing behind.
+        """  # fmt: skip
         sha256 = hashlib.sha256(data).hexdigest()
-        if self.path(account_id, sha256).exists():
-            self._touch(account_id, sha256)
+        if self._is_there(account_id, sha256):
             return sha256
         temporary = self.temporary(account_id)
         try:
@@ -86,9 +87,14 @@ class ArtifactStore:
         temporary.replace(target)
         sync_folder(target.parent)
 
-    def _touch(self, account_id: UUID | None, sha256: str) -> None:
-        """A file that is stored again is young again: the sweep of old files leaves it alone."""
-        os.utime(self.path(account_id, sha256))
+    def _is_there(self, account_id: UUID | None, sha256: str) -> bool:
+        """Whether the file is there and whole. One that is stored again is young again: the sweep leaves it alone."""
+        try:
+            os.utime(self.path(account_id, sha256))
+            self.read(account_id, sha256)
+        except (FileNotFoundError, ArtifactMissing, ArtifactDamaged):
+            return False
+        return True
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from service.registry.tables import (
@@ -142,26 +144,21 @@ def add_files(session: Session, dataset_id: UUID, files: Iterable[ImportedFile])
 
 
 def _stored_ids(session: Session, account_id: UUID, workouts: Sequence[ImportedWorkout]) -> dict[str, UUID]:
-    """The row of each kept workout, shared with earlier datasets of the account."""
+    """The row of each kept workout, shared with other datasets of the account, of imports that end now too."""
     kept = {found.digest: found for found in workouts if found.digest}
     ids: dict[str, UUID] = {}
-    for chunk in _chunks(list(kept), 500):
+    for chunk in _chunks(sorted(kept), 500):  # sorted: two imports at once wait for each other in one order only
+        _add_missing(session, account_id, [kept[digest] for digest in chunk])
         known = select(Workout.digest, Workout.id).where(Workout.account_id == account_id, Workout.digest.in_(chunk))
         ids.update(session.execute(known).tuples().all())
-    for digest, found in kept.items():
-        if digest not in ids:
-            row = Workout(
-                account_id=account_id,
-                digest=digest,
-                size=found.size,
-                started_at=found.started_at,
-                duration_s=found.duration_s,
-                samples=found.samples,
-            )
-            session.add(row)
-            session.flush()
-            ids[digest] = row.id
     return ids
+
+
+def _add_missing(session: Session, account_id: UUID, kept: Sequence[ImportedWorkout]) -> None:
+    insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
+    names = ("digest", "size", "started_at", "duration_s", "samples")
+    rows = [{"account_id": account_id, **{name: getattr(found, name) for name in names}} for found in kept]
+    session.execute(insert(Workout).on_conflict_do_nothing(), rows)
 
 
 def _chunks(values: list[str], size: int) -> Iterable[list[str]]:

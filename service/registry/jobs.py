@@ -98,6 +98,7 @@ def newest_stage1(session: Session, dataset_id: UUID) -> Job | None:
 
 def request_cancel(session: Session, job: Job) -> Job:
     """Cancel a queued job now; ask the worker of a running one. Raises Conflict for one that has ended."""
+    session.refresh(job, with_for_update=True)  # nobody hands it back between the two looks
     if _move(session, Job.id == job.id, JobState.QUEUED, JobState.CANCELLED, finished_at=utc_now()):
         _event(session, job.id, job.attempt, "cancelled")
         _fail_import(session, job, "cancelled", "The import was cancelled.")
@@ -225,7 +226,12 @@ def cancel_running(session: Session, claim: Claim) -> bool:
 
 
 def hand_back(session: Session, claim: Claim) -> bool:
-    """Put the job back to queued at shutdown: another worker goes on at once, and it does not count as a crash."""
+    """Put the job back to queued at shutdown: another worker goes on at once, and it does not count as a crash.
+
+    One that was to be cancelled is cancelled: nobody would claim it again.
+    """
+    if session.scalar(select(Job.cancel_requested).where(*_ours(claim)).with_for_update()):
+        return cancel_running(session, claim)
     if not _move(session, and_(*_ours(claim)), JobState.RUNNING, JobState.QUEUED, lease_until=None, worker=None):
         return False
     _event(session, claim.job_id, claim.attempt, "handed_back")
@@ -241,6 +247,7 @@ def reconcile(session: Session) -> int:
     Safe to run many at once: every change names the state and the attempt that it saw. Returns how many jobs changed.
     """
     over = select(Job).where(Job.state == JobState.RUNNING, Job.lease_until < db_now())
+    over = over.with_for_update(skip_locked=True)  # a cancel request that comes now waits, and is not overlooked
     changed = sum(_expire(session, job) for job in session.scalars(over).all())
     dependency = aliased(Job)
     hopeless = (

@@ -47,7 +47,8 @@ def make_engine(url: str) -> Engine:
     if url.startswith(("postgresql://", "postgres://")):
         url = "postgresql+psycopg://" + url.split("://", 1)[1]
     if url.startswith("postgresql+psycopg://"):
-        timeouts = {"connect_timeout": CONNECT_SECONDS}
+        # A host that vanishes without a word would hold a connection for hours.
+        timeouts = {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 15, "tcp_user_timeout": 20_000}
         pool = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20, "pool_timeout": 10, "pool_recycle": 1800}
         return create_engine(url, connect_args=timeouts, hide_parameters=True, **pool)
     if not url.startswith("sqlite:///"):

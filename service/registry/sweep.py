@@ -1,15 +1,17 @@
 """Which files rows refer to, and removing those that no row does."""
 
+import math
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy import Select, select, union_all
 from sqlalchemy.orm import Session
 
-from service.registry.artifacts import SHIPPED, TEMPORARY, ArtifactStore
+from service.registry.artifacts import TEMPORARY, ArtifactStore
 from service.registry.session import Database
-from service.registry.tables import Dataset, DatasetState, Job, ModelVersion, Workout
+from service.registry.tables import Account, Dataset, DatasetState, Job, ModelVersion, Workout
 
 OLD_SECONDS = 24 * 3600.0
 UNFINISHED = (DatasetState.QUEUED, DatasetState.IMPORTING)
@@ -40,12 +42,18 @@ def _references(account_id: UUID | None, chunk: list[str]) -> list[Select[tuple[
 
 
 def delete_unreferenced(
-    session: Session, store: ArtifactStore, account_id: UUID | None, digests: Iterable[str]
+    session: Session, store: ArtifactStore, account_id: UUID, digests: Iterable[str], *, older_than: float = math.inf
 ) -> None:
-    """Remove files inside the transaction that proves that no row refers to them (a write unit of work)."""
+    """Remove files inside the transaction that proves that no row refers to them (a write unit of work of its own).
+
+    A file that was stored again since `older_than` (epoch seconds) stays: its row is on its way.
+    """
+    # Whoever adds a row of this account now waits until the files are gone (PostgreSQL: its foreign key).
+    session.execute(select(Account.id).where(Account.id == account_id).with_for_update())
     wanted = set(digests)
     for digest in wanted - referenced(session, account_id, wanted):
-        store.delete(account_id, digest)
+        if _stored_at(store.path(account_id, digest)) < older_than:
+            store.delete(account_id, digest)
 
 
 def old_files(database: Database, store: ArtifactStore, older_than: float = OLD_SECONDS) -> None:
@@ -54,12 +62,29 @@ def old_files(database: Database, store: ArtifactStore, older_than: float = OLD_
         return
     limit = time.time() - older_than
     for folder in store.root.iterdir():
-        if folder.name == SHIPPED or not folder.is_dir():
+        account_id = _account_of(folder)
+        if account_id is None:
             continue
-        old = [path.name for path in folder.iterdir() if path.stat().st_mtime < limit]
-        for name in old:
-            if name.endswith(TEMPORARY):
-                (folder / name).unlink(missing_ok=True)
+        old = [path for path in folder.iterdir() if _stored_at(path) < limit]
+        for path in old:
+            if path.name.endswith(TEMPORARY):
+                path.unlink(missing_ok=True)
         with database.unit_of_work() as session:
-            stored = [name for name in old if not name.endswith(TEMPORARY)]
-            delete_unreferenced(session, store, UUID(folder.name), stored)
+            stored = [path.name for path in old if not path.name.endswith(TEMPORARY)]
+            delete_unreferenced(session, store, account_id, stored, older_than=limit)
+
+
+def _account_of(folder: Path) -> UUID | None:
+    """Whose files a folder holds; None for the shipped ones and for what is not ours (a disk's `lost+found`)."""
+    try:
+        return UUID(folder.name) if folder.is_dir() else None
+    except ValueError:
+        return None
+
+
+def _stored_at(path: Path) -> float:
+    """Epoch seconds; infinite when the file is gone by now."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf

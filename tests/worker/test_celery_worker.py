@@ -23,7 +23,7 @@ from service.registry import accounts, model_versions
 from service.registry.tables import EpochMetrics, JobEvent, JobState
 from service.settings import Settings
 from tests import servers
-from tests.processes import alive, descendants, wait_until
+from tests.processes import alive, command_line, descendants, wait_until
 
 pytestmark = pytest.mark.slow
 LEASE = 6.0
@@ -181,3 +181,49 @@ def test_a_killed_training_process_does_not_take_its_siblings_along(context, bro
     wait_until(lambda: job_row(job_id).state == JobState.SUCCEEDED, 180)
     assert worker.poll() is None
     assert job_row(job_id).attempt == 2
+
+
+def reconcilers(worker):
+    return {pid for pid in descendants(worker.pid) if "worker.reconciler" in command_line(pid)}
+
+
+def test_a_killed_reconciler_is_started_again_and_leaves_no_zombie(broker, start_worker):
+    worker = start_worker(broker)
+    wait_until(lambda: reconcilers(worker), 60)
+    (first,) = reconcilers(worker)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: reconcilers(worker) - {first}, 30)
+    assert not Path(f"/proc/{first}").exists()
+    worker.kill()
+    wait_until(lambda: not reconcilers(worker), 10)
+
+
+def test_a_training_process_that_is_told_to_stop_hands_its_job_back_and_another_goes_on(
+    context, broker, start_worker, stage1, job_row
+):
+    job_id = stage1()
+    worker = start_worker(broker)
+    queue.BrokerSender(broker).send(queue.TRAINING)
+    wait_until(lambda: job_row(job_id).epoch >= 3, 120)
+    told = int(job_row(job_id).worker.split(":")[1])
+    os.kill(told, signal.SIGTERM)
+    wait_until(lambda: job_row(job_id).state == JobState.SUCCEEDED, 180)
+    assert "handed_back" in events(context, job_id)
+    assert "lease_expired" not in events(context, job_id)
+    assert not alive({told})
+    assert worker.poll() is None
+
+
+def test_work_goes_on_after_the_broker_was_restarted(context, start_worker, stage1, job_row, tmp_path):
+    port = servers.free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    sender = queue.BrokerSender(url)
+    with servers.valkey(tmp_path, port):
+        start_worker(url)
+        first = stage1()
+        sender.send(queue.TRAINING)
+        wait_until(lambda: job_row(first).state == JobState.SUCCEEDED, 180)
+    time.sleep(3.0)
+    with servers.valkey(tmp_path, port):
+        second = stage1()  # nobody sends a hint: the reconciler must
+        wait_until(lambda: job_row(second).state == JobState.SUCCEEDED, 180)
