@@ -60,8 +60,11 @@ def get_settings() -> Settings:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The environment that gives a child process the same settings."""
+    """The environment that gives a child process the same settings, and one thread for each of its computations:
+    requests and jobs run side by side, and threads inside one would fight over the same cores.
+    """  # fmt: skip
     return {
+        "OMP_NUM_THREADS": "1",
         **os.environ,
         "STAGEWISE_STATE_DIR": str(settings.state_dir.resolve()),
         "STAGEWISE_HOST": settings.host,
