@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from service import health
 from service.datasets import router as datasets
@@ -52,7 +53,8 @@ def create_app(
         with at_end:
             yield
 
-    app = FastAPI(
+    app = FastAPIOffline(  # /docs from files of ours: nothing is fetched from elsewhere
+        redoc_url=None,
         title="Stagewise",
         version=version("stagewise"),
         lifespan=lifespan,

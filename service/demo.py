@@ -77,7 +77,8 @@ def _walk(client: Client, runner: Runner, folder: Path, console: Console) -> Non
     if runner.next_workout:
         console.print("This shows how it works, not how good it is on you: the base model knows this simulator.")
     workout = runner.next_workout or _newest_test_workout(runner, reports["base"])
-    what = "the simulated runner's next workout" if runner.next_workout else "the newest test workout"
+    newest = "the newest test workout (the level has followed it since)"
+    what = "the simulated runner's next workout" if runner.next_workout else newest
     console.print(f"Its predictions of {what}: {_draw(client, workout, folder / 'prediction.png')}")
 
 

@@ -1,5 +1,7 @@
 """The OpenAPI document says of every operation what it does, what it looks like, and how it fails."""
 
+import re
+
 import pytest
 
 from tests.builders import on_sqlite
@@ -95,3 +97,14 @@ def test_the_documentation_pages_open_without_a_key(connect):
     anonymous = connect()
     assert anonymous.get("/docs").status_code == 200
     assert anonymous.get("/", follow_redirects=False).headers["Location"] == "/docs"
+
+
+def test_the_documentation_page_fetches_nothing_from_elsewhere(connect):
+    anybody = connect()
+    page = anybody.get("/docs").text
+    files = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(files) >= 2
+    for file in files:
+        assert file.startswith("/"), file
+        assert anybody.get(file).status_code == 200, file
+    assert not re.search(r"https?://", page.replace("http://testserver", ""))
