@@ -120,3 +120,11 @@ def job_row(context: Context) -> Callable[[UUID], Job]:
             return session.get_one(Job, job_id)
 
     return read
+
+
+@pytest.fixture
+def dataset_id(upload: Callable[..., UUID], work: Callable[[], None], runner_workouts: list[Workout]) -> UUID:
+    """The simulated person's dataset, imported: 7 train, 2 val, 3 test workouts."""
+    made = upload(runner_workouts)
+    work()
+    return made

@@ -62,13 +62,6 @@ def start_worker(database_url: str, store, tmp_path: Path) -> Iterator[Callable[
 
 
 @pytest.fixture
-def dataset_id(upload, work, runner_workouts):
-    made = upload(runner_workouts)
-    work()
-    return made
-
-
-@pytest.fixture
 def stage1(context, submit, dataset_id):
     """Queue a stage-1 job of many short epochs, always with the same seed."""
     with context.database.reading() as session:

@@ -17,13 +17,6 @@ EPOCHS = 4
 
 
 @pytest.fixture
-def dataset_id(upload, work, runner_workouts):
-    made = upload(runner_workouts)
-    work()
-    return made
-
-
-@pytest.fixture
 def shipped_id(context):
     with context.database.reading() as session:
         return model_versions.shipped(session).id
