@@ -17,7 +17,6 @@ class Settings(BaseSettings):
     state_dir: Path = Path("var")
     host: str = "127.0.0.1"
     port: int = 8000
-    url: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lease_seconds: float = Field(default=60.0, ge=1.0, le=3600.0)
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
@@ -42,11 +41,6 @@ class Settings(BaseSettings):
     def artifact_dir(self) -> Path:
         """Folder of files by digest."""
         return self.artifact_dir_setting or self.state_dir / "artifacts"
-
-    @property
-    def api_url(self) -> str:
-        """Where the command line finds the API."""
-        return self.url or f"http://{self.host}:{self.port}"
 
 
 def _content(file: Path | None) -> str | None:

@@ -32,7 +32,7 @@ TRAINING_SHARE = 0.9  # of a job's progress; the rest is evaluation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Task:
+class Assignment:
     """All that one training job reads."""
 
     job: Job
@@ -54,24 +54,24 @@ class Task:
 
 def train(reporter: Reporter, job: Job, device: str) -> None:
     """Train, calibrate, evaluate, decide, end. Raises Stop and JobFailure."""
-    task = _load(reporter, job)
-    state = _fit(reporter, task, device)
-    best = replace(_checkpoint(task, state), weights=state.best_weights, training=None, training_meta=None)
+    assignment = _load(reporter, job)
+    state = _fit(reporter, assignment, device)
+    best = replace(_checkpoint(assignment, state), weights=state.best_weights, training=None, training_meta=None)
     reporter.report()
-    best = replace(best, intervals=_bands(task, best))
-    completion.complete(reporter, task.job, task.dataset, task.people, task.parent, best)
+    best = replace(best, intervals=_bands(assignment, best))
+    completion.complete(reporter, assignment.job, assignment.dataset, assignment.people, assignment.parent, best)
 
 
-def _bands(task: Task, best: Checkpoint) -> Intervals:
+def _bands(assignment: Assignment, best: Checkpoint) -> Intervals:
     """Bands from the workouts that chose the epoch: the subject's, or those of the people held out."""
     predictor = Predictor(best)
-    if task.job.stage == Stage.BASE:
-        return calibrate_people(predictor, [person.splits["val"] for person in held_out(task.people)])
-    fallback = task.start.intervals if task.start else None
-    return calibrate(predictor, task.people[PERSONAL].splits["val"], level=task.level, fallback=fallback)
+    if assignment.job.stage == Stage.BASE:
+        return calibrate_people(predictor, [person.splits["val"] for person in held_out(assignment.people)])
+    fallback = assignment.start.intervals if assignment.start else None
+    return calibrate(predictor, assignment.people[PERSONAL].splits["val"], level=assignment.level, fallback=fallback)
 
 
-def _load(reporter: Reporter, job: Job) -> Task:
+def _load(reporter: Reporter, job: Job) -> Assignment:
     context = reporter.context
     with context.database.reading() as session:
         dataset = session.get_one(Dataset, job.dataset_id)
@@ -83,7 +83,7 @@ def _load(reporter: Reporter, job: Job) -> Task:
         for name, workouts in (by_person(stored) if job.stage == Stage.BASE else {PERSONAL: stored}).items()
     }
     reporter.say(f"Read {len(stored)} workouts of {len(people)} {'person' if len(people) == 1 else 'people'}.")
-    return Task(
+    return Assignment(
         job=job,
         dataset=dataset,
         stage=StageConfig.from_dict({k: v for k, v in job.configuration.items() if k != "recipe"}),
@@ -108,43 +108,45 @@ def _parent(session: Any, job: Job) -> ModelVersion | None:
     return version
 
 
-def _fit(reporter: Reporter, task: Task, device: str) -> TrainingState:
-    contract = task.start.contract if task.start else FeatureContract()
-    train_views = TrainingViews(task.scaled("train"), contract, task.stage.seed, task.stage.batch_size)
-    val_views = ValidationViews(task.scaled("val"), contract)
+def _fit(reporter: Reporter, assignment: Assignment, device: str) -> TrainingState:
+    contract = assignment.start.contract if assignment.start else FeatureContract()
+    train_views = TrainingViews(
+        assignment.scaled("train"), contract, assignment.stage.seed, assignment.stage.batch_size
+    )
+    val_views = ValidationViews(assignment.scaled("val"), contract)
     if len(train_views) == 0:
         raise JobFailure("too_few_workouts", "No training workout has a measured heart rate.")
-    model = _start_model(task).to(torch.device(device))
-    resume = _resume(reporter, task, model)
+    model = _start_model(assignment).to(torch.device(device))
+    resume = _resume(reporter, assignment, model)
 
     def on_batch(state: TrainingState) -> None:
         reporter.beat(TRAINING_SHARE * state.progress)
 
     def on_epoch(_model: HeartRateLSTM, state: TrainingState) -> None:
         reporter.progress = TRAINING_SHARE * state.progress
-        reporter.epoch(_report(reporter, task, state))
+        reporter.epoch(_report(reporter, assignment, state))
 
-    return fit(model, train_views, val_views, task.stage, resume=resume, on_batch=on_batch, on_epoch=on_epoch)
+    return fit(model, train_views, val_views, assignment.stage, resume=resume, on_batch=on_batch, on_epoch=on_epoch)
 
 
-def _start_model(task: Task) -> HeartRateLSTM:
-    if task.start is not None:
-        return task.start.build()
+def _start_model(assignment: Assignment) -> HeartRateLSTM:
+    if assignment.start is not None:
+        return assignment.start.build()
     with torch.random.fork_rng():
-        torch.manual_seed(task.stage.seed)
-        return build_network(NetworkConfig(dropout=task.stage.dropout))
+        torch.manual_seed(assignment.stage.seed)
+        return build_network(NetworkConfig(dropout=assignment.stage.dropout))
 
 
-def _resume(reporter: Reporter, task: Task, model: HeartRateLSTM) -> TrainingState | None:
+def _resume(reporter: Reporter, assignment: Assignment, model: HeartRateLSTM) -> TrainingState | None:
     """The state of the newest checkpoint that can be read: the latest, else the one before."""
-    for sha256 in (task.job.latest_sha256, task.job.previous_sha256):
+    for sha256 in (assignment.job.latest_sha256, assignment.job.previous_sha256):
         if sha256 is None:
             continue
         try:
-            data = reporter.context.store.read(task.job.account_id, sha256)
+            data = reporter.context.store.read(assignment.job.account_id, sha256)
             checkpoint = Checkpoint.from_bytes(data)
             state = TrainingState.from_tensors(
-                model, task.stage, checkpoint.training or {}, checkpoint.training_meta or {}
+                model, assignment.stage, checkpoint.training or {}, checkpoint.training_meta or {}
             )
         except (ArtifactMissing, ArtifactDamaged, InvalidCheckpoint, KeyError) as error:
             reporter.say(f"Checkpoint {sha256[:12]} cannot be used: {error}.")
@@ -154,33 +156,33 @@ def _resume(reporter: Reporter, task: Task, model: HeartRateLSTM) -> TrainingSta
     return None
 
 
-def _checkpoint(task: Task, state: TrainingState) -> Checkpoint:
+def _checkpoint(assignment: Assignment, state: TrainingState) -> Checkpoint:
     tensors, meta = state.to_tensors()
-    start = task.start
+    start = assignment.start
     return Checkpoint(
-        network=replace(state.model.config, dropout=task.stage.dropout),
+        network=replace(state.model.config, dropout=assignment.stage.dropout),
         contract=start.contract if start else FeatureContract(),
         weights=state.weights(),
-        stage=task.job.stage.value,
-        configuration=task.job.configuration,
+        stage=assignment.job.stage.value,
+        configuration=assignment.job.configuration,
         history=state.history,
-        level=task.level,
+        level=assignment.level,
         intervals=None,
-        data_digest=task.dataset.digest or "",
+        data_digest=assignment.dataset.digest or "",
         code_version=CODE_VERSION,
         training=tensors,
         # The job's id makes the file this job's alone: it can go as soon as the job has newer ones.
-        training_meta={**meta, "job_id": str(task.job.id)},
+        training_meta={**meta, "job_id": str(assignment.job.id)},
     )
 
 
-def _report(reporter: Reporter, task: Task, state: TrainingState) -> EpochReport:
+def _report(reporter: Reporter, assignment: Assignment, state: TrainingState) -> EpochReport:
     """Write the epoch's checkpoint. On a full disk training goes on from memory, and the last one stays in force."""
     metrics = dict(state.history[-1])
     losses = f"train {_number(metrics['train_loss'])}, val {_number(metrics['val_loss'])}"
-    message = f"Epoch {state.epoch}/{task.stage.epochs}: {losses}, learning rate {metrics['learning_rate']:g}."
+    message = f"Epoch {state.epoch}/{assignment.stage.epochs}: {losses}, learning rate {metrics['learning_rate']:g}."
     try:
-        sha256 = reporter.context.store.put(task.job.account_id, _checkpoint(task, state).to_bytes())
+        sha256 = reporter.context.store.put(assignment.job.account_id, _checkpoint(assignment, state).to_bytes())
     except OSError as error:
         return EpochReport(metrics=metrics, sha256=None, message=f"{message} No checkpoint: {error.strerror}.")
     return EpochReport(metrics=metrics, sha256=sha256, message=message)
