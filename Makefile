@@ -4,9 +4,11 @@ DATA ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stagewise
+ACCURACY := benchmarks/bench_accuracy.py
+QUICK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test test-slow test-compose bench base
+.PHONY: help setup demo up check test test-slow test-compose bench bench-accuracy base
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -41,9 +43,12 @@ test-slow: $(STAMP) ## The tests that start servers and workers
 test-compose: $(STAMP) ## The whole service in Docker (needs a Docker engine)
 	$(BIN)/pytest -m compose
 
-bench: $(STAMP) ## The benchmarks: each prints a table of ratios
+bench: $(STAMP) ## The benchmarks of speed: each prints a table of ratios
+	@set -e; for script in $(filter-out $(ACCURACY),$(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(BIN)/python $$script; done
+
+bench-accuracy: $(STAMP) ## Train and score every version and baseline on recorded runners: make bench-accuracy QUICK=1
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	$(BIN)/python $(ACCURACY) $(if $(QUICK),--quick)
 
 base: $(STAMP) ## Train the base model that we ship: make base DATA=population.parquet
 	@test -n "$(DATA)" || { echo "Name the training data: make base DATA=population.parquet"; exit 2; }

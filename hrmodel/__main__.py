@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(args: argparse.Namespace) -> None:
     """Train stage 1 or stage 2."""
-    config = resolve(args.command, args.recipe, hyperparameters(args))
+    resolve(args.command, args.recipe, hyperparameters(args), workouts=0)  # a wrong value is told before files are read
     device, folders = choose_device(args.device), Folders(args.out)
     if args.command == "stage1":
         if args.checkpoint:
@@ -57,6 +57,7 @@ def train(args: argparse.Namespace) -> None:
     with logging_to(folders.new_log(args.command)):
         announce(start)
         data = load_data(args.data, person=args.person, units=_units(args))
+        config = resolve(args.command, args.recipe, hyperparameters(args), workouts=len(data.train))
         task = Task(stage=config, recipe=args.recipe, start=start.checkpoint, data=data, device=device, folders=folders)
         train_stage(task)
 
@@ -74,7 +75,7 @@ def parameters(args: argparse.Namespace) -> None:
     file = args.checkpoint or args.pretrained
     model = read_checkpoint(file).checkpoint.build() if file else build_network(NetworkConfig())
     stages = [args.stage] if args.stage else ["stage1", "stage2"]
-    frozen = {stage: resolve(stage, "seed", {}).freeze_layers for stage in stages}
+    frozen = {stage: resolve(stage, "seed", {}, workouts=0).freeze_layers for stage in stages}
     if args.freeze_layers is not None:
         frozen = {args.stage or "chosen": args.freeze_layers}
     print("\n".join(parameter_table(model, frozen)))

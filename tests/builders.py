@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select
 
 from hrmodel.network.export import to_seed_pt
+from hrmodel.signals.response import NAMES, Response
 from service.registry import accounts, champions, jobs, model_versions
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
@@ -19,7 +21,6 @@ from service.registry.tables import (
     EpochMetrics,
     Job,
     JobState,
-    LevelOffset,
     ModelVersion,
     Stage,
     Workout,
@@ -159,10 +160,10 @@ def add_evaluation(
         "score": score,
         "selected_on": "test",
         "test_workouts": test_workouts,
-        "offset": 0.0,
+        "tracking": response_of(0.0),
         "protocols": errors,
         "baselines": {"training_mean": {"P1": {"mae": 9.0}}},
-        "per_workout": [],
+        "per_workout": [{"digest": f"{n}", "P1": score, "P2-180": score} for n in range(test_workouts)],
     }
     with database.unit_of_work() as session:
         model_versions.record_evaluation(session, version.id, dataset.id, report)
@@ -180,10 +181,16 @@ def crown(database: Database, subject_id: UUID, *versions: ModelVersion) -> None
                 champions.promote(session, subject_id, version.id, reason="promoted", expected_revision=revision)
 
 
+def response_of(offset: float) -> dict[str, Any]:
+    """A tracking as a report holds it: the level moved by `offset` bpm, and nothing else."""
+    response = Response(weights=np.eye(1, len(NAMES))[0] * offset, variance=10.0)
+    return {"response": response.to_dict(), "intervals": None}
+
+
 def set_offset(database: Database, subject_id: UUID, version: ModelVersion, value: float) -> None:
-    """A tracked offset in bpm."""
+    """A tracking that has moved the level by so many bpm."""
     with database.unit_of_work() as session:
-        session.add(LevelOffset(subject_id=subject_id, model_version_id=version.id, offset=value))
+        model_versions.set_tracked(session, subject_id, version.id, response_of(value))
 
 
 def row_counts(database: Database) -> dict[str, int]:

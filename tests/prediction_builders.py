@@ -13,6 +13,7 @@ from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.features import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, Segment
 from hrmodel.signals.level import Level
+from hrmodel.signals.response import NAMES, Response
 
 LEVEL = Level(heart_rate=150.0, spread=12.0, speed=2.8, speed_spread=0.5, workouts=20)
 
@@ -46,3 +47,8 @@ def make_gridded(heart_rate: Sequence[float], *, digest: str = "", speed: float 
     steps = len(values)
     segment = Segment(first_step=0, speed=np.full(steps, speed), altitude=np.zeros(steps), heart_rate=values)
     return GriddedWorkout(segments=(segment,), bin_of_sample=np.arange(steps), digest=digest)
+
+
+def make_response(*, variance: float = 20.0, **weights: float) -> Response:
+    """A tracked response with these weights in bpm by name, all others 0."""
+    return Response(weights=np.array([weights.get(name, 0.0) for name in NAMES]), variance=variance)

@@ -118,10 +118,12 @@ def _finish(
     version = model_versions.add(session, job, **columns)
     own = model_versions.record_evaluation(session, version.id, job.dataset_id, report)
     theirs = model_versions.record_evaluation(session, incumbent.id, job.dataset_id, rival_report)
-    decision = {**compare(report, rival_report), **champions.decide(own, theirs), "champion_id": str(incumbent.id)}
+    decision = {**compare(report, rival_report), "champion_id": str(incumbent.id)}
+    if job.stage == Stage.BASE:
+        decision |= champions.decide(own, theirs)  # the score of a base weighs people, not workouts, equally
     if job.subject_id is not None:
-        model_versions.set_offset(session, job.subject_id, version.id, report["offset"])
-        model_versions.set_offset(session, job.subject_id, incumbent.id, rival_report["offset"])
+        model_versions.set_tracked(session, job.subject_id, version.id, report["tracking"])
+        model_versions.set_tracked(session, job.subject_id, incumbent.id, rival_report["tracking"])
     if decision["promote"]:
         _promote(session, job, version, revision, decision)
     result = {

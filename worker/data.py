@@ -30,13 +30,18 @@ class PersonData:
     splits: dict[str, list[GriddedWorkout]]
     level: Level
 
+    @property
+    def workouts(self) -> list[GriddedWorkout]:
+        """All of them: training, validation, test."""
+        return [workout for split in SPLITS for workout in self.splits[split]]
+
     def scaled(self, split: str) -> list[ScaledWorkout]:
         """A split's workouts in the person's scale."""
         return [ScaledWorkout(gridded=gridded, level=self.level) for gridded in self.splits[split]]
 
-    def for_evaluation(self, checkpoint: Checkpoint) -> EvaluationData:
+    def for_evaluation(self, checkpoint: Checkpoint | None) -> EvaluationData:
         """What `evaluate` reads, under the level that the checkpoint serves with: its own, else the person's."""
-        level = checkpoint.level or self.level
+        level = (checkpoint.level if checkpoint else None) or self.level
         return EvaluationData(**{split: self.splits[split] for split in SPLITS}, level=level)
 
 

@@ -189,7 +189,7 @@ def _finish(reporter: Reporter, job: Job, dataset: Dataset, found: Found, earlie
         )
         for version, report in scored:
             model_versions.record_evaluation(session, version.id, dataset.id, report)
-            model_versions.set_offset(session, job.subject_id, version.id, report["offset"])  # type: ignore[arg-type]
+            model_versions.set_tracked(session, job.subject_id, version.id, report["tracking"])  # type: ignore[arg-type]
         if scored:
             champions.start(session, job.subject_id, scored[0][0].id)  # type: ignore[arg-type]
         counts = {name: getattr(ready, f"{name}_workouts") for name in ("train", "val", "test", "dropped")}
@@ -204,7 +204,7 @@ def _person(reporter: Reporter, job: Job, dataset: Dataset, workouts: list[Impor
 
 
 def _score(reporter: Reporter, job: Job, person: PersonData) -> Iterator[tuple[ModelVersion, dict[str, Any]]]:
-    """The base and, for a subject that has one, its champion: each replayed over the new workouts for its offset."""
+    """The base and, for a subject that has one, its champion: each replayed over all workouts for its tracking."""
     with reporter.context.database.reading() as session:
         versions = [model_versions.default_base(session, job.account_id)]
         serving = select(ModelVersion).join(Champion, Champion.model_version_id == ModelVersion.id)

@@ -1,18 +1,20 @@
 """A training job: from its dataset and start model to a registered version and the decision on who serves."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from hrmodel.evaluation.calibration import calibrate
 from hrmodel.evaluation.population import calibrate_people
+from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
 from hrmodel.network.config import NetworkConfig
 from hrmodel.network.lstm import HeartRateLSTM
 from hrmodel.prediction.intervals import Intervals
 from hrmodel.prediction.predictor import Predictor
+from hrmodel.signals.batches import ScaledWorkout
 from hrmodel.signals.features import FeatureContract
 from hrmodel.signals.level import Level
 from hrmodel.signals.views import TrainingViews, ValidationViews
@@ -24,7 +26,7 @@ from service.registry import imports, model_versions
 from service.registry.artifacts import ArtifactDamaged, ArtifactMissing
 from service.registry.tables import Dataset, Job, ModelVersion, Stage
 from worker import completion
-from worker.data import PERSONAL, PersonData, by_person, held_out, load_checkpoint, load_person
+from worker.data import PERSONAL, PersonData, by_person, load_checkpoint, load_person
 from worker.failures import JobFailure
 from worker.reporter import EpochReport, Reporter
 
@@ -47,9 +49,13 @@ class Assignment:
         """The subject's level; a base model has none."""
         return None if self.job.stage == Stage.BASE else self.people[PERSONAL].level
 
-    def scaled(self, split: str) -> list[Any]:
-        """A split's workouts of everybody, each in their own scale."""
-        return [workout for person in self.people.values() for workout in person.scaled(split)]
+    def targets(self, on_progress: Callable[[float], None]) -> tuple[list[ScaledWorkout], list[ScaledWorkout]]:
+        """Training and validation workouts: a base's of everybody, each in their own scale."""
+        if self.start is not None:
+            return personal_targets(self.start, self.people[PERSONAL].for_evaluation(None), on_progress)
+        everybody = self.people.values()
+        train = [workout for person in everybody for workout in person.scaled("train")]
+        return train, [workout for person in everybody for workout in person.scaled("val")]
 
 
 def train(reporter: Reporter, job: Job, device: str) -> None:
@@ -62,13 +68,12 @@ def train(reporter: Reporter, job: Job, device: str) -> None:
     completion.complete(reporter, assignment.job, assignment.dataset, assignment.people, assignment.parent, best)
 
 
-def _bands(assignment: Assignment, best: Checkpoint) -> Intervals:
-    """Bands from the workouts that chose the epoch: the subject's, or those of the people held out."""
-    predictor = Predictor(best)
-    if assignment.job.stage == Stage.BASE:
-        return calibrate_people(predictor, [person.splits["val"] for person in held_out(assignment.people)])
-    fallback = assignment.start.intervals if assignment.start else None
-    return calibrate(predictor, assignment.people[PERSONAL].splits["val"], level=assignment.level, fallback=fallback)
+def _bands(assignment: Assignment, best: Checkpoint) -> Intervals | None:
+    """The population's bands: a base's own, of all its people. A personal version keeps those of its start:
+    the subject's follow with each workout (`followed`)."""
+    if assignment.start is not None:
+        return assignment.start.intervals
+    return calibrate_people(Predictor(best), [person.workouts for person in assignment.people.values()])
 
 
 def _load(reporter: Reporter, job: Job) -> Assignment:
@@ -110,10 +115,9 @@ def _parent(session: Any, job: Job) -> ModelVersion | None:
 
 def _fit(reporter: Reporter, assignment: Assignment, device: str) -> TrainingState:
     contract = assignment.start.contract if assignment.start else FeatureContract()
-    train_views = TrainingViews(
-        assignment.scaled("train"), contract, assignment.stage.seed, assignment.stage.batch_size
-    )
-    val_views = ValidationViews(assignment.scaled("val"), contract)
+    train, val = assignment.targets(lambda _share: reporter.beat())
+    train_views = TrainingViews(train, contract, assignment.stage.seed, assignment.stage.batch_size)
+    val_views = ValidationViews(val, contract)
     if len(train_views) == 0:
         raise JobFailure("too_few_workouts", "No training workout has a measured heart rate.")
     model = _start_model(assignment).to(torch.device(device))

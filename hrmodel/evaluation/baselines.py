@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hrmodel.evaluation.contenders import Answer, EvaluationData
+from hrmodel.evaluation.contenders import Answer, EvaluationData, Known
 from hrmodel.evaluation.ridge import fit_ridge
 from hrmodel.prediction.corrector import Past, causal_past
-from hrmodel.prediction.steps import elapsed_steps, measured_heart_rate
 from hrmodel.signals.grid import GriddedWorkout
+from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
+from hrmodel.signals.tracking import OFFSET_VARIANCE
 from hrmodel.workouts.workout import Array
 
 SMOOTH_STEPS = 7
@@ -24,11 +25,17 @@ class Baseline:
     after: Callable[[Array, Past], Array]  # blind (S,), what was observed before each step -> (S,) bpm
     tracked: bool = False
 
-    def answers(self, workout: GriddedWorkout, views: Sequence[Array], offset: float) -> list[Answer]:
+    def features(self, workout: GriddedWorkout) -> Array:
+        """A tracked baseline follows the level's offset alone."""
+        return np.ones((len(elapsed_steps(workout)), int(self.tracked)))
+
+    def answers(self, workout: GriddedWorkout, views: Sequence[Array], known: Known) -> list[Answer]:
         """See `Contender`."""
-        blind = self.blind(workout) + offset
+        blind = self.blind(workout) + known.tracking.mean.sum()
         elapsed = elapsed_steps(workout)
-        return [Answer(heart_rate=self.after(blind, causal_past(elapsed, view - blind))) for view in views]
+        # whoever follows nothing knows no better than before the first workout how far off a day is
+        variance = known.tracking.variance if self.tracked else OFFSET_VARIANCE
+        return [Answer(heart_rate=self.after(blind, causal_past(elapsed, view - blind, variance))) for view in views]
 
 
 def training_mean(data: EvaluationData) -> Baseline:

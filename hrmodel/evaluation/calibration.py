@@ -1,18 +1,13 @@
-"""Bands of a model for one subject, from validation workouts predicted the way that it will serve them."""
+"""Bands of a model for one subject, from workouts that it never learned from, predicted the way that it serves them."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from dataclasses import replace
 
-from hrmodel.evaluation.contenders import BATCH, Network, replay
+from hrmodel.evaluation.contenders import BATCH, EvaluationData, Known, Network, replay
 from hrmodel.evaluation.protocols import Task, after_prefix, blind, fully_observed
-from hrmodel.prediction.intervals import KINDS, Intervals, conformal
-from hrmodel.prediction.predictor import Predictor
-from hrmodel.prediction.steps import measured_heart_rate
+from hrmodel.prediction.intervals import KINDS, WINDOW, Residuals, personal_intervals
 from hrmodel.signals.grid import GriddedWorkout
-from hrmodel.signals.level import Level
-from hrmodel.workouts.workout import Array
+from hrmodel.signals.steps import measured_heart_rate
 
-MIN_WORKOUTS = 5
 # which residuals make which band: the nowcast's come from the fully observed workout alone, whose gaps would otherwise
 # pass for forecasts of a few seconds
 SOURCES = {
@@ -24,45 +19,35 @@ SOURCES = {
 }
 
 
-def calibrate(
-    predictor: Predictor,
-    workouts: Sequence[GriddedWorkout],
-    *,
-    level: Level | None = None,
-    fallback: Intervals | None = None,
-    gain: float = 0.3,
-) -> Intervals:
-    """Bands from the absolute residuals on validation `workouts` (time order), each under its tracked level.
+def followed(network: Network, data: EvaluationData) -> list[Known]:
+    """What is known before each test workout and, last, after them all.
 
-    `level` None: the checkpoint's, else the population's without tracking. Fewer than 5 workouts: `fallback` (the
-    base's population bands), else the predictor's own. A kind without residuals takes that row too. Never None.
+    The response is followed through all workouts; the bands only through those that the network never learned from,
+    from the checkpoint's on: for a base all of them, else validation and test.
     """
-    reserve = fallback or predictor.intervals
-    if len(workouts) < MIN_WORKOUTS:
-        return reserve
-    return conformal(residuals_of(predictor, workouts, level=level, gain=gain), reserve)
+    known = [Known(tracking=tracking) for tracking in replay(network, data.workouts)]
+    fresh = len(data.val) + len(data.test)
+    if network.predictor.checkpoint.level is None:
+        fresh += len(data.train)
+    fresh = min(fresh, WINDOW + len(data.test))
+    recent = data.workouts[len(data.workouts) - fresh :]
+    past = [residuals_of(network, *each) for each in zip(recent, known[-1 - fresh :], strict=False)]
+    after = range(fresh - len(data.test), fresh + 1)
+    bands = [personal_intervals(network.predictor.intervals, past[:count]) for count in after]
+    return [replace(state, intervals=own) for state, own in zip(known[-len(bands) :], bands, strict=True)]
 
 
-def residuals_of(
-    predictor: Predictor, workouts: Sequence[GriddedWorkout], *, level: Level | None = None, gain: float = 0.3
-) -> dict[str, list[Array]]:
-    """Heart rate minus prediction in bpm by kind, one array per workout, each under the level tracked up to it."""
-    network = Network(predictor=predictor, level=level)
-    residuals: dict[str, list[Array]] = defaultdict(list)
-    for workout, offset in zip(workouts, replay(network, workouts, gain), strict=False):  # one offset is left over
-        for kind, values in _residuals(network, workout, offset).items():
-            residuals[kind].append(values)
-    return dict(residuals)
-
-
-def _residuals(network: Network, workout: GriddedWorkout, offset: float) -> dict[str, Array]:
-    """Heart rate minus prediction in bpm by kind, over the scored steps that serving would call that kind."""
+def residuals_of(network: Network, workout: GriddedWorkout, known: Known) -> Residuals:
+    """Residuals in bpm by kind with their minutes, over the scored steps that serving would call that kind."""
     tasks: list[tuple[str, Task]] = [(kind, task) for kind in KINDS for task in SOURCES[kind](workout)]
     assert len(tasks) <= BATCH  # one task per kind
     views = [task.view for _, task in tasks]
-    predictions = network.predictor.predict_steps(workout, views, level=network.level, offset=offset)
+    if not views:
+        return {}
+    predictions = network.predictor.predict_steps(workout, views, level=network.level, response=known.response)
     truth = measured_heart_rate(workout)
-    return {
-        kind: (truth - steps.heart_rate)[task.scored & (steps.kinds == KINDS.index(kind))]
-        for (kind, task), steps in zip(tasks, predictions, strict=True)
-    }
+    residuals = {}
+    for (kind, task), steps in zip(tasks, predictions, strict=True):
+        scored = task.scored & (steps.kinds == KINDS.index(kind))
+        residuals[kind] = (steps.minutes[scored], (truth - steps.heart_rate)[scored])
+    return residuals

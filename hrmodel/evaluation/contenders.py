@@ -1,21 +1,23 @@
-"""Whatever predicts: the network and the baselines answer the same tasks, under the same level tracking."""
+"""Whatever predicts: the network and the baselines answer the same tasks, under the same tracking."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from hrmodel.evaluation.metrics import Scored
 from hrmodel.evaluation.protocols import Task
-from hrmodel.prediction.intervals import half_widths
+from hrmodel.prediction.intervals import Intervals, half_widths
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.prediction.steps import measured_heart_rate
 from hrmodel.signals.grid import GriddedWorkout
-from hrmodel.signals.level import Level, track
+from hrmodel.signals.level import Level
+from hrmodel.signals.response import NAMES, Response, response_features
+from hrmodel.signals.steps import measured_heart_rate
+from hrmodel.signals.tracking import Tracking
 from hrmodel.workouts.workout import Array
 
-COVERAGES = (0.8, 0.9)
+COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 BATCH = 16  # free runs of one workout side by side: more saves no time on a CPU
 
 
@@ -29,10 +31,34 @@ class EvaluationData:
     level: Level | None
 
     @property
+    def workouts(self) -> list[GriddedWorkout]:
+        """All of them: training, validation, test."""
+        return [*self.train, *self.val, *self.test]
+
+    @property
     def max_heart_rate(self) -> float:
         """The highest step in training and validation, bpm; NaN without any."""
         steps = np.concatenate([np.empty(0), *(measured_heart_rate(w) for w in (*self.train, *self.val))])
         return float(np.nanmax(steps)) if np.isfinite(steps).any() else float("nan")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Known:
+    """What earlier workouts have taught before the next one."""
+
+    tracking: Tracking
+    intervals: Intervals | None = None  # None: the contender's own bands, if it has any
+
+    def to_dict(self) -> dict[str, Any] | None:
+        """JSON-ready `response` and `intervals`; None where no response is followed."""
+        if self.response is None:
+            return None
+        return {"response": self.response.to_dict(), "intervals": self.intervals}
+
+    @property
+    def response(self) -> Response | None:
+        """The response for the next workout, where one is followed."""
+        return self.tracking.response if len(self.tracking.mean) == len(NAMES) else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,12 +72,11 @@ class Answer:
 class Contender(Protocol):
     """Predicts workouts."""
 
-    @property
-    def tracked(self) -> bool:
-        """Whether its level follows the workouts."""
+    def features(self, workout: GriddedWorkout) -> Array:
+        """(S, F) what its tracking follows; F = 0: nothing."""
 
-    def answers(self, workout: GriddedWorkout, views: Sequence[Array], offset: float) -> list[Answer]:
-        """One answer per view, (S,) bpm with NaN where not known; `offset` in bpm is added to the level."""
+    def answers(self, workout: GriddedWorkout, views: Sequence[Array], known: Known) -> list[Answer]:
+        """One answer per view, (S,) bpm with NaN where not known."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,46 +86,49 @@ class Network:
     predictor: Predictor
     level: Level | None
 
-    @property
-    def tracked(self) -> bool:
-        """The level is tracked where there is one."""
-        return (self.level or self.predictor.checkpoint.level) is not None
+    def features(self, workout: GriddedWorkout) -> Array:
+        """The response's features, where there is a level."""
+        level = self.level or self.predictor.checkpoint.level
+        if level is None:
+            return np.empty((len(measured_heart_rate(workout)), 0))
+        return response_features(workout, level, self.predictor.checkpoint.contract)
 
-    def answers(self, workout: GriddedWorkout, views: Sequence[Array], offset: float) -> list[Answer]:
+    def answers(self, workout: GriddedWorkout, views: Sequence[Array], known: Known) -> list[Answer]:
         """Predictions with their bands at `COVERAGES`."""
+        intervals = known.intervals or self.predictor.intervals
         return [
             Answer(
                 heart_rate=steps.heart_rate,
-                half_width={str(c): half_widths(self.predictor.intervals, steps.kinds, c) for c in COVERAGES},
+                half_width={str(c): half_widths(intervals, steps.kinds, c, steps.minutes) for c in COVERAGES},
             )
-            for steps in self.predictor.predict_steps(workout, views, level=self.level, offset=offset)
+            for steps in self.predictor.predict_steps(workout, views, level=self.level, response=known.response)
         ]
 
 
-def replay(contender: Contender, workouts: Sequence[GriddedWorkout], gain: float) -> list[float]:
-    """The level's offset before each workout, and last the one after them all: n + 1 numbers in bpm, the first is 0.
+def replay(contender: Contender, workouts: Sequence[GriddedWorkout]) -> list[Tracking]:
+    """The tracking before each workout, and last the one after them all: n + 1 of them.
 
-    Each workout is predicted blind with the offset before it, then moves it by gain * median residual.
+    Each workout is predicted blind with the tracking before it, and only then followed.
     """
-    offsets = [0.0]
+    trackings: list[Tracking] = []
     for workout in workouts:
+        features = contender.features(workout)
+        if not trackings:
+            trackings.append(Tracking.start(features.shape[1]))
         truth = measured_heart_rate(workout)
-        if contender.tracked:
-            blind = contender.answers(workout, [np.full(len(truth), np.nan)], offsets[-1])[0].heart_rate
-            offsets.append(track(offsets[-1], truth - blind, gain))
-        else:
-            offsets.append(0.0)
-    return offsets
+        blind = contender.answers(workout, [np.full(len(truth), np.nan)], Known(tracking=trackings[-1]))[0]
+        trackings.append(trackings[-1].after(features, truth - blind.heart_rate))
+    return trackings or [Tracking.start(0)]
 
 
 def score(
-    contender: Contender, workout: GriddedWorkout, tasks: Sequence[Task], *, offset: float, max_heart_rate: float
+    contender: Contender, workout: GriddedWorkout, tasks: Sequence[Task], *, known: Known, max_heart_rate: float
 ) -> list[Scored]:
     """Answer every task of one workout, in its order."""
     truth = measured_heart_rate(workout)
     answers: list[Answer] = []
     for start in range(0, len(tasks), BATCH):
-        answers += contender.answers(workout, [task.view for task in tasks[start : start + BATCH]], offset)
+        answers += contender.answers(workout, [task.view for task in tasks[start : start + BATCH]], known)
     return [
         Scored(
             prediction=answer.heart_rate,

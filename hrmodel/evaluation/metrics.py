@@ -6,11 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from hrmodel.prediction.zones import ZONES
 from hrmodel.workouts.workout import Array
-
-# Heart-rate zones 1..5 by fraction of the subject's highest heart rate in training and validation (10 s means).
-# Below 50 % is in no zone; above 100 % is in zone 5.
-ZONES = ((0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, np.inf))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,11 +50,18 @@ def r2(scored: Scored) -> float:
 
 def mae_in_zone(zone: int) -> Callable[[Scored], float]:
     """Mean absolute error in bpm over the steps whose true heart rate lies in the zone (1..5)."""
-    low, high = ZONES[zone - 1]
 
     def metric(scored: Scored) -> float:
-        truth = scored.truth[scored.mask] / scored.max_heart_rate
-        return _mean(np.abs(scored.errors)[(truth >= low) & (truth < high)])
+        return _mean(np.abs(scored.errors)[_in_zone(scored, zone)])
+
+    return metric
+
+
+def share_in_zone(zone: int) -> Callable[[Scored], float]:
+    """Share (0..1) of the steps whose true heart rate lies in the zone (1..5); NaN without a highest heart rate."""
+
+    def metric(scored: Scored) -> float:
+        return _mean(_in_zone(scored, zone)) if np.isfinite(scored.max_heart_rate) else float("nan")
 
     return metric
 
@@ -68,6 +72,7 @@ METRICS: dict[str, Callable[[Scored], float]] = {
     "r2": r2,
     "bias": bias,
     **{f"mae_zone_{zone}": mae_in_zone(zone) for zone in range(1, len(ZONES) + 1)},
+    **{f"share_zone_{zone}": share_in_zone(zone) for zone in range(1, len(ZONES) + 1)},
 }
 
 
@@ -83,10 +88,31 @@ def covered(scored: Scored) -> dict[str, float]:
     }
 
 
+def mean_half_widths(scored: Scored) -> dict[str, float]:
+    """The mean half width of each band in bpm."""
+    return {level: _mean(width[scored.mask]) for level, width in sorted(scored.half_width.items())}
+
+
+def reliability(workouts: Sequence[Scored]) -> dict[str, dict[str, float | None]]:
+    """By nominal coverage, such as "0.9": the `measured` one (0..1) and the `half_width` (bpm), means over workouts.
+
+    Empty for no workout and without bands.
+    """
+    measured = over_workouts([covered(scored) for scored in workouts], np.mean)
+    widths = over_workouts([mean_half_widths(scored) for scored in workouts], np.mean)
+    return {level: {"measured": measured[level], "half_width": widths[level]} for level in measured}
+
+
 def over_workouts(rows: Sequence[Mapping[str, float]], how: Callable[[Array], float]) -> dict[str, float | None]:
     """One number per name, over the workouts that have one; None where none has (JSON knows no NaN)."""
     names = rows[0] if rows else ()
     return {name: _summary(np.array([row[name] for row in rows]), how) for name in names}
+
+
+def _in_zone(scored: Scored, zone: int) -> NDArray[np.bool_]:
+    low, high = ZONES[zone - 1]
+    share = scored.truth[scored.mask] / scored.max_heart_rate
+    return (share >= low) & (share < high)
 
 
 def _summary(values: Array, how: Callable[[Array], float]) -> float | None:

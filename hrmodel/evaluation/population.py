@@ -5,16 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from hrmodel.evaluation.calibration import MIN_WORKOUTS, residuals_of
-from hrmodel.evaluation.contenders import EvaluationData
+from hrmodel.evaluation.calibration import residuals_of
+from hrmodel.evaluation.contenders import EvaluationData, Known, Network, replay
 from hrmodel.evaluation.report import Report, evaluate, ignore
-from hrmodel.prediction.intervals import Intervals, conformal
+from hrmodel.prediction.intervals import Intervals, Residuals, population_intervals
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.features import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.level import fit_level
 from hrmodel.workouts.splits import chronological_split
 
+MIN_WORKOUTS = 5
+RECENT = 100  # workouts per person: more change the bands little
 Person = Sequence[GriddedWorkout]  # one person's workouts in time order
 
 
@@ -31,7 +33,7 @@ def evaluate_people(
 ) -> Report:
     """Zero-shot: each person's last workouts, under the level of their earlier ones. The means weigh people equally.
 
-    Same keys as `evaluate`; `test_workouts` counts all of them; `offset` is 0: there is no one subject.
+    Same keys as `evaluate`; `test_workouts` counts all of them; `tracking` is None: there is no one subject.
     """
     reports = []
     for place, person in enumerate(people):
@@ -43,24 +45,33 @@ def evaluate_people(
         "score": float(np.mean([report["score"] for report in reports])) if reports else None,
         "selected_on": "test",
         "test_workouts": sum(report["test_workouts"] for report in reports),
-        "offset": 0.0,
+        "tracking": None,
         "people": len(reports),
         "protocols": _mean_of([report["protocols"] for report in reports]),
         "baselines": _mean_of([report["baselines"] for report in reports]),
         "per_workout": [row for report in reports for row in report["per_workout"]],
+        "examples": [],
     }
 
 
 def calibrate_people(predictor: Predictor, people: Sequence[Person]) -> Intervals:
-    """Population bands: residuals on all workouts after each person's first ones, under their level, tracked."""
-    residuals: dict[str, list[Any]] = {}
-    for person in people:
-        data = held_out_person(person)
-        for kind, values in residuals_of(predictor, [*data.val, *data.test], level=data.level).items():
-            residuals.setdefault(kind, []).extend(values)
+    """Population bands: each person's workouts after the first, under their level, the response followed.
+
+    People that the network has learned from are welcome: what a band must hold is mostly the difference between days,
+    which no network learns, and three people held out make a poor population (their bands were far too wide).
+    Fewer than five workouts in all: the predictor's own.
+    """
     if sum(len(person) for person in people) < MIN_WORKOUTS:
         return predictor.intervals
-    return conformal(residuals, predictor.intervals)
+    return population_intervals([_residuals(predictor, person) for person in people], predictor.intervals)
+
+
+def _residuals(predictor: Predictor, person: Person) -> list[Residuals]:
+    """Of the person's most recent workouts; their level is that of train + val, as it would serve."""
+    network = Network(predictor=predictor, level=held_out_person(person).level)
+    trackings = replay(network, person)
+    recent = range(max(1, len(person) - RECENT), len(person))
+    return [residuals_of(network, person[i], Known(tracking=trackings[i])) for i in recent]
 
 
 def _mean_of(tables: Sequence[Any]) -> Any:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.prediction.steps import elapsed_steps, measured_heart_rate
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout
+from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
 from hrmodel.workouts.workout import Array
 
 MIN_SCORED_STEPS = 12  # 120 s: a workout with less left to score is skipped

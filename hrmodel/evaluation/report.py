@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 
 from hrmodel.evaluation.baselines import BASELINES
-from hrmodel.evaluation.contenders import Contender, EvaluationData, Network, pooled, replay, score
-from hrmodel.evaluation.metrics import Scored, covered, mae, measure, over_workouts
+from hrmodel.evaluation.calibration import followed
+from hrmodel.evaluation.contenders import Contender, EvaluationData, Known, Network, pooled, replay, score
+from hrmodel.evaluation.examples import BAND, best_median_worst, series
+from hrmodel.evaluation.metrics import Scored, bias, covered, mae, measure, over_workouts, reliability
 from hrmodel.evaluation.protocols import PROTOCOLS
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.signals.grid import GriddedWorkout
+from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout
+from hrmodel.signals.steps import elapsed_steps
 
 SCORE_PROTOCOLS = ("P1", "P2-180")
 Report = dict[str, Any]
@@ -22,61 +25,62 @@ def ignore(_: float) -> None:
     """Take a progress and do nothing."""
 
 
-def evaluate(
-    predictor: Predictor,
-    data: EvaluationData,
-    *,
-    gain: float = 0.3,
-    on_progress: Callable[[float], None] = ignore,
-) -> Report:
+def evaluate(predictor: Predictor, data: EvaluationData, *, on_progress: Callable[[float], None] = ignore) -> Report:
     """Score a model and the baselines on the test workouts; `on_progress` hears the share done, 0..1.
 
-    The level offset starts at 0 and is replayed over validation, then test: each test workout is scored with the
-    offset before it. `offset` in the report is the one after the last. Without test workouts: score None, empty tables.
+    All workouts are replayed in time order: each test workout is scored with what the ones before it taught. `tracking`
+    in the report is what the last one leaves for the next. Without test workouts: score None, empty tables.
     """
     network = Network(predictor=predictor, level=data.level)
-    offsets = replay(network, [*data.val, *data.test], gain)
+    known = followed(network, data)
     report: Report = {
         "score": None,
         "selected_on": "test",
         "test_workouts": len(data.test),
-        "offset": offsets[-1],
+        "tracking": known[-1].to_dict(),
         "protocols": {},
         "baselines": {},
         "per_workout": [],
+        "examples": [],
     }
     if not data.test:
         return report
-    contenders: dict[str, Contender] = {name: fit(data) for name, fit in BASELINES.items()}
-    parts = len(contenders) + 1
-    results = _results(network, data, offsets, lambda share: on_progress(share / parts))
+    parts = len(BASELINES) + 1
+    results = _results(network, data, known, lambda share: on_progress(share / parts))
+    easy: dict[str, list[ByProtocol]] = {}
+    for done, (name, fit) in enumerate(BASELINES.items(), start=2):
+        baseline = fit(data)
+        trackings = replay(baseline, data.workouts)[len(data.train) + len(data.val) :]
+        easy[name] = _results(baseline, data, [Known(tracking=tracking) for tracking in trackings], ignore)
+        on_progress(done / parts)
     report["protocols"] = {name: _table(results, name) for name in PROTOCOLS}
+    report["baselines"] = {name: {p: _means(scored, p) for p in PROTOCOLS} for name, scored in easy.items()}
     report["score"] = _score(report["protocols"])
     report["per_workout"] = [_row(workout, result) for workout, result in zip(data.test, results, strict=True)]
-    for done, (name, baseline) in enumerate(contenders.items(), start=2):
-        offsets = replay(baseline, [*data.val, *data.test], gain)
-        scored = _results(baseline, data, offsets, ignore)
-        report["baselines"][name] = {protocol: _means(scored, protocol) for protocol in PROTOCOLS}
-        on_progress(done / parts)
+    for which, i in best_median_worst([_error(result, "P1") for result in results]).items():
+        errors = {name: {p: _error(scored[i], p) for p in SCORE_PROTOCOLS} for name, scored in easy.items()}
+        shown = series(network, data.test[i], known[i])
+        own = {name: report["per_workout"][i][name] for name in ("digest", *SCORE_PROTOCOLS)}
+        report["examples"].append({"which": which, **own, "baselines": errors, **shown})
     return report
 
 
 def _results(
-    contender: Contender, data: EvaluationData, offsets: Sequence[float], on_progress: Callable[[float], None]
+    contender: Contender, data: EvaluationData, known: Sequence[Known], on_progress: Callable[[float], None]
 ) -> list[ByProtocol]:
     """The scored steps of every test workout by protocol."""
     highest = data.max_heart_rate
     results = []
-    for i, (workout, offset) in enumerate(zip(data.test, offsets[len(data.val) : -1], strict=True), start=1):
-        results.append(_score_workout(contender, workout, offset, highest))
+    for i, (workout, before) in enumerate(zip(data.test, known[:-1], strict=True), start=1):
+        results.append(_score_workout(contender, workout, before, highest))
         on_progress(i / len(data.test))
     return results
 
 
-def _score_workout(contender: Contender, workout: GriddedWorkout, offset: float, highest: float) -> ByProtocol:
+def _score_workout(contender: Contender, workout: GriddedWorkout, known: Known, highest: float) -> ByProtocol:
     """All protocols of a workout in one go: they share the blind pass."""
     tasks = [(name, task) for name, make in PROTOCOLS.items() for task in make(workout)]
-    scored = score(contender, workout, [task for _, task in tasks], offset=offset, max_heart_rate=highest)
+    scored = score(contender, workout, [task for _, task in tasks], known=known, max_heart_rate=highest)
     parts: dict[str, list[Scored]] = {}
     for (name, _), part in zip(tasks, scored, strict=True):
         parts.setdefault(name, []).append(part)
@@ -84,13 +88,13 @@ def _score_workout(contender: Contender, workout: GriddedWorkout, offset: float,
 
 
 def _table(results: Sequence[ByProtocol], protocol: str) -> Report:
-    rows = [measure(result[protocol]) for result in results if protocol in result]
-    bands = [covered(result[protocol]) for result in results if protocol in result]
+    scored = [result[protocol] for result in results if protocol in result]
+    rows = [measure(workout) for workout in scored]
     return {
         "workouts": len(rows),
         "mean": over_workouts(rows, np.mean),
         "median": over_workouts(rows, np.median),
-        "coverage": over_workouts(bands, np.mean),
+        "reliability": reliability(scored),
     }
 
 
@@ -105,6 +109,24 @@ def _score(protocols: Mapping[str, Report]) -> float | None:
 
 
 def _row(workout: GriddedWorkout, result: ByProtocol) -> Report:
-    """One test workout: its mean absolute error in bpm by protocol, None where it is too short."""
-    errors = {name: mae(result[name]) if name in result else None for name in PROTOCOLS}
-    return {"digest": workout.digest} | {name: e if e is None or isfinite(e) else None for name, e in errors.items()}
+    """One test workout: its mean absolute error in bpm by protocol; bias (bpm) and coverage of the 90 % band blind.
+
+    None where it is too short.
+    """
+    blind = result.get("P1")
+    return {
+        "digest": workout.digest,
+        "minutes": round(float(elapsed_steps(workout)[-1] + 1) * STEP_SECONDS / 60.0, 1),
+        "heart_rate": _known(workout.mean_heart_rate),
+        **{name: _error(result, name) for name in PROTOCOLS},
+        "bias": _known(bias(blind)) if blind else None,
+        "coverage": _known(covered(blind)[BAND]) if blind else None,
+    }
+
+
+def _error(result: ByProtocol, protocol: str) -> float | None:
+    return _known(mae(result[protocol])) if protocol in result else None
+
+
+def _known(value: float) -> float | None:
+    return value if isfinite(value) else None

@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hrmodel.prediction.steps import measured_heart_rate
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, Segment
+from hrmodel.signals.response import running_mean
+from hrmodel.signals.steps import measured_heart_rate
 from hrmodel.workouts.workout import Array
 
 SPEED_LAGS = tuple(range(13))  # steps
 CLIMB_LAGS = (0, 1, 2, 3, 6, 9, 12)
-MEMORIES = np.array([30.0, 60.0, 120.0, 300.0, 600.0])  # s, of the exponential means
+MEMORIES = (30.0, 60.0, 120.0, 300.0, 600.0)  # s, of the running means
 PENALTIES = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)  # tried on validation, in units of one standardised step
 WIDTH = len(SPEED_LAGS) + len(CLIMB_LAGS) + 2 * len(MEMORIES) + 3  # F
 DEFAULT_PENALTY = 1e3  # without validation workouts
@@ -56,24 +57,12 @@ def _segment_features(segment: Segment, first: int) -> Array:
         [
             *(_lagged(speed, lag) for lag in SPEED_LAGS),
             *(_lagged(climb, lag) for lag in CLIMB_LAGS),
-            _exponential_means(speed),
-            _exponential_means(climb),
+            *(running_mean(values, memory) for values in (speed, climb) for memory in MEMORIES),
             np.log1p(elapsed / 60.0),
             elapsed,
             np.cumsum(speed) * STEP_SECONDS,
         ]
     )
-
-
-def _exponential_means(values: Array) -> Array:
-    """(T,) -> (T, len(MEMORIES)): running means that forget with each memory, 0 before the start."""
-    keep = np.exp(-STEP_SECONDS / MEMORIES)
-    state = np.zeros(len(MEMORIES))
-    means = np.empty((len(values), len(MEMORIES)))
-    for i, value in enumerate(values):
-        state = keep * state + (1 - keep) * value
-        means[i] = state
-    return means
 
 
 def _lagged(values: Array, lag: int) -> Array:

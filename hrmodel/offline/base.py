@@ -47,14 +47,15 @@ def train_base(data: Path, folder: Path, hyperparameters: dict[str, Any]) -> Non
 
     Raises ValueError when `data` does not tell people and their split apart.
     """
-    stage = resolve("base", "auto", hyperparameters)
     people = read_people(data)
+    stage = resolve("base", "auto", hyperparameters, workouts=sum(map(len, people.train.values())))
     log.info("train people: %s", ", ".join(people.train))
     log.info("held-out people: %s", ", ".join(people.val))
     checkpoint = _fit(people, stage)
     predictor = Predictor(checkpoint)
     golden_check(predictor)
-    checkpoint = replace(checkpoint, intervals=calibrate_people(predictor, list(people.val.values())))
+    everybody = [*people.train.values(), *people.val.values()]
+    checkpoint = replace(checkpoint, intervals=calibrate_people(predictor, everybody))
     report = evaluate_people(Predictor(checkpoint), list(people.val.values()))
     write_files(checkpoint, folder, people, report)
     log.info("zero-shot on held-out people: P1 %.2f bpm, score %.2f", _mae(report, "P1"), report["score"])

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from hrmodel.evaluation.contenders import EvaluationData
 from hrmodel.offline.errors import UserError
-from hrmodel.signals.batches import ScaledWorkout
 from hrmodel.signals.features import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.level import fit_level
@@ -43,12 +42,6 @@ def load_data(path: Path, *, person: str | None = None, units: Units | None = No
     data = EvaluationData(**splits, level=level)
     _describe(data, own_split)
     return data
-
-
-def scaled(workouts: Sequence[GriddedWorkout], data: EvaluationData) -> list[ScaledWorkout]:
-    """Workouts in the scale of the person."""
-    assert data.level is not None  # load_data fits one
-    return [ScaledWorkout(gridded=workout, level=data.level) for workout in workouts]
 
 
 def training_digest(data: EvaluationData) -> str:

@@ -2,26 +2,23 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from hrmodel.evaluation.baselines import BASELINES
-from hrmodel.evaluation.calibration import calibrate
 from hrmodel.evaluation.contenders import EvaluationData
-from hrmodel.evaluation.protocols import PROTOCOLS
-from hrmodel.evaluation.report import SCORE_PROTOCOLS, Report, evaluate
+from hrmodel.evaluation.picture import draw_evaluation
+from hrmodel.evaluation.report import Report, evaluate
 from hrmodel.offline.console import progress_bar
 from hrmodel.offline.data import training_digest
 from hrmodel.offline.errors import UserError
 from hrmodel.offline.paths import Folders, shipped_base
 from hrmodel.offline.start import Found, read_base, read_checkpoint
+from hrmodel.offline.tables import MISSING, error_table, reliability_table, workout_table
 from hrmodel.prediction.predictor import Predictor
 
 VERSIONS = ("base", "stage1", "stage2")
 EXTRA = "checkpoint"  # the column of --checkpoint
-MISSING = "-"
 log = logging.getLogger("hrmodel.evaluate")
 
 
@@ -33,34 +30,38 @@ def evaluate_versions(
     pretrained: Path | None = None,
     checkpoint: Path | None = None,
 ) -> None:
-    """Score every version that exists, print the table and write results/evaluation.json.
+    """Score every version that exists, print tables and write results/evaluation.json and results/evaluation.png.
 
-    `checkpoint` is scored in a column of its own. Without test workouts the file says so and holds no numbers. Raises
-    UserError when no version exists or a named file is missing.
+    `checkpoint` is scored in a column of its own. The picture and the tables of bands and workouts are of the version
+    with the lowest score. Without test workouts the file says so, holds no numbers and has no picture. Raises UserError
+    when no version exists or a named file is missing.
     """
     found = _versions(folders, pretrained, checkpoint) if data.test else {}
     if not data.test:
         log.warning("there are no test workouts: nothing can be scored")
     reports = _score(found, data, device)
-    for line in table(reports, [*VERSIONS, EXTRA] if checkpoint else list(VERSIONS)):
-        log.info("%s", line)
+    _say(error_table(reports, [*VERSIONS, EXTRA] if checkpoint else VERSIONS))
     _write(folders.evaluation, data, found, reports)
     log.info("wrote %s", folders.evaluation)
+    _show_best(folders.evaluation.with_suffix(".png"), reports)
 
 
-def table(reports: Mapping[str, Report], versions: list[str]) -> list[str]:
-    """The lines of the table: mean absolute error in bpm by protocol, mean over test workouts, and the score."""
-    if not reports:
-        return []
-    columns = {version: _errors(reports.get(version, {}).get("protocols", {}), "mean") for version in versions}
-    baselines = next(iter(reports.values()))["baselines"]
-    columns |= {name: _errors(baselines[name]) for name in BASELINES}
-    rows = [*PROTOCOLS, "score"]
-    lines = ["".join([f"{'MAE, bpm':10}", *(f"{name:>15}" for name in columns)])]
-    for row in rows:
-        cells = (_cell(errors.get(row)) for errors in columns.values())
-        lines.append("".join([f"{row:10}", *(f"{cell:>15}" for cell in cells)]))
-    return lines
+def _show_best(picture: Path, reports: Mapping[str, Report]) -> None:
+    """Draw and print the version with the lowest score, of equals the earlier one. Without a score, no picture."""
+    scores = {name: report["score"] for name, report in reports.items() if report["score"] is not None}
+    picture.unlink(missing_ok=True)  # one of an earlier evaluation would lie beside the new numbers
+    if not scores:
+        return
+    best = min(scores, key=scores.__getitem__)
+    _say(reliability_table(best, reports[best]))
+    _say(workout_table(best, reports[best]))
+    draw_evaluation(reports[best], picture, f"{best}, the best of {', '.join(scores)}" if len(scores) > 1 else best)
+    log.info("wrote %s, of %s", picture, best)
+
+
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        log.info("%s", line)
 
 
 def _versions(folders: Folders, pretrained: Path | None, checkpoint: Path | None) -> dict[str, Found]:
@@ -88,7 +89,7 @@ def _versions(folders: Folders, pretrained: Path | None, checkpoint: Path | None
 
 
 def _score(found: Mapping[str, Found], data: EvaluationData, device: str) -> dict[str, Report]:
-    """Each version's report, under its own level, tracked from 0, with bands of the validation workouts."""
+    """Each version's report, under its own level; response and bands are followed from the first workout on."""
     reports: dict[str, Report] = {}
     with progress_bar("evaluate") as show:
         for name, version in found.items():
@@ -103,29 +104,14 @@ def _score(found: Mapping[str, Found], data: EvaluationData, device: str) -> dic
 
 
 def _report(version: Found, data: EvaluationData, device: str, on_progress: Callable[[float], None]) -> Report:
-    checkpoint = version.checkpoint
-    own = replace(data, level=checkpoint.level or data.level)
-    bands = calibrate(Predictor(checkpoint, device), own.val, level=own.level, fallback=checkpoint.intervals)
-    return evaluate(Predictor(replace(checkpoint, intervals=bands), device), own, on_progress=on_progress)
+    own = replace(data, level=version.checkpoint.level or data.level)
+    return evaluate(Predictor(version.checkpoint, device), own, on_progress=on_progress)
 
 
 def _warn_of_other_data(name: str, version: Found, data: EvaluationData) -> None:
     personal = version.checkpoint.level is not None
     if personal and version.checkpoint.data_digest != training_digest(data):
         log.warning("%s was trained on other data than this: it may know some of these test workouts", name)
-
-
-def _errors(protocols: Mapping[str, Any], part: str | None = None) -> dict[str, float | None]:
-    """Mean absolute error by protocol, and the score."""
-    tables = {name: table[part] if part else table for name, table in protocols.items()}
-    errors: dict[str, float | None] = {name: values.get("mae") for name, values in tables.items()}
-    scored = [error for name in SCORE_PROTOCOLS if (error := errors.get(name)) is not None]
-    errors["score"] = sum(scored) / len(scored) if len(scored) == len(SCORE_PROTOCOLS) else None
-    return errors
-
-
-def _cell(error: float | None) -> str:
-    return MISSING if error is None else f"{error:.2f}"
 
 
 def _write(path: Path, data: EvaluationData, found: Mapping[str, Found], reports: Mapping[str, Report]) -> None:

@@ -2,23 +2,22 @@
 
 import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hrmodel.evaluation.calibration import calibrate
 from hrmodel.evaluation.contenders import EvaluationData
+from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.export import to_seed_pt
 from hrmodel.network.freezing import freeze_layers, parameter_report
 from hrmodel.network.lstm import HeartRateLSTM
 from hrmodel.offline.console import progress_bar
-from hrmodel.offline.data import scaled, training_digest
+from hrmodel.offline.data import training_digest
 from hrmodel.offline.errors import Interrupted, UserError
 from hrmodel.offline.paths import Folders
-from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.views import TrainingViews, ValidationViews
 from hrmodel.training.curves import best_entry, draw_curves
 from hrmodel.training.fit import explain_out_of_memory, fit
@@ -44,13 +43,14 @@ class Task:
 def train_stage(task: Task) -> None:
     """Train one stage: checkpoints and history are written after each epoch, the curves at the end.
 
-    best_model.pt gets the person's bands at the end. Raises Interrupted on Ctrl-C, UserError when the GPU's memory or
+    Raises Interrupted on Ctrl-C, UserError when the GPU's memory or
     the network's layers do not allow it, NonFiniteLoss.
     """
     model = _model(task)
     contract, stage, name = task.start.contract, task.stage, task.stage.stage
-    train = TrainingViews(scaled(task.data.train, task.data), contract, stage.seed, stage.batch_size)
-    val = ValidationViews(scaled(task.data.val, task.data), contract)
+    learned, chosen_by = personal_targets(task.start, task.data)
+    train = TrainingViews(learned, contract, stage.seed, stage.batch_size)
+    val = ValidationViews(chosen_by, contract)
     _announce(task, model)
     keep = _Keeper(task)
     try:
@@ -63,9 +63,6 @@ def train_stage(task: Task) -> None:
     draw_curves(state.history, task.folders.curves(name), f"Training of {name}")
     if state.epoch < stage.epochs:
         log.info("early stopping: no better validation loss in %d epochs", stage.patience)
-    best = _checkpoint(task, state, state.best_weights)
-    bands = calibrate(Predictor(best, task.device), task.data.val, fallback=task.start.intervals)
-    _write(replace(best, intervals=bands), task.folders.best(name))
     log.info("best epoch %d of %d; wrote %s", state.best_epoch, state.epoch, task.folders.best(name))
 
 

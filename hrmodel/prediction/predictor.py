@@ -8,13 +8,15 @@ import torch
 from numpy.typing import NDArray
 
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.prediction.corrector import Past, causal_past
-from hrmodel.prediction.intervals import DEFAULT_INTERVALS, NOWCAST, half_widths
+from hrmodel.prediction.corrector import causal_past
+from hrmodel.prediction.intervals import DEFAULT_INTERVALS, NOWCAST, Intervals, half_widths
 from hrmodel.prediction.sampling import step_of_sample, within_step
-from hrmodel.prediction.steps import elapsed_steps, measured_heart_rate, segment_slices, step_bins
 from hrmodel.signals.features import Features, history_feature, motion_features
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, carried, to_grid
 from hrmodel.signals.level import Level, population_level
+from hrmodel.signals.response import Response, response_features
+from hrmodel.signals.steps import elapsed_steps, measured_heart_rate, segment_slices, step_bins
+from hrmodel.signals.tracking import NEW, UNKNOWN
 from hrmodel.workouts.workout import Array, Workout
 
 LOWEST, HIGHEST = 25.0, 240.0  # bpm: what a heart can do; nothing outside is answered or believed
@@ -39,6 +41,7 @@ class StepPrediction:
     heart_rate: Array  # (S,) bpm, within 25..240
     blind: Array  # (S,) bpm: the pass that knows no heart rate
     kinds: NDArray[np.int64]  # (S,) index into intervals.KINDS
+    minutes: Array  # (S,) since the last observed heart rate, since the start where there was none
 
 
 class Predictor:
@@ -55,19 +58,21 @@ class Predictor:
         workout: Workout,
         *,
         level: Level | None = None,
-        offset: float = 0.0,
+        response: Response | None = None,
+        intervals: Intervals | None = None,
         correct: bool = True,
         coverage: float = 0.9,
     ) -> Prediction:
         """Predict every sample, with a band that holds `coverage` (0.5..0.99) of the heart rates.
 
-        `level` None: the checkpoint's, else the population's. `offset`: the level's tracked offset in bpm. `correct`
-        False: the free run alone after observed heart rate. Raises ValueError for another coverage.
+        `level` None: the checkpoint's, else the population's. `response`: the person's, as tracked so far; None: no
+        workout was followed yet. `intervals` None: the checkpoint's. `correct` False: the free run alone after
+        observed heart rate. Raises ValueError for another coverage.
         """
         gridded = to_grid(_believable(workout))
         observed = measured_heart_rate(gridded)
-        steps = self.predict_steps(gridded, [observed], level=level, offset=offset, correct=correct)[0]
-        width = half_widths(self.intervals, steps.kinds, coverage)
+        steps = self.predict_steps(gridded, [observed], level=level, response=response, correct=correct)[0]
+        width = half_widths(intervals or self.intervals, steps.kinds, coverage, steps.minutes)
         own = step_of_sample(gridded)
         # right after an observed step a sample gets its own step's value, nothing finer
         finer = np.where(steps.kinds[own] == NOWCAST, 0.0, within_step(workout.t, gridded, steps.blind))
@@ -88,44 +93,52 @@ class Predictor:
         views: Sequence[Array],
         *,
         level: Level | None = None,
-        offset: float = 0.0,
+        response: Response | None = None,
         correct: bool = True,
     ) -> list[StepPrediction]:
         """Predict one workout once per view: (S,) heart rate of all its steps in bpm, NaN where not known.
 
-        The blind pass runs once; the free runs of all views run as one batch. Without a subject's level the scale of
-        the free run follows the offset observed so far (design section 5).
+        The blind pass runs once; the free runs of all views run as one batch. Without a subject's level the free run
+        is left out of the answer: its history would be in nobody's scale, while the residuals need none.
         """
         known = level or self.checkpoint.level
-        scale = (known or population_level(self.checkpoint.contract, gridded.mean_speed)).shifted(offset)
+        scale = known or population_level(self.checkpoint.contract, gridded.mean_speed)
+        followed = response or (NEW if known else UNKNOWN)
+        added = response_features(gridded, scale, self.checkpoint.contract) @ followed.weights
         motion = [motion_features(segment, scale, self.checkpoint.contract) for segment in gridded.segments]
         scaled = np.concatenate([self._run(_with_history(part, np.zeros((1, len(part)))))[0] for part in motion])
-        blind = scale.heart_rate + scale.spread * scaled
+        blind = scale.heart_rate + scale.spread * scaled + added
         elapsed = elapsed_steps(gridded)
-        pasts = [causal_past(elapsed, view - blind) for view in views]
-        shifts = np.stack([np.zeros(len(elapsed)) if known else past.offset for past in pasts])
-        centre = scale.heart_rate + shifts  # (V, S): the level in force at each step
-        free = centre + scale.spread * self._free_run(gridded, motion, np.stack(views), centre, scale.spread, scaled)
+        pasts = [causal_past(elapsed, view - blind, followed.variance) for view in views]
+        if correct and known is None:
+            answers = [past.corrected(blind) for past in pasts]
+        else:
+            free = blind + scale.spread * (
+                self._free_run(gridded, motion, np.stack(views) - added, scale, scaled) - scaled
+            )
+            answers = [past.answer(blind, row) if correct else row for past, row in zip(pasts, free, strict=True)]
         return [
-            StepPrediction(heart_rate=_answer(past, blind, row, correct), blind=blind, kinds=past.kinds)
-            for past, row in zip(pasts, free, strict=True)
+            StepPrediction(
+                heart_rate=np.clip(answer, LOWEST, HIGHEST),
+                blind=blind,
+                kinds=past.kinds,
+                minutes=np.where(past.nothing, elapsed * STEP_SECONDS, past.since) / 60.0,
+            )
+            for past, answer in zip(pasts, answers, strict=True)
         ]
 
     def _free_run(
-        self,
-        gridded: GriddedWorkout,
-        motion: list[Features],
-        views: Array,
-        centre: Array,
-        spread: float,
-        scaled: Array,
+        self, gridded: GriddedWorkout, motion: list[Features], views: Array, scale: Level, scaled: Array
     ) -> Array:
-        """(V, S) network output with each view's history. Where a segment holds none it is the blind one, `scaled`."""
+        """(V, S) network output with each view's history. Where a segment holds none it is the blind one, `scaled`.
+
+        `views`: (V, S) known heart rate less the response, bpm: what the network has learned to go on with.
+        """
         free = np.tile(scaled, (len(views), 1))
         for features, (_, part) in zip(motion, segment_slices(gridded), strict=True):
             rows = np.flatnonzero(np.isfinite(views[:, part]).any(axis=1))
             if len(rows):
-                history = [history_feature(carried(views[row, part]), centre[row, part], spread) for row in rows]
+                history = [history_feature(carried(views[row, part]), scale.heart_rate, scale.spread) for row in rows]
                 free[rows, part] = self._run(_with_history(features, np.stack(history)))
         return free
 
@@ -142,10 +155,6 @@ def _with_history(motion: Features, history: Array | Features) -> Features:
     inputs[..., :2] = motion
     inputs[..., 2] = history
     return inputs
-
-
-def _answer(past: Past, blind: Array, free: Array, correct: bool) -> Array:
-    return np.clip(past.answer(blind, free) if correct else free, LOWEST, HIGHEST)
 
 
 def _believable(workout: Workout) -> Workout:

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.prediction.steps import segment_slices, step_bins
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout
+from hrmodel.signals.steps import segment_slices, step_bins
 from hrmodel.workouts.workout import Array
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from hrmodel.signals.features import FeatureContract, history_feature, motion_features
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, Segment, carried
 from hrmodel.signals.level import Level
+from hrmodel.signals.steps import segment_slices
+from hrmodel.workouts.workout import Array
 
 Part = Literal["train", "val"]
 
@@ -35,10 +37,11 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScaledWorkout:
-    """A workout and the level of the person who did it."""
+    """A workout and the scale of the person who did it."""
 
     gridded: GriddedWorkout
     level: Level
+    response: Array | None = None  # (S,) bpm that the person's tracked response adds to the network's answer; None: 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +49,7 @@ class Batch:
     """B sequences padded at the end to the longest, T steps. Where `mask` is False, target is 0 and unscored."""
 
     inputs: Tensor  # (B, T, 3) float32: speed, vertical speed, history
-    target: Tensor  # (B, T) float32: (bpm - level) / spread
+    target: Tensor  # (B, T) float32: (bpm - response - level) / spread
     mask: Tensor  # (B, T) bool: heart rate was measured in this step
     keys: tuple[Key, ...]
     lengths: tuple[int, ...]
@@ -82,25 +85,26 @@ class SegmentFeatures:
 def features_of(workouts: Sequence[ScaledWorkout], contract: FeatureContract) -> list[SegmentFeatures]:
     """Features of every segment that has a measured step: without one it could only cost time."""
     return [
-        _features(workout, index, number, segment, contract)
+        _features(workout, index, number, segment, part, contract)
         for index, workout in enumerate(workouts)
-        for number, segment in enumerate(workout.gridded.segments)
+        for number, (segment, part) in enumerate(segment_slices(workout.gridded))
         if np.isfinite(segment.heart_rate).any()
     ]
 
 
 def _features(
-    workout: ScaledWorkout, index: int, number: int, segment: Segment, contract: FeatureContract
+    workout: ScaledWorkout, index: int, number: int, segment: Segment, part: slice, contract: FeatureContract
 ) -> SegmentFeatures:
     level = workout.level
     measured = np.isfinite(segment.heart_rate)
-    scaled = (segment.heart_rate - level.heart_rate) / level.spread
+    heart_rate = segment.heart_rate if workout.response is None else segment.heart_rate - workout.response[part]
+    scaled = (heart_rate - level.heart_rate) / level.spread
     return SegmentFeatures(
         workout=index,
         segment=number,
         offset=segment.first_step - workout.gridded.segments[0].first_step,
         motion=motion_features(segment, level, contract),
-        history=history_feature(carried(segment.heart_rate), level.heart_rate, level.spread),
+        history=history_feature(carried(heart_rate), level.heart_rate, level.spread),
         target=np.where(measured, scaled, 0.0).astype(np.float32),
         mask=measured,
     )

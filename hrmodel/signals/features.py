@@ -43,27 +43,29 @@ class FeatureContract:
 
 
 def motion_features(segment: Segment, level: Level, contract: FeatureContract) -> Features:
-    """(T, 2): speed in the subject's scale, and vertical speed; 0 where either is unknown.
+    """(T, 2): speed in the subject's scale, and vertical speed; 0 where either is unknown."""
+    speed = np.nan_to_num((segment.speed - level.speed) / level.speed_spread, nan=0.0)
+    return np.stack([speed, vertical_speed(segment, contract)], axis=1).astype(np.float32)
 
-    Vertical speed is the centred difference of the bin altitudes in m/s (one-sided at the segment's ends), clipped and
-    divided by the contract's scale. It may look one step ahead: a route's altitude is known before it is run.
+
+def vertical_speed(segment: Segment, contract: FeatureContract) -> Array:
+    """(T,): centred difference of the bin altitudes in m/s (one-sided at the ends), clipped and scaled; 0 if unknown.
+
+    It may look one step ahead: a route's altitude is known before it is run.
     """
-    speed = (segment.speed - level.speed) / level.speed_spread
-    climb = np.zeros(segment.steps)
-    if segment.steps > 1:
-        climb = np.gradient(segment.altitude, contract.step_seconds)
+    if segment.steps < 2:
+        return np.zeros(segment.steps)
+    climb = np.gradient(segment.altitude, contract.step_seconds)
     clipped = np.clip(climb, -contract.vertical_speed_clip, contract.vertical_speed_clip)
-    features = np.stack([speed, clipped / contract.vertical_speed_scale], axis=1)
-    return np.nan_to_num(features, nan=0.0).astype(np.float32)
+    scaled: Array = np.nan_to_num(clipped / contract.vertical_speed_scale, nan=0.0)
+    return scaled
 
 
-def history_feature(heart_rate: Array, level_heart_rate: float | Array, spread: float) -> Features:
+def history_feature(heart_rate: Array, level_heart_rate: float, spread: float) -> Features:
     """(T,): at step t the heart rate of step t-1 as (bpm - level) / spread; 0 at step 0 and where it is unknown.
 
-    `heart_rate` is (T,) bpm, carried, NaN where unobserved. A level given per step, (T,), is the one in force when
-    step t is predicted, so that input and output of a step share one scale.
+    `heart_rate` is (T,) bpm less the subject's response, carried, NaN where unobserved.
     """
-    level = np.broadcast_to(np.asarray(level_heart_rate, dtype=np.float64), heart_rate.shape)
     history = np.zeros(heart_rate.shape)
-    history[1:] = np.nan_to_num((heart_rate[:-1] - level[1:]) / spread, nan=0.0)
+    history[1:] = np.nan_to_num((heart_rate[:-1] - level_heart_rate) / spread, nan=0.0)
     return history.astype(np.float32)

@@ -1,7 +1,7 @@
-"""A subject's level and spread, the scale of input and target, and the slow drift of the level from day to day."""
+"""A subject's level and spread: the scale of input and target."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,6 @@ class Level:
     speed: float  # m/s
     speed_spread: float  # m/s
     workouts: int
-
-    def shifted(self, offset: float) -> "Level":
-        """The same level, `offset` bpm higher."""
-        return replace(self, heart_rate=self.heart_rate + offset)
 
     def to_dict(self) -> dict[str, float | int]:
         """Plain numbers by name, for JSON."""
@@ -70,16 +66,6 @@ def population_level(contract: FeatureContract, mean_speed: float) -> Level:
         speed_spread=contract.population_speed_spread,
         workouts=0,
     )
-
-
-def track(offset: float, residuals: Array, gain: float = 0.3) -> float:
-    """The level's offset (bpm) after one more workout: offset + gain * median residual (design section 5).
-
-    `residuals`: heart rate minus the prediction made with level + offset, bpm; NaN where not measured. Without a
-    finite one the offset stays.
-    """
-    finite = residuals[np.isfinite(residuals)]
-    return offset + gain * float(np.median(finite)) if len(finite) else offset
 
 
 def _deviation(values: Array) -> float:

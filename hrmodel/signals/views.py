@@ -33,10 +33,6 @@ class Views(Protocol):
         """Give the batches of an epoch, from 1; the same epoch always gives the same batches."""
         ...
 
-    def scored(self) -> Iterator[Batch]:
-        """Give every workout blind and with 180 s observed."""
-        ...
-
 
 def draw_views(durations_s: Sequence[float], seed: int, count: int = VIEWS_PER_WORKOUT) -> list[list[View]]:
     """[workout][view]: 35 % blind, 5 % full, else a prefix log-uniform from 20 s to the duration; 20 % lose altitude.
@@ -98,10 +94,6 @@ class TrainingViews:
         batches = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
         return batches if stretch == self._batch_size else [batches[place] for place in rng.permutation(len(batches))]
 
-    def scored(self) -> Iterator[Batch]:
-        """Give the training workouts blind and with 180 s observed, the longest first."""
-        return _scored(self._sequences, self._batch_size, "train")
-
 
 class FixedViews:
     """The same batches in every epoch. Their keys must differ wherever their inputs do."""
@@ -115,10 +107,6 @@ class FixedViews:
 
     def batches(self, epoch: int = 1) -> Iterator[Batch]:
         """Give the same batches, whatever the epoch."""
-        return iter(self._batches)
-
-    def scored(self) -> Iterator[Batch]:
-        """Give the same batches."""
         return iter(self._batches)
 
 

@@ -13,7 +13,6 @@ from hrmodel.signals.batches import Batch
 from hrmodel.signals.views import FixedViews, Views
 from hrmodel.training.cache import LowerCache
 from hrmodel.training.losses import masked_mse
-from hrmodel.training.refit import ridge_refit
 from hrmodel.training.stages import StageConfig
 from hrmodel.training.state import Entry, TrainingState
 
@@ -55,8 +54,6 @@ def fit(
     if len(train) == 0:
         raise ValueError("no training workout has a measured heart rate")
     with _own_random_numbers(model):
-        if resume is None and stage.ridge_refit is not None:
-            ridge_refit(model, train.scored(), stage.ridge_refit)
         state = resume or TrainingState(model, stage)
         state.stops_early = len(val) > 0 and train.workouts >= stage.early_stopping_min_workouts
         state.use_random_state()

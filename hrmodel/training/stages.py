@@ -1,7 +1,7 @@
 """Stages and recipes as data. Imports no torch: the API resolves configurations too."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -44,7 +44,6 @@ class StageConfig:
     gradient_clip: float = 1.0
     seed: int = 0
     ema: float | None = None  # share of the old average kept at each optimiser step; None: no weight averaging
-    ridge_refit: float | None = None  # lambda of the closed-form refit of fc before the first epoch; None: no refit
     early_stopping_min_workouts: int = 0  # with fewer training workouts every epoch is trained
     scheduler_factor: float = 0.5
     scheduler_patience: int = 3
@@ -60,24 +59,37 @@ class StageConfig:
 
 
 _BASE = StageConfig(stage="base", learning_rate=2e-3, epochs=24, patience=8, ema=0.995)
-_AUTO = StageConfig(batch_size=8, epochs=20, ema=0.97, early_stopping_min_workouts=15)
-
-RECIPES: dict[str, dict[str, StageConfig]] = {
-    "seed": {
-        "base": _BASE,
-        "stage1": StageConfig(stage="stage1", freeze_layers=(0,), learning_rate=5e-4),
-        "stage2": StageConfig(stage="stage2", learning_rate=1e-4),
-    },
-    "auto": {
-        "base": _BASE,
-        "stage1": replace(_AUTO, stage="stage1", freeze_layers=(0,), learning_rate=1e-3, ridge_refit=300.0),
-        "stage2": replace(_AUTO, stage="stage2", learning_rate=5e-4),
-    },
-}
+FEW_WORKOUTS = 15  # to train on; below, validation is a handful of workouts and its best epoch is luck
+_STAGE1 = StageConfig(stage="stage1", freeze_layers=(0,), learning_rate=5e-4)
+_STAGE2 = StageConfig(stage="stage2", learning_rate=1e-4)
 
 
-def resolve(stage: str, recipe: str, hyperparameters: Mapping[str, Any]) -> StageConfig:
-    """Give the recipe's configuration of a stage with the explicit hyperparameters in place of its own.
+def _seed(stage: str, workouts: int) -> StageConfig:
+    """The seed's own numbers, however many workouts there are."""
+    return {"base": _BASE, "stage1": _STAGE1, "stage2": _STAGE2}[stage]
+
+
+def _auto(stage: str, workouts: int) -> StageConfig:
+    """Small batches and averaged weights; careful steps from few workouts (benchmarks/bench_accuracy.py --dev)."""
+    if stage == "base":
+        return _BASE
+    few = workouts < FEW_WORKOUTS
+    rate = 3e-4 if few else 1e-3
+    return replace(
+        {"stage1": _STAGE1, "stage2": _STAGE2}[stage],
+        learning_rate=rate if stage == "stage1" else rate / 2,
+        batch_size=8,
+        epochs=8 if few else 20,
+        ema=0.97,
+        early_stopping_min_workouts=FEW_WORKOUTS,
+    )
+
+
+RECIPES: dict[str, Callable[[str, int], StageConfig]] = {"seed": _seed, "auto": _auto}
+
+
+def resolve(stage: str, recipe: str, hyperparameters: Mapping[str, Any], *, workouts: int) -> StageConfig:
+    """Give the recipe's configuration of a stage for so many training workouts; explicit hyperparameters come first.
 
     Raises InvalidHyperparameter (a ValueError) naming the field and its bounds, ValueError for an unknown stage or
     recipe.
@@ -87,7 +99,7 @@ def resolve(stage: str, recipe: str, hyperparameters: Mapping[str, Any]) -> Stag
     if stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}; known: {', '.join(STAGES)}")
     checked = {name: _checked(name, value) for name, value in hyperparameters.items()}
-    return replace(RECIPES[recipe][stage], **checked)
+    return replace(RECIPES[recipe](stage, workouts), **checked)
 
 
 def _checked(name: str, value: Any) -> Any:

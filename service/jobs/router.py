@@ -93,7 +93,7 @@ def get_job(job_id: JobId, caller: ReadCaller, session: SessionDep) -> JobRead:
 
 @router.get("/{job_id}/metrics", responses=problems(404))
 def get_job_metrics(job_id: JobId, caller: ReadCaller, session: SessionDep) -> JobMetrics:
-    """Show the epochs so far and, once the job has succeeded, its evaluation beside the baselines."""
+    """Show the epochs so far and, once the job has succeeded, its evaluation beside the baselines (no series)."""
     return views.metrics(session, caller.account_id, job_id)
 
 
@@ -108,6 +108,13 @@ def get_job_curves(job_id: JobId, caller: ReadCaller, session: SessionDep) -> Re
     """Draw losses and learning rate over the epochs so far."""
     title, epochs = views.epochs_for_curves(session, caller.account_id, job_id)
     return Response(views.draw(title, epochs), media_type="image/png")
+
+
+@router.get("/{job_id}/evaluation.png", responses={**_PICTURE, **problems(404, 409)}, response_class=Response)
+def get_job_evaluation_picture(job_id: JobId, caller: ReadCaller, session: SessionDep) -> Response:
+    """Draw the best, median and worst test workout as measured and predicted, reliability, and errors by zone."""
+    title, report = views.report_for_picture(session, caller.account_id, job_id)
+    return Response(views.draw_report(title, report), media_type="image/png")
 
 
 @router.get("/{job_id}/events", responses=problems(404))

@@ -151,7 +151,10 @@ class EpochRead(Read):
 
 
 class JobMetrics(Read):
-    """The epochs so far, and the evaluation beside its baselines once the job has succeeded."""
+    """The epochs so far, and the evaluation beside its baselines once the job has succeeded.
+
+    Its `examples`, series of heart rate, are drawn in evaluation.png and listed in the model version's evaluation.
+    """
 
     model_config = example(
         {

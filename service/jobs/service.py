@@ -66,7 +66,7 @@ def _add(session: Session, account_id: UUID, stage: Stage, body: JobCreate) -> J
         start = _base(session, account_id, body.base_model_version_id)
     elif isinstance(body, Stage2JobCreate):
         start, depends_on = _stage1(session, account_id, dataset, body.stage1_model_version_id)
-    configuration = _configuration(stage, body)
+    configuration = _configuration(stage, body, dataset.train_workouts)
     job = jobs.add(
         session,
         dataset,
@@ -135,10 +135,10 @@ def _wrong_start(pointer: str, message: str) -> Unprocessable:
     return Unprocessable("wrong_start_version", f"The start version {message}.", [FieldError(pointer, message)])
 
 
-def _configuration(stage: Stage, body: JobCreate) -> dict[str, Any]:
+def _configuration(stage: Stage, body: JobCreate, workouts: int) -> dict[str, Any]:
     given = body.hyperparameters.model_dump(exclude_none=True)
     try:
-        return {**resolve(stage, body.recipe, given).to_dict(), "recipe": body.recipe}
+        return {**resolve(stage, body.recipe, given, workouts=workouts).to_dict(), "recipe": body.recipe}
     except InvalidHyperparameter as error:
         place = FieldError(f"/hyperparameters/{error.field}", "is out of its bounds")
         raise Unprocessable("invalid_request", "A hyperparameter is out of its bounds.", [place]) from error

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from hrmodel.evaluation.picture import draw_evaluation
 from hrmodel.training.curves import draw_curves
 from service.errors import Conflict
 from service.fields import ErrorRead
@@ -14,7 +15,7 @@ from service.jobs.schemas import EpochRead, EventRead, Events, History, JobMetri
 from service.registry import job_history, jobs, model_pages, model_versions
 from service.registry.job_history import JobFilter, JobRow
 from service.registry.pages import PageRequest
-from service.registry.tables import EpochMetrics, Job, JobState, ModelVersion
+from service.registry.tables import EpochMetrics, Job, JobState
 
 
 def show(session: Session, account_id: UUID, job_id: UUID) -> JobRead:
@@ -29,17 +30,12 @@ def show_page(session: Session, account_id: UUID, wanted: JobFilter, where: Page
 
 
 def metrics(session: Session, account_id: UUID, job_id: UUID) -> JobMetrics:
-    """Epochs, and the evaluation of the version that the job made. Raises NotFound."""
+    """Epochs, and the evaluation of the version that the job made, less its examples. Raises NotFound."""
     job = jobs.require(session, account_id, job_id)
-    version = model_versions.of_job(session, job_id)
-    found = _evaluation(session, account_id, job, version) if version else None
+    report = _report(session, account_id, job)
+    found = {name: part for name, part in report.items() if name != "examples"} if report else None
     epochs = [EpochRead.model_validate(row) for row in job_history.epochs(session, job_id)]
     return JobMetrics(job_id=job_id, state=job.state, epochs=epochs, evaluation=found)
-
-
-def _evaluation(session: Session, account_id: UUID, job: Job, version: ModelVersion) -> dict[str, Any] | None:
-    scored = model_pages.evaluation(session, account_id, version.id, dataset_id=job.dataset_id)
-    return scored.report if scored else None
 
 
 def history(session: Session, account_id: UUID, job_id: UUID) -> History:
@@ -75,6 +71,24 @@ def draw(title: str, epochs: Sequence[dict[str, Any]]) -> bytes:
     return picture.getvalue()
 
 
+def report_for_picture(session: Session, account_id: UUID, job_id: UUID) -> tuple[str, dict[str, Any]]:
+    """A title and the evaluation of a picture. Raises NotFound, or Conflict without one."""
+    job = jobs.require(session, account_id, job_id)
+    report = _report(session, account_id, job)
+    if not report or not report["test_workouts"]:
+        raise Conflict(
+            "no_evaluation_yet", f"Job {job_id} is {job.state} and no model of it was scored on test workouts."
+        )
+    return f"{job.stage} {job.id}", report
+
+
+def draw_report(title: str, report: dict[str, Any]) -> bytes:
+    """The evaluation as PNG."""
+    picture = io.BytesIO()
+    draw_evaluation(report, picture, title)
+    return picture.getvalue()
+
+
 def events(session: Session, account_id: UUID, job_id: UUID, after: int, limit: int) -> Events:
     """Events behind number `after`. Raises NotFound."""
     jobs.require(session, account_id, job_id)
@@ -86,6 +100,15 @@ def log_lines(session: Session, account_id: UUID, job_id: UUID, after: int, limi
     """Log lines behind number `after`. Raises NotFound."""
     jobs.require(session, account_id, job_id)
     return [LogLineRead.model_validate(row) for row in job_history.log_lines(session, job_id, after, limit)]
+
+
+def _report(session: Session, account_id: UUID, job: Job) -> dict[str, Any] | None:
+    """How the version that the job made does on the job's dataset."""
+    version = model_versions.of_job(session, job.id)
+    if version is None:
+        return None
+    scored = model_pages.evaluation(session, account_id, version.id, dataset_id=job.dataset_id)
+    return scored.report if scored else None
 
 
 def _epochs(session: Session, account_id: UUID, job_id: UUID) -> list[EpochMetrics]:

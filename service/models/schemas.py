@@ -66,7 +66,22 @@ class EvaluationRead(Read):
             "model_version_id": _MODEL["id"],
             "dataset_id": _MODEL["dataset_id"],
             "score": 5.42,
-            "report": {"score": 5.42, "selected_on": "test", "test_workouts": 5, "protocols": {}, "baselines": {}},
+            "report": {
+                "score": 5.42,
+                "selected_on": "test",
+                "test_workouts": 5,
+                "protocols": {
+                    "P1": {
+                        "workouts": 5,
+                        "mean": {"mae": 5.9, "bias": -0.4},
+                        "median": {"mae": 5.6, "bias": -0.2},
+                        "reliability": {"0.9": {"measured": 0.89, "half_width": 12.1}},
+                    }
+                },
+                "baselines": {"ridge": {"P1": {"mae": 6.4}}},
+                "per_workout": [],
+                "examples": [],
+            },
             "created_at": "2026-05-01T08:01:10Z",
         },
         from_attributes=True,
@@ -75,7 +90,10 @@ class EvaluationRead(Read):
     model_version_id: UUID
     dataset_id: UUID
     score: float | None
-    report: dict[str, Any]
+    report: dict[str, Any] = Field(
+        description="By protocol: errors in bpm, also by heart-rate zone, and how much the bands hold; the baselines' "
+        "errors; every test workout; the best, the median and the worst one as series on a 10 s grid."
+    )
     created_at: datetime
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -10,12 +9,11 @@ from sqlalchemy.orm import Session
 from service.deps import Services
 from service.errors import Conflict, NotFound, Unavailable
 from service.models.schemas import EvaluationRead, Format, ModelPage, ModelRead
-from service.predict.check import check_serves
+from service.predict.check import check_serves, decide
 from service.registry import champions, datasets, model_pages, model_versions
 from service.registry.artifacts import ArtifactStore
 from service.registry.model_pages import ModelFilter, ModelRow
 from service.registry.pages import PageRequest
-from service.registry.tables import Champion, ModelVersion
 
 
 @dataclass(frozen=True)
@@ -64,19 +62,19 @@ def download(session: Session, store: ArtifactStore, account_id: UUID, version_i
 def promote(services: Services, account_id: UUID, version_id: UUID, *, force: bool) -> str:
     """Let a version serve its subject, whose name is returned. Raises NotFound, Conflict or Unavailable."""
     with services.database.reading() as session:
-        version = model_versions.require(session, account_id, version_id)
-    if version.subject_id is None:
-        raise Conflict(
-            "not_personal", f"Model version {version_id} is a base model; only a person's own can be promoted."
-        )
-    check_serves(services.store, version)  # before the transaction: it takes a while
-    with services.database.unit_of_work() as session:
+        version, subject, _, _ = model_pages.read(session, account_id, version_id)
+        if version.subject_id is None or subject is None:
+            raise Conflict(
+                "not_personal", f"Model version {version_id} is a base model; only a person's own can be promoted."
+            )
         champion = champions.require(session, version.subject_id)
         if champion.model_version_id == version_id:
             raise Conflict("already_champion", f"Model version {version_id} already serves this subject.")
-        decision = _decide(session, account_id, version, champion)
-        if not decision["promote"] and not force:
-            raise Conflict("not_better", f"{decision['reason']} Send force: true to promote it nevertheless.")
+        decision = decide(session, account_id, version, champion.model_version_id)
+    if not decision["promote"] and not force:
+        raise Conflict("not_better", f"{decision['reason']} Send force: true to promote it nevertheless.")
+    check_serves(services.store, version)  # before the transaction: it takes a while
+    with services.database.unit_of_work() as session:
         champions.promote(
             session,
             version.subject_id,
@@ -85,20 +83,7 @@ def promote(services: Services, account_id: UUID, version_id: UUID, *, force: bo
             expected_revision=champion.revision,
             decision=decision,
         )
-        _, subject, _, _ = model_pages.read(session, account_id, version_id)
-    assert subject is not None
     return subject
-
-
-def _decide(session: Session, account_id: UUID, version: ModelVersion, champion: Champion) -> dict[str, Any]:
-    """The rule of design section 7 on the test workouts of the version's own dataset."""
-    own = model_pages.evaluation(session, account_id, version.id, dataset_id=version.dataset_id)
-    theirs = model_pages.evaluation(session, account_id, champion.model_version_id, dataset_id=version.dataset_id)
-    champion_id = str(champion.model_version_id)
-    if own is None or theirs is None:
-        reason = "Both were not scored on the same test workouts, so nobody knows which is better."
-        return {"promote": False, "reason": reason, "champion_id": champion_id}
-    return {**champions.decide(own, theirs), "champion_id": champion_id}
 
 
 def _read(row: ModelRow) -> ModelRead:

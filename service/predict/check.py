@@ -1,8 +1,15 @@
-"""The last check before a version serves somebody."""
+"""The last checks before a version serves somebody: that it predicts, and that it is better."""
 
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from hrmodel.evaluation.comparison import compare
 from hrmodel.prediction.golden import golden_check
 from service.errors import Conflict
 from service.predict.cache import load_predictor
+from service.registry import model_pages
 from service.registry.artifacts import ArtifactStore
 from service.registry.tables import ModelVersion
 
@@ -14,3 +21,13 @@ def check_serves(store: ArtifactStore, version: ModelVersion) -> None:
     except ValueError as error:
         detail = f"Model version {version.id} does not serve: {error}."
         raise Conflict("failed_golden_check", detail) from error
+
+
+def decide(session: Session, account_id: UUID, version: ModelVersion, champion_id: UUID) -> dict[str, Any]:
+    """Whether a version may replace the champion: a worker's rule, on the test workouts of the version's dataset."""
+    own = model_pages.evaluation(session, account_id, version.id, dataset_id=version.dataset_id)
+    theirs = model_pages.evaluation(session, account_id, champion_id, dataset_id=version.dataset_id)
+    if own is None or theirs is None:
+        reason = "Both were not scored on the same test workouts, so nobody knows which is better."
+        return {"promote": False, "reason": reason, "champion_id": str(champion_id)}
+    return {**compare(own.report, theirs.report), "champion_id": str(champion_id)}

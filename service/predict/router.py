@@ -6,7 +6,8 @@ from starlette.responses import Response
 
 from service.deps import ApiRoute, PredictCaller, ServicesDep
 from service.openapi import problems
-from service.predict import service
+from service.predict import planning, service
+from service.predict.plan_schemas import PlanRead, PlanRequest
 from service.predict.schemas import BatchRead, BatchRequest, PredictionRead, PredictRequest
 
 router = APIRouter(prefix="/predict", tags=["predict"], route_class=ApiRoute)
@@ -16,8 +17,9 @@ router = APIRouter(prefix="/predict", tags=["predict"], route_class=ApiRoute)
 async def predict(body: PredictRequest, caller: PredictCaller, services: ServicesDep) -> Response:
     """Predict heart rate for every sample of a workout.
 
-    Without `heart_rate` the answer is blind. With the first minutes observed it is a forecast of the rest; with all
-    but the last sample it is a nowcast. No value ever sees the heart rate at or after its own time.
+    Without `heart_rate` the answer is blind: send a planned route and pace (`speed`, `altitude`) to see what if. With
+    the first minutes observed it is a forecast of the rest; with all but the last sample it is a nowcast. No value
+    ever sees the heart rate at or after its own time.
     """
     answer = await to_thread.run_sync(service.predict, services, caller.account_id, body, limiter=services.compute)
     return Response(answer, media_type="application/json")
@@ -30,4 +32,17 @@ async def predict_batch(body: BatchRequest, caller: PredictCaller, services: Ser
     answer = await to_thread.run_sync(
         service.predict_batch, services, caller.account_id, bodies, limiter=services.compute
     )
+    return Response(answer, media_type="application/json")
+
+
+@router.post("/plan", response_model=PlanRead, responses=problems(404, 409, body=True))
+async def plan_pace(body: PlanRequest, caller: PredictCaller, services: ServicesDep) -> Response:
+    """Plan the fastest pace for a route whose predicted heart rate stays under a cap.
+
+    One speed per segment of about 500 m (longer beyond 15 km): slower uphill, at the even effort for the first 5
+    minutes, then at most 15 % above it. Where even the slowest speed is over the cap, the plan keeps that speed and
+    says so. `t`, `speed` and `altitude` can go to `POST /predict` as they are, later with the heart rate observed so
+    far. Without a subject the plan is for a runner of average speed and heart rate.
+    """
+    answer = await to_thread.run_sync(planning.plan, services, caller.account_id, body, limiter=services.compute)
     return Response(answer, media_type="application/json")

@@ -21,12 +21,12 @@ def to_workout(body: PredictRequest, at: str = "") -> Workout:
     for name in ("altitude", "heart_rate", "t"):
         row = getattr(body, name)
         if row is not None and len(row) != len(body.speed):
-            raise _wrong(f"{at}/{name}", f"has {len(row)} samples, but speed has {len(body.speed)}")
+            raise wrong(f"{at}/{name}", f"has {len(row)} samples, but speed has {len(body.speed)}")
     times = _times(body, at)
     speed, altitude = _motion(body, at)
     if body.heart_rate is not None:
         low, high = HEART_RATES
-        _refuse(
+        refuse(
             (body.heart_rate < low) | (body.heart_rate > high),
             f"{at}/heart_rate",
             f"must be within {low:g}..{high:g} bpm, or null where it is not known",
@@ -40,43 +40,45 @@ def _times(body: PredictRequest, at: str) -> Array:
         times = np.arange(len(body.speed), dtype=np.float64) * step
         if times[-1] > MAX_SPAN:
             place = "/speed" if body.step_seconds is None else "/step_seconds"
-            raise _wrong(at + place, f"makes {times[-1]:.0f} s of {len(times)} samples; 24 h is the most")
+            raise wrong(at + place, f"makes {times[-1]:.0f} s of {len(times)} samples; 24 h is the most")
         return times
     if body.step_seconds is not None:
-        raise _wrong(f"{at}/step_seconds", "does not go with t; send one of the two")
+        raise wrong(f"{at}/step_seconds", "does not go with t; send one of the two")
     times = np.asarray(body.t, dtype=np.float64)
-    _refuse(np.isnan(times), f"{at}/t", "must be a number; every sample needs its time")
-    _refuse((times < 0) | (times > MAX_SECONDS), f"{at}/t", "must be seconds since the start of the workout, from 0 on")
+    refuse(np.isnan(times), f"{at}/t", "must be a number; every sample needs its time")
+    refuse((times < 0) | (times > MAX_SECONDS), f"{at}/t", "must be seconds since the start of the workout, from 0 on")
     steps = np.diff(times, prepend=-1.0)
-    _refuse(steps <= 0, f"{at}/t", "must be later than the sample before it")
+    refuse(steps <= 0, f"{at}/t", "must be later than the sample before it")
     steps[0] = 0.0
-    _refuse(steps > MAX_GAP, f"{at}/t", "comes more than 1 h after the sample before it")
-    _refuse(times - times[0] > MAX_SPAN, f"{at}/t", "is more than 24 h after the first sample")
+    refuse(steps > MAX_GAP, f"{at}/t", "comes more than 1 h after the sample before it")
+    refuse(times - times[0] > MAX_SPAN, f"{at}/t", "is more than 24 h after the first sample")
     return times
 
 
 def _motion(body: PredictRequest, at: str) -> tuple[Array, Array | None]:
-    _refuse(body.speed < 0, f"{at}/speed", "must be 0 or more")
+    refuse(body.speed < 0, f"{at}/speed", "must be 0 or more")
     units = Units(speed=body.units.speed, altitude=body.units.altitude)
     speed, altitude = units.to_metric(body.speed, body.altitude)
-    _refuse(speed > MAX_SPEED, f"{at}/speed", f"is faster than {MAX_SPEED:g} m/s when read as {units.speed}")
+    refuse(speed > MAX_SPEED, f"{at}/speed", f"is faster than {MAX_SPEED:g} m/s when read as {units.speed}")
     if np.isnan(speed).all():
-        raise _wrong(f"{at}/speed", "must hold at least one number")
+        raise wrong(f"{at}/speed", "must hold at least one number")
     try:
         check_running_speed(speed, units)
     except ImplausibleSpeed as error:
-        raise _wrong(f"{at}/speed", str(error)) from error
+        raise wrong(f"{at}/speed", str(error)) from error
     if altitude is not None:
         low, high = ALTITUDES
         outside = (altitude < low) | (altitude > high)
-        _refuse(outside, f"{at}/altitude", f"must be within {low:g}..{high:g} m when read as {units.altitude}")
+        refuse(outside, f"{at}/altitude", f"must be within {low:g}..{high:g} m when read as {units.altitude}")
     return speed, altitude
 
 
-def _refuse(wrong: NDArray[np.bool_], place: str, message: str) -> None:
-    if wrong.any():
-        raise _wrong(f"{place}/{int(wrong.argmax())}", message)
+def refuse(bad: NDArray[np.bool_], place: str, message: str) -> None:
+    """Raise Unprocessable that names the first bad element of the row at this JSON pointer."""
+    if bad.any():
+        raise wrong(f"{place}/{int(bad.argmax())}", message)
 
 
-def _wrong(pointer: str, message: str) -> Unprocessable:
+def wrong(pointer: str, message: str) -> Unprocessable:
+    """The error of a value at a JSON pointer; the message says what is wrong there."""
     return Unprocessable("invalid_request", f"{pointer} {message}.", [FieldError(pointer, message)])

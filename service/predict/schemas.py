@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import numpy as np
-from pydantic import Field, PlainValidator, StrictBool, StrictFloat, WithJsonSchema
+from pydantic import ConfigDict, Field, PlainValidator, StrictBool, StrictFloat, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from hrmodel.workouts.units import AltitudeUnit, SpeedUnit
@@ -17,7 +17,7 @@ MAX_SAMPLES = 50_000
 MAX_REQUESTS = 64
 _NUMBERS = {float, int, NoneType}
 _REQUEST = {"subject": "me", "speed": [2.4, 2.6, 2.8, 2.8], "heart_rate": [98, 107, None, None], "step_seconds": 10}
-_MODEL = {"version_id": "0d4d9b0e-5f7c-4f58-9d5f-8d7a3f3a54cf", "stage": "stage2", "subject": "me"}
+MODEL_EXAMPLE = {"version_id": "0d4d9b0e-5f7c-4f58-9d5f-8d7a3f3a54cf", "stage": "stage2", "subject": "me"}
 _PREDICTION = {
     "heart_rate": [99.1, 106.2, 114.8, 121.3],
     "lower": [94.0, 101.1, 105.2, 110.9],
@@ -26,16 +26,16 @@ _PREDICTION = {
     "protocol": "forecast",
     "step_seconds": 10.0,
     "level": "subject",
-    "model": _MODEL,
+    "model": MODEL_EXAMPLE,
 }
 
 
-def decode_row(value: Any) -> Array:
+def decode_row(value: Any, least: int = 1, most: int = MAX_SAMPLES) -> Array:
     """A JSON list of numbers and nulls as (N,) floats, null as NaN. The first wrong element is named."""
     if not isinstance(value, list):
         raise PydanticCustomError("row_type", "must be a list of numbers and nulls")
-    if not 1 <= len(value) <= MAX_SAMPLES:
-        raise PydanticCustomError("row_length", f"must hold 1 to {MAX_SAMPLES} samples")
+    if not least <= len(value) <= most:
+        raise PydanticCustomError("row_length", f"must hold {least} to {most} samples")
     if not set(map(type, value)) <= _NUMBERS:
         wrong = next(index for index, item in enumerate(value) if type(item) not in _NUMBERS)
         raise PydanticCustomError("row_item", "must be a number or null", {"at": (wrong,)})
@@ -49,6 +49,9 @@ TimeRow = Annotated[
 ]
 
 
+Coverage = Annotated[StrictFloat, Field(ge=0.5, le=0.99, description="Share of heart rates that the band holds.")]
+
+
 class UnitsChoice(Write):
     """The units of the request."""
 
@@ -56,12 +59,18 @@ class UnitsChoice(Write):
     altitude: AltitudeUnit = "m"
 
 
-class PredictRequest(Write):
+class Addressed(Write):
+    """Who is asked."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    subject: SubjectName | None = Field(None, description="Whose best model answers; without it, the base model.")
+    model_version_id: UUID | None = Field(None, description="This version instead of the best one.")
+
+
+class PredictRequest(Addressed):
     """One workout: all rows are equally long, null is a missing value. Heart rate is what was observed so far."""
 
     model_config = example(_REQUEST, extra="forbid", protected_namespaces=())
-    subject: SubjectName | None = Field(None, description="Whose best model answers; without it, the base model.")
-    model_version_id: UUID | None = Field(None, description="This version instead of the best one.")
     speed: Row = Field(description="0 or more, in `units.speed`.")
     altitude: Row | None = Field(None, description="In `units.altitude`.")
     heart_rate: Row | None = Field(None, description="25 to 240 bpm where it is known.")
@@ -69,7 +78,7 @@ class PredictRequest(Write):
     t: TimeRow | None = Field(None, description="Seconds since the start, strictly increasing; 24 h at most.")
     units: UnitsChoice = Field(default_factory=UnitsChoice)
     correct: StrictBool = Field(True, description="False: the network's free run alone after observed heart rate.")
-    coverage: StrictFloat = Field(0.9, ge=0.5, le=0.99, description="Share of heart rates that the band holds.")
+    coverage: Coverage = 0.9
 
 
 class BatchRequest(Write):

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 
 import msgspec
@@ -10,24 +10,34 @@ import numpy as np
 import torch
 from sqlalchemy.orm import Session
 
-from hrmodel.prediction.predictor import Prediction
+from hrmodel.prediction.intervals import Intervals
+from hrmodel.prediction.predictor import Prediction, Predictor
 from hrmodel.signals.grid import STEP_SECONDS
 from hrmodel.signals.level import Level
+from hrmodel.signals.response import Response
 from hrmodel.workouts.workout import Array, Workout
 from service.deps import Services
 from service.errors import Conflict, FieldError
 from service.fields import pointing
 from service.predict.samples import to_workout
-from service.predict.schemas import PredictRequest
+from service.predict.schemas import Addressed, PredictRequest
 from service.registry import serving
 from service.registry.serving import Serving
+
+
+class Known(TypedDict):
+    """What `Predictor.predict` takes about a person."""
+
+    level: Level | None
+    response: Response | None
+    intervals: Intervals | None
 
 
 def predict(services: Services, account_id: UUID, body: PredictRequest) -> bytes:
     """The answer as JSON. Raises Unprocessable, NotFound, Conflict or Unavailable."""
     workout = to_workout(body)
     with services.database.reading() as session:
-        found = _find(session, account_id, body)
+        found = find(session, account_id, body)
     return msgspec.json.encode(_answer(services, body, workout, found))
 
 
@@ -35,12 +45,13 @@ def predict_batch(services: Services, account_id: UUID, bodies: list[PredictRequ
     """All answers as JSON, or the first wrong place. Raises Unprocessable, NotFound, Conflict or Unavailable."""
     workouts = [to_workout(body, f"/requests/{index}") for index, body in enumerate(bodies)]
     with services.database.reading() as session:
-        found = [_find(session, account_id, body, f"/requests/{index}") for index, body in enumerate(bodies)]
+        found = [find(session, account_id, body, f"/requests/{index}") for index, body in enumerate(bodies)]
     answers = [_answer(services, *each) for each in zip(bodies, workouts, found, strict=True)]
     return msgspec.json.encode({"predictions": answers})
 
 
-def _find(session: Session, account_id: UUID, body: PredictRequest, at: str = "") -> Serving:
+def find(session: Session, account_id: UUID, body: Addressed, at: str = "") -> Serving:
+    """Who answers the request at `at`. Raises NotFound, Conflict or Unavailable."""
     field = "subject" if body.model_version_id is None else "model_version_id"
     try:
         with pointing(f"{at}/{field}"):
@@ -49,22 +60,41 @@ def _find(session: Session, account_id: UUID, body: PredictRequest, at: str = ""
         raise replace(error, errors=[FieldError(f"{at}/model_version_id", "is another subject's")]) from error
 
 
-def _answer(services: Services, body: PredictRequest, workout: Workout, found: Serving) -> dict[str, Any]:
+def predictor_of(services: Services, found: Serving) -> Predictor:
+    """The version that answers, on one thread. Raises Unavailable."""
     # Requests run side by side: threads inside one would fight over the same cores (45 ms instead of 11). The setting
     # belongs to the calling thread, and this one comes from a pool.
     torch.set_num_threads(1)
-    started = time.perf_counter()
+    return services.models.get(found.version)
+
+
+def answered_by(found: Serving) -> dict[str, str | None]:
+    """The version that answered, as `AnsweredBy`."""
     version, person = found.version, found.subject
-    prediction = services.models.get(version).predict(
-        workout, level=_level(found), offset=found.offset, correct=body.correct, coverage=body.coverage
-    )
-    services.metrics.predictions.observe(time.perf_counter() - started)
-    model = {
+    return {
         "version_id": str(version.id),
         "stage": version.stage.value,
         "subject": person.name if person and version.subject_id else None,
     }
-    return {**_series(prediction), "step_seconds": _step_seconds(body), "model": model}
+
+
+def _answer(services: Services, body: PredictRequest, workout: Workout, found: Serving) -> dict[str, Any]:
+    started = time.perf_counter()
+    prediction = predictor_of(services, found).predict(
+        workout, correct=body.correct, coverage=body.coverage, **known_of(found)
+    )
+    services.metrics.predictions.observe(time.perf_counter() - started)
+    return {**_series(prediction), "step_seconds": _step_seconds(body), "model": answered_by(found)}
+
+
+def known_of(found: Serving) -> Known:
+    """The person's level, response and bands, as far as they were followed."""
+    tracked = found.tracked
+    return {
+        "level": _level(found),
+        "response": Response.from_dict(tracked.response) if tracked else None,
+        "intervals": tracked.intervals if tracked else None,
+    }
 
 
 def _level(found: Serving) -> Level | None:
@@ -80,15 +110,16 @@ def _step_seconds(body: PredictRequest) -> float | None:
 
 def _series(prediction: Prediction) -> dict[str, Any]:
     return {
-        "heart_rate": _rounded(prediction.heart_rate),
-        "lower": _rounded(prediction.lower),
-        "upper": _rounded(prediction.upper),
+        "heart_rate": rounded(prediction.heart_rate),
+        "lower": rounded(prediction.lower),
+        "upper": rounded(prediction.upper),
         "observed_until": prediction.observed_until,
         "protocol": prediction.protocol,
         "level": prediction.level,
     }
 
 
-def _rounded(values: Array) -> list[float]:
-    rounded: list[float] = np.round(values, 2).tolist()
-    return rounded
+def rounded(values: Array, digits: int = 2) -> list[float]:
+    """A row for JSON."""
+    row: list[float] = np.round(values, digits).tolist()
+    return row

@@ -29,7 +29,7 @@ def require(session: Session, subject_id: UUID) -> Champion:
 
 
 def decide(candidate: Evaluation, champion: Evaluation) -> dict[str, Any]:
-    """Whether a version may replace the champion, from both scores on the same held-out workouts (bpm)."""
+    """Whether a base may become the default one, from both scores on the same people held out (bpm)."""
     workouts = candidate.report["test_workouts"]
     decision: dict[str, Any] = {
         "promote": False,

@@ -1,4 +1,4 @@
-"""Registered checkpoints: lineage, evaluations, tracked offsets and the base that new subjects start from."""
+"""Registered checkpoints: lineage, evaluations, trackings and the base that new subjects start from."""
 
 from typing import Any
 from uuid import UUID
@@ -7,7 +7,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound, Unavailable
-from service.registry.tables import DefaultBase, Evaluation, Job, LevelOffset, ModelVersion, Stage, utc_now
+from service.registry.tables import DefaultBase, Evaluation, Job, ModelVersion, Stage, Tracked, utc_now
 
 
 def require(session: Session, account_id: UUID, version_id: UUID) -> ModelVersion:
@@ -78,15 +78,13 @@ def record_evaluation(session: Session, version_id: UUID, dataset_id: UUID, repo
     return row
 
 
-def offset(session: Session, subject_id: UUID, version_id: UUID) -> float:
-    """The tracked offset e, bpm; 0 before the first workout."""
-    row = session.get(LevelOffset, (subject_id, version_id))
-    return row.offset if row else 0.0
+def tracked(session: Session, subject_id: UUID, version_id: UUID) -> Tracked | None:
+    """What the version has followed of the subject; None before the first workout."""
+    return session.get(Tracked, (subject_id, version_id))
 
 
-def set_offset(session: Session, subject_id: UUID, version_id: UUID, value: float) -> None:
-    """Store the newest tracked offset e, bpm."""
-    row = session.get(LevelOffset, (subject_id, version_id))
-    row = row or LevelOffset(subject_id=subject_id, model_version_id=version_id)
-    row.offset, row.updated_at = value, utc_now()
+def set_tracked(session: Session, subject_id: UUID, version_id: UUID, tracking: dict[str, Any]) -> None:
+    """Store the newest tracking: `response` and `intervals` of an evaluation report."""
+    row = tracked(session, subject_id, version_id) or Tracked(subject_id=subject_id, model_version_id=version_id)
+    row.response, row.intervals, row.updated_at = tracking["response"], tracking["intervals"], utc_now()
     session.add(row)

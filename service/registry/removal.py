@@ -19,10 +19,10 @@ from service.registry.tables import (
     DefaultBase,
     Job,
     JobState,
-    LevelOffset,
     ModelVersion,
     Stage,
     Subject,
+    Tracked,
     Workout,
 )
 
@@ -150,5 +150,5 @@ def _refresh_level(session: Session, subject: Subject, dataset: Dataset) -> None
     newest = session.scalar(ready.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(1))
     if dataset.state == DatasetState.READY and (newest is None or newest.created_at < dataset.created_at):
         subject.level = newest.level if newest else None
-        session.execute(delete(LevelOffset).where(LevelOffset.subject_id == subject.id))
+        session.execute(delete(Tracked).where(Tracked.subject_id == subject.id))
     session.flush()

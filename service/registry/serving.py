@@ -1,4 +1,4 @@
-"""Which version answers a prediction, for whom, and with which tracked offset: one query."""
+"""Which version answers a prediction, for whom, and what was tracked of them: one query."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,16 +9,16 @@ from sqlalchemy.orm import Session
 
 from service.errors import Conflict
 from service.registry import model_versions, subjects
-from service.registry.tables import Champion, LevelOffset, ModelVersion, Subject
+from service.registry.tables import Champion, ModelVersion, Subject, Tracked
 
 
 @dataclass(frozen=True)
 class Serving:
-    """A version, the person it answers for, and the person's offset under it in bpm."""
+    """A version, the person it answers for, and what it has followed of the person."""
 
     version: ModelVersion
     subject: Subject | None
-    offset: float
+    tracked: Tracked | None
 
 
 def find(session: Session, account_id: UUID, subject: str | None, version_id: UUID | None) -> Serving:
@@ -29,36 +29,36 @@ def find(session: Session, account_id: UUID, subject: str | None, version_id: UU
     if subject is not None:
         return _for_subject(session, account_id, subject, version_id)
     if version_id is None:
-        return Serving(model_versions.default_base(session, account_id), None, 0.0)
+        return Serving(model_versions.default_base(session, account_id), None, None)
     version = model_versions.require(session, account_id, version_id)
     if version.subject_id is None:
-        return Serving(version, None, 0.0)
+        return Serving(version, None, None)
     owner = session.get_one(Subject, version.subject_id)
-    return Serving(version, owner, model_versions.offset(session, owner.id, version.id))
+    return Serving(version, owner, model_versions.tracked(session, owner.id, version.id))
 
 
 def _for_subject(session: Session, account_id: UUID, name: str, version_id: UUID | None) -> Serving:
-    person, version, offset = _row(session, account_id, name, version_id)
+    person, version, tracked = _row(session, account_id, name, version_id)
     if version is None and version_id is not None:
         version = model_versions.require(session, account_id, version_id)  # raises: the query saw no such version
     elif version is None:
         version = model_versions.default_base(session, account_id)
     if version.subject_id not in (None, person.id):
         raise Conflict("wrong_subject", f"Model version {version.id} was trained for another subject.")
-    return Serving(version, person, offset or 0.0)
+    return Serving(version, person, tracked)
 
 
 def _row(
     session: Session, account_id: UUID, name: str, version_id: UUID | None
-) -> tuple[Subject, ModelVersion | None, float | None]:
+) -> tuple[Subject, ModelVersion | None, Tracked | None]:
     wanted: Any = Champion.model_version_id if version_id is None else version_id
     visible = or_(ModelVersion.account_id == account_id, ModelVersion.account_id.is_(None))
-    tracked = and_(LevelOffset.subject_id == Subject.id, LevelOffset.model_version_id == ModelVersion.id)
+    followed = and_(Tracked.subject_id == Subject.id, Tracked.model_version_id == ModelVersion.id)
     query = (
-        select(Subject, ModelVersion, LevelOffset.offset)
+        select(Subject, ModelVersion, Tracked)
         .outerjoin(Champion, Champion.subject_id == Subject.id)
         .outerjoin(ModelVersion, and_(ModelVersion.id == wanted, visible))
-        .outerjoin(LevelOffset, tracked)
+        .outerjoin(Tracked, followed)
         .where(Subject.account_id == account_id, Subject.name == name)
     )
     row = session.execute(query).first()

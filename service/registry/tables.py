@@ -342,16 +342,22 @@ class Evaluation(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
-class LevelOffset(Base):
-    """The tracked offset e of one subject under one version, bpm."""
+class Tracked(Base):
+    """What the replay of one subject's workouts under one version left behind: how to answer their next one."""
 
-    __tablename__ = "level_offsets"
+    __tablename__ = "trackings"
     subject_id: Mapped[UUID] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), primary_key=True)
     model_version_id: Mapped[UUID] = mapped_column(
         ForeignKey("model_versions.id", ondelete="CASCADE"), primary_key=True, index=True
     )
-    offset: Mapped[float] = mapped_column("offset_bpm", Float(53))
+    response: Mapped[dict[str, Any]] = mapped_column(Json)  # hrmodel.signals.response.Response
+    intervals: Mapped[dict[str, Any] | None] = mapped_column(Json)  # None: the version's own
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+    @property
+    def offset(self) -> float:
+        """How far the subject's level has moved, bpm."""
+        return float(self.response["weights"]["level"])
 
 
 class Champion(Base):

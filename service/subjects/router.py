@@ -6,7 +6,7 @@ from service.deps import ApiRoute, PageDep, ReadCaller, ServicesDep, SessionDep,
 from service.fields import SubjectPath
 from service.openapi import problems
 from service.subjects import service
-from service.subjects.schemas import ChampionRead, ChangePage, SubjectPage, SubjectRead
+from service.subjects.schemas import ChampionRead, ChangePage, SubjectDetail, SubjectPage
 
 router = APIRouter(prefix="/subjects", tags=["subjects"], route_class=ApiRoute)
 
@@ -18,8 +18,8 @@ def list_subjects(caller: ReadCaller, session: SessionDep, page: PageDep) -> Sub
 
 
 @router.get("/{subject}", responses=problems(404))
-def get_subject(subject: SubjectPath, caller: ReadCaller, session: SessionDep) -> SubjectRead:
-    """Show a subject: their level and the version that serves them."""
+def get_subject(subject: SubjectPath, caller: ReadCaller, session: SessionDep) -> SubjectDetail:
+    """Show a subject: their level, the version that serves them, and in words why."""
     return service.show(session, caller.account_id, subject)
 
 

@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from pydantic import Field
+
 from service.fields import Read, example
 from service.registry.tables import Stage
 
@@ -19,6 +21,11 @@ _SUBJECT = {
     "champion": _CHAMPION,
     "created_at": "2026-05-01T08:00:00Z",
 }
+_WHY = (
+    "Stage 2 serves: it beats stage 1 by 0.40 bpm [0.10, 0.70] on 12 test workouts. Errors on 12 test workouts: the "
+    "base model 7.10, stage 1 5.82, stage 2 5.42 bpm. With no heart rate known it is off by 5.6 bpm on your test "
+    "workouts; always guessing your mean would be off by 10.5."
+)
 _SUMMARY = {
     "model_version_id": _CHAMPION["model_version_id"],
     "dataset_id": "6f1ad0c5-3a5c-4a38-9a57-6c1f3b1f7a11",
@@ -46,6 +53,16 @@ class SubjectRead(Read):
     level: dict[str, Any] | None
     champion: ServingRead | None
     created_at: datetime
+
+
+class SubjectDetail(SubjectRead):
+    """A person, and why this version serves them."""
+
+    model_config = example({**_SUBJECT, "why": _WHY})
+    why: str = Field(
+        description="Why this version serves, or what is missing, in words. Errors that are compared are the mean of "
+        "P1 and P2-180; brackets hold the 95 % interval of a difference."
+    )
 
 
 class SubjectPage(Read):

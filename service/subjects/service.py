@@ -9,7 +9,7 @@ from service.cleanup import forget
 from service.deps import Services
 from service.errors import Conflict
 from service.predict.check import check_serves
-from service.registry import champions, model_pages, model_versions, removal, subjects
+from service.registry import champions, model_pages, model_versions, removal, standing, subjects
 from service.registry.pages import PageRequest
 from service.registry.subjects import SubjectRow
 from service.registry.tables import Champion, Evaluation, ModelVersion, Subject
@@ -18,10 +18,12 @@ from service.subjects.schemas import (
     ChangePage,
     ChangeRead,
     ServingRead,
+    SubjectDetail,
     SubjectPage,
     SubjectRead,
     Summary,
 )
+from service.subjects.words import why
 
 
 def show_page(session: Session, account_id: UUID, wanted: PageRequest) -> SubjectPage:
@@ -30,9 +32,10 @@ def show_page(session: Session, account_id: UUID, wanted: PageRequest) -> Subjec
     return SubjectPage(items=[_read(row) for row in page.items], next_cursor=page.next_cursor)
 
 
-def show(session: Session, account_id: UUID, name: str) -> SubjectRead:
-    """One subject. Raises NotFound."""
-    return _read(subjects.with_champion(session, account_id, name))
+def show(session: Session, account_id: UUID, name: str) -> SubjectDetail:
+    """One subject, and why this version serves them. Raises NotFound."""
+    row = subjects.with_champion(session, account_id, name)
+    return SubjectDetail(**_read(row).model_dump(), why=why(standing.read(session, row)))
 
 
 def read_champion(services: Services, account_id: UUID, name: str) -> ChampionRead:
@@ -50,10 +53,11 @@ def show_champion(session: Session, account_id: UUID, name: str) -> ChampionRead
     own = _evaluation(session, account_id, subject, version)
     base = model_pages.base_evaluation(session, account_id, own.dataset_id) if own else None
     change = subjects.latest_change(session, champion)
+    tracked = model_versions.tracked(session, subject.id, version.id)
     return ChampionRead(
         **_serving(champion, version).model_dump(),
         subject=subject.name,
-        offset=model_versions.offset(session, subject.id, version.id),
+        offset=tracked.offset if tracked else 0.0,
         reason=change.reason if change else "",
         decision=change.decision if change else None,
         evaluation=_summary(own),

@@ -51,11 +51,6 @@ def test_the_heart_rate_of_a_step_never_reaches_its_own_or_an_earlier_history():
         assert history_feature(changed, 150.0, 10.0)[: t + 1].tobytes() == before[: t + 1].tobytes()
 
 
-def test_a_level_per_step_is_the_one_in_force_when_that_step_is_predicted():
-    history = history_feature(np.array([160.0, 160.0, 160.0]), np.array([100.0, 150.0, 140.0]), 10.0)
-    np.testing.assert_allclose(history, [0, 1, 2])
-
-
 def test_the_contract_survives_json_and_refuses_another_one():
     assert FeatureContract.from_dict(CONTRACT.to_dict()) == CONTRACT
     with pytest.raises(ValueError, match="step_seconds"):

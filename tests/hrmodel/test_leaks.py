@@ -8,8 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrmodel.prediction.predictor import Predictor
+from hrmodel.signals.response import NAMES, Response
 from hrmodel.workouts.workout import Workout
 from tests.prediction_builders import LEVEL, make_predictor
+
+# every weight counts: a response that read heart rate anywhere would show
+RESPONSE = Response(weights=np.linspace(-6.0, 7.0, len(NAMES)), variance=30.0)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,11 @@ def mutated(original: Workout, first: int, kind: str, rng: np.random.Generator) 
     return replace(original, heart_rate=heart_rate)
 
 
-@pytest.mark.parametrize("level", [LEVEL, None], ids=["subject", "population"])
+@pytest.mark.parametrize(
+    ("level", "response"),
+    [(LEVEL, None), (LEVEL, RESPONSE), (None, None), (None, RESPONSE)],
+    ids=["subject", "followed", "population", "followed_population"],
+)
 @pytest.mark.parametrize("spacing", [10.0, 1.0, 3.7])
 @settings(max_examples=60, deadline=None)
 @given(
@@ -62,22 +70,29 @@ def mutated(original: Workout, first: int, kind: str, rng: np.random.Generator) 
     seed=st.integers(0, 10_000),
 )
 def test_no_output_at_or_before_t_moves_with_heart_rate_at_or_after_t(
-    predictor, level, spacing, protocol, kind, where, prefix, correct, seed
+    predictor, level, response, spacing, protocol, kind, where, prefix, correct, seed
 ):
     rng = np.random.default_rng(seed)
     samples = int(900 / spacing)
     original = workout(rng, spacing, samples, drawn_known(protocol, prefix, rng, samples))
     first = int(where * samples)
     changed = mutated(original, first, kind, rng)
-    one = predictor.predict(original, level=level, correct=correct)
-    other = predictor.predict(changed, level=level, correct=correct)
+    one = predictor.predict(original, level=level, response=response, correct=correct)
+    other = predictor.predict(changed, level=level, response=response, correct=correct)
     for name in ("heart_rate", "lower", "upper"):
         assert np.array_equal(getattr(one, name)[: first + 1], getattr(other, name)[: first + 1]), name
 
 
-def test_the_leak_test_can_fail_because_earlier_heart_rate_does_move_the_outputs(predictor):
+@pytest.mark.parametrize("response", [None, RESPONSE])
+def test_the_leak_test_can_fail_because_earlier_heart_rate_does_move_the_outputs(predictor, response):
     rng = np.random.default_rng(0)
     original = workout(rng, 10.0, 90, np.ones(90, dtype=bool))
     changed = mutated(original, 40, "values", rng)
-    one, other = predictor.predict(original, level=LEVEL), predictor.predict(changed, level=LEVEL)
+    one, other = (predictor.predict(each, level=LEVEL, response=response) for each in (original, changed))
     assert (one.heart_rate[41:] != other.heart_rate[41:]).mean() > 0.9
+
+
+def test_the_leak_test_can_fail_because_the_response_moves_every_output(predictor):
+    original = workout(np.random.default_rng(0), 10.0, 90, np.zeros(90, dtype=bool))
+    without, having = (predictor.predict(original, level=LEVEL, response=given) for given in (None, RESPONSE))
+    assert (without.heart_rate != having.heart_rate).all()

@@ -1,9 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 
 from hrmodel.signals.features import FeatureContract
 from hrmodel.signals.grid import to_grid
-from hrmodel.signals.level import Level, fit_level, population_level, track
+from hrmodel.signals.level import Level, fit_level, population_level
 from hrmodel.workouts.workout import Workout
 
 CONTRACT = FeatureContract()
@@ -40,18 +42,10 @@ def test_no_heart_rate_at_all_is_an_error():
 def test_an_unknown_person_has_the_populations_level_and_their_own_speed():
     level = population_level(CONTRACT, 2.2)
     assert level == Level(heart_rate=146.0, spread=14.0, speed=2.2, speed_spread=0.55, workouts=0)
-    assert level.shifted(5.0).heart_rate == 151.0
-    assert Level.from_dict(level.to_dict()) == level
 
 
-def test_tracking_moves_by_a_share_of_the_median_residual():
-    assert track(1.0, np.array([10.0, NAN, 2.0, 100.0]), gain=0.3) == pytest.approx(1 + 0.3 * 10)
-    assert track(1.0, np.array([NAN])) == 1.0
-    assert track(1.0, np.zeros(0)) == 1.0
-
-
-def test_tracking_settles_on_a_lasting_offset():
-    offset = 0.0
-    for _ in range(40):
-        offset = track(offset, np.full(50, 8.0) - offset)
-    assert offset == pytest.approx(8.0, abs=1e-4)
+def test_a_level_survives_json_and_refuses_other_names():
+    level = fit_level([make([140.0, 160.0], [2.0, 4.0])], CONTRACT)
+    assert Level.from_dict(json.loads(json.dumps(level.to_dict()))) == level
+    with pytest.raises(ValueError, match="offset"):
+        Level.from_dict({**level.to_dict(), "offset": 1.0})

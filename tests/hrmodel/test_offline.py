@@ -5,13 +5,20 @@ import logging
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import hrmodel.__main__ as offline
+from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.offline import paths, stages
+from hrmodel.offline.data import load_data
 from hrmodel.offline.start import read_checkpoint
+from hrmodel.prediction.intervals import DEFAULT_INTERVALS
+from hrmodel.signals.batches import features_of
+from hrmodel.signals.features import FeatureContract
+from hrmodel.training.fit import fit
 from hrmodel.workouts.formats.seed import write_seed_dataset
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
 from service.demo import write_parquet
@@ -30,7 +37,7 @@ def nothing_shipped(tmp_path, monkeypatch):
 @pytest.fixture
 def base(tmp_path):
     path = tmp_path / "base.safetensors"
-    make_checkpoint(gain=1.0).write(path)
+    make_checkpoint(gain=1.0, intervals=DEFAULT_INTERVALS).write(path)
     return path
 
 
@@ -77,12 +84,19 @@ def test_stage1_stage2_and_evaluate_write_the_seeds_files(hrmodel, base, data, o
         assert "best epoch" in log.read_text()
     code, stdout, _ = hrmodel("evaluate", "--data", data, "--pretrained", base)
     assert code == 0
-    rows = {line.split()[0]: line.split()[1:] for line in stdout.splitlines()}
+    rows: dict[str, list[str]] = {}
+    for line in stdout.splitlines():
+        rows.setdefault(line.split()[0], line.split()[1:])  # tables of bands and workouts follow
     assert rows["MAE,"] == ["bpm", "base", "stage1", "stage2", "training_mean", "elapsed_curve", "persistence", "ridge"]
     assert all(len(rows[name]) == 7 and "-" not in rows[name] for name in ALL_OF_IT)
     report = json.loads((out / "results" / "evaluation.json").read_text())
     assert rows["score"][1] == f"{report['versions']['stage1']['score']:.2f}"
     assert report["workouts"] == {"train": 6, "val": 3, "test": 3}
+    best = min(report["versions"], key=lambda name: report["versions"][name]["score"])
+    assert f"evaluation.png, of {best}" in stdout
+    assert (out / "results" / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+    for row in report["versions"][best]["per_workout"]:
+        assert rows[row["digest"][:8]][:3] == [f"{row['minutes']:.1f}", f"{row['heart_rate']:.1f}", f"{row['P1']:.2f}"]
 
 
 def test_the_history_is_the_seeds_with_a_list_per_number(hrmodel, base, data, out):
@@ -105,9 +119,30 @@ def test_a_checkpoint_that_we_wrote_comes_back_whole(hrmodel, base, data, out):
     assert (checkpoint.configuration["learning_rate"], checkpoint.configuration["seed"]) == (2e-3, 3)
     assert checkpoint.level.workouts == 9
     assert (len(checkpoint.history), len(checkpoint.data_digest)) == (1, 64)
-    assert checkpoint.intervals is not None or start.intervals is None
+    assert (
+        checkpoint.intervals == start.intervals == DEFAULT_INTERVALS
+    )  # the person's own bands are made when it serves
     for name, weight in start.weights.items():
         assert torch.equal(checkpoint.weights[name], weight) == name.endswith("_l0"), name
+
+
+def test_a_stage_learns_what_the_tracked_response_of_its_start_leaves(hrmodel, base, data, monkeypatch):
+    learned = {}
+
+    def watched(model, train, val, *rest, **more):
+        for batch in [*train.batches(1), *val.batches(1)]:
+            for row, key in enumerate(batch.keys):
+                learned[key.part, key.workout] = batch.target[row, : batch.lengths[row]].numpy()
+        return fit(model, train, val, *rest, **more)
+
+    monkeypatch.setattr(stages, "fit", watched)
+    hrmodel("stage1", "--data", data, "--pretrained", base, "--epochs", 1)
+    targets = dict(zip(("train", "val"), personal_targets(Checkpoint.read(base), load_data(data)), strict=True))
+    assert len(learned) == 6 + 3
+    assert all(np.abs(scaled.response).max() > 0.1 for scaled in (*targets["train"][1:], *targets["val"]))
+    for part, workouts in targets.items():
+        for features in features_of(workouts, FeatureContract()):
+            assert np.array_equal(learned[part, features.workout], features.target), (part, features.workout)
 
 
 def test_without_a_pretrained_model_the_path_and_the_two_ways_out_are_named(hrmodel, data, out, tmp_path):
@@ -226,9 +261,11 @@ def test_fewer_than_8_workouts_all_train_without_early_stopping_and_cannot_be_sc
     assert (code, "5 train, 0 val, 0 test" in stdout, "no early stopping" in stdout) == (0, True, True)
     assert "epoch 3/3" in stdout
     assert read_checkpoint(out / "checkpoints" / "stage1" / "best_model.pt").checkpoint.level.workouts == 5
+    (out / "results" / "evaluation.png").write_bytes(b"of other data")
     code, stdout, _ = hrmodel("evaluate", "--data", few, "--pretrained", base)
     assert (code, "there are no test workouts: nothing can be scored" in stdout) == (0, True)
     assert json.loads((out / "results" / "evaluation.json").read_text())["versions"]["stage1"] is None
+    assert not (out / "results" / "evaluation.png").exists()
 
 
 def test_a_missing_stage_is_a_dash_with_a_note_and_other_data_a_warning(hrmodel, base, data, tmp_path):

@@ -5,14 +5,20 @@ import numpy as np
 import pytest
 import torch
 
+from hrmodel.prediction.corrector import causal_past
 from hrmodel.prediction.golden import golden_check
-from hrmodel.prediction.intervals import half_width
+from hrmodel.prediction.intervals import DEFAULT_INTERVALS, half_width
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.prediction.steps import measured_heart_rate
 from hrmodel.signals.features import history_feature, motion_features
 from hrmodel.signals.grid import carried, to_grid
-from hrmodel.workouts.workout import Workout
-from tests.prediction_builders import LEVEL, make_checkpoint, make_predictor
+from hrmodel.signals.level import population_level
+from hrmodel.signals.response import response_features
+from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
+from hrmodel.signals.tracking import NEW, UNKNOWN
+from hrmodel.workouts.workout import Array, Workout
+from tests.prediction_builders import LEVEL, make_checkpoint, make_predictor, make_response
+
+RESPONSE = make_response(level=3.0, speed_120s=4.0, climb=-1.0, rise_300s=5.0, drift=2.0, hilliness=-3.0)
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +44,25 @@ def run_network(predictor: Predictor, workout: Workout, history: np.ndarray) -> 
         return predictor.checkpoint.build()(inputs)[0].numpy().astype(np.float64)
 
 
-def test_a_blind_prediction_is_the_network_on_motion_alone_in_the_shifted_scale(predictor):
+def added_by(predictor: Predictor, workout: Workout) -> Array:
+    """(S,) bpm of RESPONSE."""
+    return response_features(to_grid(workout), LEVEL, predictor.checkpoint.contract) @ RESPONSE.weights
+
+
+def test_a_blind_prediction_is_the_network_on_motion_alone_in_the_subjects_scale(predictor):
     workout = recorded(60)
     scaled = run_network(predictor, workout, np.zeros(60))
-    prediction = predictor.predict(workout, level=LEVEL, offset=3.0)
-    np.testing.assert_allclose(prediction.heart_rate, LEVEL.heart_rate + 3.0 + LEVEL.spread * scaled, atol=1e-4)
+    prediction = predictor.predict(workout, level=LEVEL)
+    np.testing.assert_allclose(prediction.heart_rate, LEVEL.heart_rate + LEVEL.spread * scaled, atol=1e-4)
+
+
+def test_the_persons_response_is_added_to_a_blind_prediction(predictor):
+    workout = recorded(60)
+    without, having = (
+        predictor.predict(workout, level=LEVEL, response=response).heart_rate for response in (None, RESPONSE)
+    )
+    np.testing.assert_allclose(having - without, added_by(predictor, workout), atol=1e-9)
+    assert np.ptp(having - without) > 5.0
 
 
 def test_without_correction_the_answer_is_the_network_with_the_carried_prefix_as_history(predictor):
@@ -53,6 +73,52 @@ def test_without_correction_the_answer_is_the_network_with_the_carried_prefix_as
     np.testing.assert_allclose(prediction.heart_rate, expected, atol=1e-4)
 
 
+def test_the_history_of_the_free_run_is_heart_rate_less_the_response(predictor):
+    workout = recorded(60, known=20)
+    added = added_by(predictor, workout)
+    history = history_feature(carried(workout.heart_rate - added), LEVEL.heart_rate, LEVEL.spread)
+    expected = LEVEL.heart_rate + LEVEL.spread * run_network(predictor, workout, history) + added
+    prediction = predictor.predict(workout, level=LEVEL, response=RESPONSE, correct=False)
+    np.testing.assert_allclose(prediction.heart_rate, expected, atol=1e-4)
+
+
+def test_a_heart_rate_that_is_all_response_leaves_the_network_what_it_had_without_both(predictor):
+    workout = recorded(60, known=20)
+    higher = replace(workout, heart_rate=workout.heart_rate + added_by(predictor, workout))
+    plain = predictor.predict(workout, level=LEVEL, response=make_response(variance=RESPONSE.variance))
+    shifted = predictor.predict(higher, level=LEVEL, response=RESPONSE)
+    np.testing.assert_allclose(shifted.heart_rate - plain.heart_rate, added_by(predictor, workout), atol=1e-4)
+
+
+def test_after_a_prefix_the_answer_mixes_the_corrected_and_the_free_run(predictor):
+    workout = recorded(60, known=20)
+    gridded = to_grid(workout)
+    blind = predictor.predict_steps(gridded, [np.full(60, np.nan)], level=LEVEL, response=RESPONSE)[0].blind
+    free = predictor.predict(workout, level=LEVEL, response=RESPONSE, correct=False).heart_rate
+    past = causal_past(elapsed_steps(gridded), workout.heart_rate - blind, RESPONSE.variance)
+    answer = predictor.predict(workout, level=LEVEL, response=RESPONSE).heart_rate
+    np.testing.assert_allclose(answer, past.answer(blind, free), atol=1e-9)
+
+
+def test_a_person_who_was_never_followed_is_as_one_whose_response_is_new(predictor):
+    workout = recorded(60, known=20)
+    for level, start in ((LEVEL, NEW), (None, UNKNOWN)):
+        answer, expected = (predictor.predict(workout, level=level, response=given) for given in (None, start))
+        assert np.array_equal(answer.heart_rate, expected.heart_rate)
+
+
+def test_the_less_sure_the_response_the_further_a_prefix_moves_the_answer(predictor):
+    workout = recorded(200, known=12)
+    high = replace(workout, heart_rate=workout.heart_rate + 40)
+    moves = []
+    for variance in (1.0, 20.0, 225.0):
+        response = make_response(variance=variance)
+        one, other = (predictor.predict(w, level=LEVEL, response=response).heart_rate for w in (workout, high))
+        moves.append((other - one)[150])
+    assert moves == sorted(moves)
+    assert moves[2] - moves[0] > 5
+
+
 def test_the_level_of_the_checkpoint_serves_when_none_is_given(predictor):
     personal = Predictor(replace(predictor.checkpoint, level=LEVEL))
     answer, expected = personal.predict(recorded(30)), predictor.predict(recorded(30), level=LEVEL)
@@ -61,14 +127,36 @@ def test_the_level_of_the_checkpoint_serves_when_none_is_given(predictor):
     assert predictor.predict(recorded(30)).level == "population"
 
 
-def test_without_a_level_observed_heart_rate_moves_the_level_of_the_free_run():
-    still = make_predictor(gain=0.0)  # a network that says nothing: its output is the level, plus a constant
-    workout = recorded(200, known=60)
+def test_without_a_level_the_answer_leaves_the_free_run_out_and_moves_to_the_prefix(predictor):
+    workout = recorded(300, known=60)
+    gridded = to_grid(workout)
+    steps = predictor.predict_steps(gridded, [measured_heart_rate(gridded)])[0]
+    past = causal_past(elapsed_steps(gridded), workout.heart_rate - steps.blind, UNKNOWN.variance)
+    np.testing.assert_allclose(steps.heart_rate, past.corrected(steps.blind), atol=1e-9)
     high = replace(workout, heart_rate=workout.heart_rate + 30)
-    shift = still.predict(high, correct=False).heart_rate - still.predict(workout, correct=False).heart_rate
-    assert shift[0] == 0
-    np.testing.assert_allclose(shift[60:], 30 * 600 / 720)  # shrunk by n / (n + 120 s)
-    assert np.ptp(still.predict(high, level=LEVEL, correct=False).heart_rate) == 0
+    move = predictor.predict(high).heart_rate - predictor.predict(workout).heart_rate
+    assert move[0] == 0
+    assert (move[61:] > 0.7 * 30).all()
+
+
+def test_without_a_level_an_uncorrected_answer_is_the_free_run_in_the_populations_scale(predictor):
+    workout = recorded(60, known=20)
+    scale = population_level(predictor.checkpoint.contract, to_grid(workout).mean_speed)
+    free = predictor.predict(workout, correct=False).heart_rate
+    assert np.array_equal(free, predictor.predict(workout, level=scale, correct=False).heart_rate)
+
+
+def test_given_intervals_are_used_instead_of_the_checkpoints_which_are_used_instead_of_the_default():
+    of_one_width = [{**DEFAULT_INTERVALS, "blind": [width] * 11} for width in (7.0, 3.0)]
+    personal = make_predictor(intervals=of_one_width[0])
+    for predictor, intervals, width in (
+        (make_predictor(), None, half_width(DEFAULT_INTERVALS, "blind", 0.8)),
+        (personal, None, 7.0),
+        (personal, of_one_width[1], 3.0),
+    ):
+        prediction = predictor.predict(recorded(30), level=LEVEL, coverage=0.8, intervals=intervals)
+        np.testing.assert_allclose(prediction.upper - prediction.heart_rate, width)
+        np.testing.assert_allclose(prediction.heart_rate - prediction.lower, width)
 
 
 @pytest.mark.parametrize(
@@ -150,20 +238,20 @@ def test_several_views_at_once_are_each_view_alone(predictor):
     gridded = to_grid(recorded(60, known=60))
     truth = measured_heart_rate(gridded)
     views = [np.where(np.arange(60) < known, truth, np.nan) for known in (0, 5, 30, 60)]
-    for level in (LEVEL, None):
-        together = predictor.predict_steps(gridded, views, level=level)
+    for level, response in ((LEVEL, None), (LEVEL, RESPONSE), (None, None)):
+        together = predictor.predict_steps(gridded, views, level=level, response=response)
         for view, steps in zip(views, together, strict=True):
-            alone = predictor.predict_steps(gridded, [view], level=level)[0]
+            alone = predictor.predict_steps(gridded, [view], level=level, response=response)[0]
             np.testing.assert_allclose(steps.heart_rate, alone.heart_rate, atol=1e-3)
             assert np.array_equal(steps.kinds, alone.kinds)
 
 
 def test_a_workout_without_speed_altitude_or_heart_rate_still_gets_finite_plausible_numbers(predictor):
     nothing = Workout(t=np.array([0.0, 5.0, 4000.0]), speed=np.full(3, np.nan))
-    prediction = predictor.predict(nothing)
-    for values in (prediction.heart_rate, prediction.lower, prediction.upper):
-        assert values.shape == (3,)
-        assert ((values >= 25) & (values <= 240)).all()
+    for prediction in (predictor.predict(nothing), predictor.predict(nothing, level=LEVEL, response=RESPONSE)):
+        for values in (prediction.heart_rate, prediction.lower, prediction.upper):
+            assert values.shape == (3,)
+            assert ((values >= 25) & (values <= 240)).all()
 
 
 def test_a_day_of_steps_and_fifty_thousand_samples_go_through(predictor):

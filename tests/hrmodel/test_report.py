@@ -1,20 +1,25 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hrmodel.evaluation.baselines import BASELINES
-from hrmodel.evaluation.contenders import Answer, EvaluationData, Network, replay, score
+from hrmodel.evaluation.contenders import Answer, EvaluationData, Known, Network, replay, score
 from hrmodel.evaluation.metrics import METRICS, mae
 from hrmodel.evaluation.protocols import PROTOCOLS
 from hrmodel.evaluation.report import evaluate
-from hrmodel.prediction.steps import measured_heart_rate
 from hrmodel.signals.features import FeatureContract
 from hrmodel.signals.grid import to_grid
 from hrmodel.signals.level import fit_level
+from hrmodel.signals.response import NAMES, response_features
+from hrmodel.signals.steps import measured_heart_rate
+from hrmodel.signals.tracking import Tracking
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.splits import chronological_split
 from tests.prediction_builders import make_gridded, make_predictor
+
+SERIES = ("minutes", "measured", "predicted", "lower", "upper", "after_180_s")
 
 
 def simulated(count: int = 10, *, known_people: bool = True) -> EvaluationData:
@@ -51,7 +56,9 @@ def test_the_report_is_json_with_every_protocol_metric_and_baseline(report):
     for table in report["protocols"].values():
         assert table["workouts"] == 3
         assert set(table["mean"]) == set(table["median"]) == set(METRICS)
-        assert set(table["coverage"]) == {"0.8", "0.9"}
+        assert list(table["reliability"]) == ["0.5", "0.6", "0.7", "0.8", "0.9", "0.95"]
+        for level, row in table["reliability"].items():
+            assert (0 <= row["measured"] <= 1, row["half_width"] > 0) == (True, True), level
     assert set(report["baselines"]) == set(BASELINES)
     for table in report["baselines"].values():
         assert {name: set(metrics) for name, metrics in table.items()} == {name: set(METRICS) for name in PROTOCOLS}
@@ -65,28 +72,31 @@ def test_the_score_is_the_mean_of_the_blind_and_the_three_minute_error(report):
         assert np.mean([row[name] for row in report["per_workout"]]) == pytest.approx(errors[i])
 
 
-def test_each_test_workout_is_predicted_with_the_offset_before_it(predictor, data, report):
-    offset, errors = 0.0, []
-    for workout in (*data.val, *data.test):
-        truth = measured_heart_rate(workout)
-        blind = predictor.predict_steps(workout, [np.full(len(truth), np.nan)], level=data.level, offset=offset)[0]
+def test_each_test_workout_is_predicted_with_the_response_followed_up_to_it(predictor, data, report):
+    tracking, errors = Tracking.start(len(NAMES)), []
+    for workout in (*data.train, *data.val, *data.test):
+        truth, features = measured_heart_rate(workout), response_features(workout, data.level, FeatureContract())
+        blind = predictor.predict_steps(
+            workout, [np.full(len(truth), np.nan)], level=data.level, response=tracking.response
+        )[0]
         errors.append(np.nanmean(np.abs(truth - blind.heart_rate)))
-        offset += 0.3 * np.nanmedian(truth - blind.heart_rate)
-    assert report["offset"] == pytest.approx(offset)
-    assert [row["P1"] for row in report["per_workout"]] == pytest.approx(errors[len(data.val) :])
+        tracking = tracking.after(features, truth - blind.heart_rate)
+    assert report["tracking"]["response"] == tracking.response.to_dict()
+    assert [row["P1"] for row in report["per_workout"]] == pytest.approx(errors[-len(data.test) :])
     assert [row["digest"] for row in report["per_workout"]] == [workout.digest for workout in data.test]
 
 
 def test_without_test_workouts_the_tables_are_empty_and_the_score_is_none(predictor):
     report = evaluate(predictor, simulated(6))
     assert report == {
-        "score": None, "selected_on": "test", "test_workouts": 0, "offset": 0.0, "protocols": {}, "baselines": {}, "per_workout": [],
+        "score": None, "selected_on": "test", "test_workouts": 0, "tracking": report["tracking"], "protocols": {}, "baselines": {},
+        "per_workout": [], "examples": [],
     }  # fmt: skip
 
 
-def test_people_never_seen_before_are_scored_without_level_tracking(predictor):
+def test_people_never_seen_before_are_scored_without_tracking(predictor):
     report = evaluate(predictor, simulated(9, known_people=False))
-    assert report["offset"] == 0.0
+    assert report["tracking"] is None
     assert report["score"] > 0
     assert report["baselines"]["ridge"]["P1"]["mae"] > 0
 
@@ -95,10 +105,46 @@ def test_test_workouts_too_short_for_a_protocol_leave_it_empty_and_the_score_non
     short = [make_gridded(np.full(20, 140.0), digest=str(i)) for i in range(3)]
     report = evaluate(predictor, EvaluationData(train=data.train, val=data.val, test=short, level=data.level))
     json.dumps(report, allow_nan=False)
-    assert report["protocols"]["P2-600"] == {"workouts": 0, "mean": {}, "median": {}, "coverage": {}}
+    assert report["protocols"]["P2-600"] == {"workouts": 0, "mean": {}, "median": {}, "reliability": {}}
     assert report["protocols"]["P1"]["workouts"] == 3
     assert report["score"] is None
     assert report["per_workout"][0]["P2-180"] is None
+
+
+def test_every_test_workout_has_a_row_with_its_length_heart_rate_errors_bias_and_coverage(data, report):
+    means = report["protocols"]["P1"]
+    for row, workout in zip(report["per_workout"], data.test, strict=True):
+        assert set(row) == {"digest", "minutes", "heart_rate", *PROTOCOLS, "bias", "coverage"}
+        assert row["minutes"] == pytest.approx(len(measured_heart_rate(workout)) / 6, abs=0.05)
+        assert row["heart_rate"] == pytest.approx(np.nanmean(measured_heart_rate(workout)))
+    assert np.mean([row["bias"] for row in report["per_workout"]]) == pytest.approx(means["mean"]["bias"])
+    covered = np.mean([row["coverage"] for row in report["per_workout"]])
+    assert covered == pytest.approx(means["reliability"]["0.9"]["measured"])
+
+
+def test_the_examples_are_the_best_the_median_and_the_worst_workout_blind(report):
+    by_error = sorted(report["per_workout"], key=lambda row: row["P1"])
+    assert [example["which"] for example in report["examples"]] == ["best", "median", "worst"]
+    for example, row in zip(report["examples"], by_error, strict=True):  # there are three test workouts
+        assert (example["digest"], example["P1"], example["P2-180"]) == (row["digest"], row["P1"], row["P2-180"])
+    for name, table in report["baselines"].items():
+        for protocol in ("P1", "P2-180"):
+            errors = [example["baselines"][name][protocol] for example in report["examples"]]
+            assert np.mean(errors) == pytest.approx(table[protocol]["mae"])
+
+
+def test_an_examples_series_give_its_errors_again(report):
+    for example in report["examples"]:
+        columns = {name: np.array(example[name], dtype=float) for name in SERIES}
+        assert len({len(column) for column in columns.values()}) == 1
+        error = np.nanmean(np.abs(columns["predicted"] - columns["measured"]))
+        assert error == pytest.approx(example["P1"], abs=0.1)
+        later = columns["minutes"] >= 3
+        assert np.isnan(columns["after_180_s"][~later]).all()
+        error = np.nanmean(np.abs(columns["after_180_s"] - columns["measured"])[later])
+        assert error == pytest.approx(example["P2-180"], abs=0.1)
+        assert (columns["lower"] < columns["predicted"]).all()
+        assert (columns["predicted"] < columns["upper"]).all()
 
 
 def test_progress_rises_to_one(report, heard):
@@ -109,25 +155,35 @@ def test_progress_rises_to_one(report, heard):
 class Oracle:
     """Knows the true heart rate, but for a constant per workout."""
 
-    tracked = True
-
     def __init__(self, misses: dict[str, float]) -> None:
         self.misses = misses
 
-    def answers(self, workout, views, offset):
-        return [Answer(heart_rate=measured_heart_rate(workout) - self.misses[workout.digest] + offset) for _ in views]
+    def features(self, workout):
+        return np.ones((len(measured_heart_rate(workout)), 1))
+
+    def answers(self, workout, views, known):
+        wrong = known.tracking.mean[0] - self.misses[workout.digest]
+        return [Answer(heart_rate=measured_heart_rate(workout) + wrong) for _ in views]
 
 
-def test_level_tracking_moves_by_the_gain_times_the_median_residual(data):
-    workouts = data.train[:3]
-    oracle = Oracle({workout.digest: 10.0 for workout in workouts})
-    assert replay(oracle, workouts, 0.3) == pytest.approx([0, 3, 5.1, 6.57])
+def known_offset(offset: float) -> Known:
+    start = Tracking.start(1)
+    beliefs = tuple(replace(belief, mean=np.array([offset])) for belief in start.beliefs)
+    return Known(tracking=replace(start, beliefs=beliefs))
+
+
+def test_replay_follows_an_offset_that_lasts_and_begins_at_0(data):
+    oracle = Oracle({workout.digest: 10.0 for workout in data.workouts})
+    offsets = [tracking.mean[0] for tracking in replay(oracle, data.workouts)]
+    assert offsets[0] == 0.0
+    assert offsets[1] > 3.0  # the first workout moves it most of the way that its uncertainty allows
+    assert offsets[-1] == pytest.approx(10.0, abs=1.5)
 
 
 def test_an_oracle_scores_its_known_error(data):
     workout = data.test[0]
     tasks = PROTOCOLS["P3-30"](workout)
-    results = score(Oracle({workout.digest: 4.0}), workout, tasks, offset=1.0, max_heart_rate=200.0)
+    results = score(Oracle({workout.digest: 4.0}), workout, tasks, known=known_offset(1.0), max_heart_rate=200.0)
     assert [mae(scored) for scored in results] == pytest.approx([3.0] * len(tasks))
 
 
@@ -135,7 +191,7 @@ def test_forecasts_in_batches_equal_forecasts_one_by_one(predictor, data):
     workout, network = data.test[0], Network(predictor=predictor, level=data.level)
     tasks = PROTOCOLS["P3-30"](workout)
     assert len(tasks) > 16
-    together = score(network, workout, tasks, offset=0.0, max_heart_rate=200.0)
+    together = score(network, workout, tasks, known=known_offset(0.0), max_heart_rate=200.0)
     for task, scored in zip(tasks[::7], together[::7], strict=True):
-        alone = network.answers(workout, [task.view], 0.0)[0].heart_rate
+        alone = network.answers(workout, [task.view], known_offset(0.0))[0].heart_rate
         np.testing.assert_allclose(scored.prediction[task.scored], alone[task.scored], atol=1e-3)

@@ -12,9 +12,7 @@ from tests.network_builders import small_scaled, tiny_network
 CONTRACT = FeatureContract()
 SCALED = small_scaled(14)
 STAGES = {
-    "stage1": StageConfig(
-        stage="stage1", freeze_layers=(0,), epochs=8, learning_rate=1e-2, batch_size=4, ema=0.9, ridge_refit=300.0
-    ),
+    "stage1": StageConfig(stage="stage1", freeze_layers=(0,), epochs=8, learning_rate=1e-2, batch_size=4, ema=0.9),
     "stage2": StageConfig(stage="stage2", epochs=8, learning_rate=1e-2, batch_size=4, ema=0.9),
     "seed": StageConfig(stage="stage1", freeze_layers=(0,), epochs=8, batch_size=4),
     "plateau": StageConfig(epochs=8, learning_rate=0.5, batch_size=4, scheduler_patience=0, patience=6),

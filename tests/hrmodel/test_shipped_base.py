@@ -6,10 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from hrmodel.evaluation.population import held_out_person
+from hrmodel.evaluation.report import evaluate
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.export import from_seed_pt
 from hrmodel.prediction.golden import golden_check
+from hrmodel.prediction.intervals import KINDS, LEVELS, MINUTES, half_width
 from hrmodel.prediction.predictor import Predictor
+from hrmodel.signals.grid import GriddedWorkout, to_grid
+from hrmodel.workouts.formats.catalog import read_workouts
+from hrmodel.workouts.simulate import simulate_runner
+from hrmodel.workouts.workout import Workout
+from tests.shared_data import personal_parquet
 
 FOLDER = Path(__file__).resolve().parents[2] / "hrmodel" / "pretrained"
 
@@ -41,7 +49,36 @@ def test_nobody_of_the_personal_data_was_in_its_training():
 
 
 def test_its_bands_widen_with_the_coverage_and_narrow_with_what_is_known(base):
-    rows = {kind: row for kind, row in base.intervals.items() if kind != "levels"}
-    assert all(row == sorted(row) for row in rows.values())
-    at_90 = base.intervals["levels"].index(0.9)
-    assert rows["nowcast"][at_90] < rows["forecast_600"][at_90] < rows["blind"][at_90]
+    for kind in KINDS:
+        for minutes in MINUTES:
+            widths = [half_width(base.intervals, kind, coverage, minutes) for coverage in LEVELS]
+            assert 0 < widths[0] <= widths[-1], kind
+            assert widths == sorted(widths), kind
+    for minutes in MINUTES[1:4]:
+        widths = [half_width(base.intervals, kind, 0.9, minutes) for kind in ("forecast_600", "forecast_180", "blind")]
+        assert widths == sorted(widths), minutes
+    nowcast = half_width(base.intervals, "nowcast", 0.9, MINUTES[0])
+    assert nowcast < half_width(base.intervals, "forecast_600", 0.9, MINUTES[0])
+
+
+def test_it_knows_a_simulated_person_better_than_their_own_curves(base):
+    report = evaluate(Predictor(base), held_out_person(on_grid(simulate_runner(workouts=16, seed=5))))
+    blind = report["protocols"]["P1"]["mean"]["mae"]
+    assert blind < 6.5
+    assert blind < report["baselines"]["elapsed_curve"]["P1"]["mae"] - 1.0
+    assert report["score"] < 6.0
+
+
+def test_it_knows_a_real_person_whom_it_never_saw(base):
+    recorded = [workout for workout in read_workouts(personal_parquet()) if workout.person == "p004"]
+    latest = sorted(recorded, key=lambda workout: workout.sort_key)[-30:]
+    report = evaluate(Predictor(base), held_out_person(on_grid(latest)))
+    errors = {name: table["mean"]["mae"] for name, table in report["protocols"].items()}
+    assert errors["P1"] < 6.6
+    assert errors["P2-180"] < 4.2
+    assert errors["P3-30"] < 2.4
+    assert errors["P1"] < min(table["P1"]["mae"] for table in report["baselines"].values())
+
+
+def on_grid(workouts: list[Workout]) -> list[GriddedWorkout]:
+    return [to_grid(workout, workout.digest) for workout in workouts]

@@ -9,7 +9,7 @@ from hrmodel.training.stages import BOUNDS, RECIPES, STAGES, InvalidHyperparamet
 
 @pytest.mark.parametrize(("stage", "freeze_layers", "learning_rate"), [("stage1", (0,), 5e-4), ("stage2", (), 1e-4)])
 def test_recipe_seed_is_exactly_the_seeds_table(stage, freeze_layers, learning_rate):
-    assert resolve(stage, "seed", {}) == StageConfig(
+    assert resolve(stage, "seed", {}, workouts=20) == StageConfig(
         stage=stage,
         freeze_layers=freeze_layers,
         learning_rate=learning_rate,
@@ -21,39 +21,37 @@ def test_recipe_seed_is_exactly_the_seeds_table(stage, freeze_layers, learning_r
         gradient_clip=1.0,
         seed=0,
         ema=None,
-        ridge_refit=None,
         early_stopping_min_workouts=0,
         scheduler_factor=0.5,
         scheduler_patience=3,
     )
 
 
-@pytest.mark.parametrize(
-    ("stage", "freeze_layers", "learning_rate", "ridge"), [("stage1", (0,), 1e-3, 300.0), ("stage2", (), 5e-4, None)]
-)
-def test_recipe_auto_averages_weights_and_spares_small_data_sets_early_stopping(
-    stage, freeze_layers, learning_rate, ridge
+@pytest.mark.parametrize(("stage", "freeze_layers", "share"), [("stage1", (0,), 1.0), ("stage2", (), 0.5)])
+@pytest.mark.parametrize(("workouts", "rate", "epochs"), [(5, 3e-4, 8), (14, 3e-4, 8), (15, 1e-3, 20), (300, 1e-3, 20)])
+def test_recipe_auto_averages_weights_and_takes_small_steps_without_early_stopping_from_few_workouts(
+    stage, freeze_layers, share, workouts, rate, epochs
 ):
-    config = resolve(stage, "auto", {})
-    assert (config.freeze_layers, config.learning_rate, config.ridge_refit) == (freeze_layers, learning_rate, ridge)
-    assert (config.batch_size, config.epochs, config.ema, config.early_stopping_min_workouts) == (8, 20, 0.97, 15)
+    config = resolve(stage, "auto", {}, workouts=workouts)
+    assert (config.freeze_layers, config.learning_rate, config.epochs) == (freeze_layers, rate * share, epochs)
+    assert (config.batch_size, config.ema, config.early_stopping_min_workouts) == (8, 0.97, 15)
     assert (config.weight_decay, config.gradient_clip, config.dropout) == (1e-4, 1.0, 0.2)
 
 
-def test_the_base_stage_is_the_same_in_every_recipe_and_refits_nothing():
-    assert resolve("base", "seed", {}) == resolve("base", "auto", {})
-    base = resolve("base", "auto", {})
+def test_the_base_stage_is_the_same_in_every_recipe():
+    assert resolve("base", "seed", {}, workouts=20) == resolve("base", "auto", {}, workouts=20)
+    base = resolve("base", "auto", {}, workouts=20)
     assert (base.freeze_layers, base.learning_rate, base.batch_size) == ((), 2e-3, 32)
-    assert (base.epochs, base.patience, base.ridge_refit) == (24, 8, None)
+    assert (base.epochs, base.patience) == (24, 8)
 
 
 def test_every_recipe_has_every_stage_under_its_name():
-    assert all(RECIPES[recipe][stage].stage == stage for recipe in RECIPES for stage in STAGES)
+    assert all(RECIPES[recipe](stage, 20).stage == stage for recipe in RECIPES for stage in STAGES)
 
 
 def test_an_explicit_hyperparameter_overrides_its_recipe_and_nothing_else():
     explicit = {"learning_rate": 0.01, "epochs": 3, "freeze_layers": [1, 0], "dropout": 0}
-    config = resolve("stage1", "seed", explicit)
+    config = resolve("stage1", "seed", explicit, workouts=20)
     assert (config.learning_rate, config.epochs, config.freeze_layers, config.dropout) == (0.01, 3, (0, 1), 0.0)
     assert (config.batch_size, config.patience) == (32, 10)
 
@@ -62,36 +60,36 @@ def test_an_explicit_hyperparameter_overrides_its_recipe_and_nothing_else():
 def test_the_bounds_themselves_are_allowed_and_beyond_them_nothing_is(name):
     low, high = BOUNDS[name]
     for value in (low, high):
-        assert getattr(resolve("stage1", "auto", {name: value}), name) == value
+        assert getattr(resolve("stage1", "auto", {name: value}, workouts=20), name) == value
     for value in (low - 1, high * 1.01 + 1, float("nan"), float("inf"), "3", None, True, [low]):
         with pytest.raises(InvalidHyperparameter, match=f"{name} must be .* from ") as caught:
-            resolve("stage1", "auto", {name: value})
+            resolve("stage1", "auto", {name: value}, workouts=20)
         assert caught.value.field == name
 
 
 @pytest.mark.parametrize("name", ["batch_size", "epochs", "patience", "seed"])
 def test_whole_numbers_must_be_whole(name):
     with pytest.raises(InvalidHyperparameter, match="a whole number"):
-        resolve("stage1", "auto", {name: 2.5})
+        resolve("stage1", "auto", {name: 2.5}, workouts=20)
 
 
 @pytest.mark.parametrize("value", [0, "0", [2], [-1], [0.0], [True], None, {"0": 1}])
 def test_freeze_layers_is_a_list_of_layer_indexes(value):
     with pytest.raises(InvalidHyperparameter, match="list of LSTM layer indexes from 0 to 1"):
-        resolve("stage1", "auto", {"freeze_layers": value})
+        resolve("stage1", "auto", {"freeze_layers": value}, workouts=20)
 
 
 def test_unknown_names_are_answered_with_the_known_ones():
     with pytest.raises(InvalidHyperparameter, match="unknown hyperparameter 'lr'; known: freeze_layers, learning_rate"):
-        resolve("stage1", "auto", {"lr": 1})
+        resolve("stage1", "auto", {"lr": 1}, workouts=20)
     with pytest.raises(ValueError, match="unknown recipe 'fast'; known: seed, auto"):
-        resolve("stage1", "fast", {})
+        resolve("stage1", "fast", {}, workouts=20)
     with pytest.raises(ValueError, match="unknown stage 'stage3'; known: base, stage1, stage2"):
-        resolve("stage3", "auto", {})
+        resolve("stage3", "auto", {}, workouts=20)
 
 
 def test_a_configuration_goes_through_json():
-    config = resolve("stage1", "auto", {})
+    config = resolve("stage1", "auto", {}, workouts=20)
     assert StageConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,45 @@ def test_history_is_the_scaled_heart_rate_of_the_step_before():
     history = inputs_of(workout, View(math.inf))[0, :, 2]
     assert history[0] == 0
     assert np.allclose(history[1:], features.target[:-1])
+
+
+def test_a_response_is_taken_off_target_and_history_and_leaves_motion_alone():
+    whole = scaled(small_workout())
+    response = np.linspace(-8, 12, 20)
+    plain, followed = (features_of([replace(whole, response=given)], CONTRACT)[0] for given in (np.zeros(20), response))
+    share = response / whole.level.spread
+    np.testing.assert_allclose(plain.target - followed.target, share, atol=1e-5)
+    np.testing.assert_allclose((plain.history - followed.history)[1:], share[:-1], atol=1e-5)
+    assert followed.history[0] == 0
+    assert np.array_equal(plain.motion, followed.motion)
+
+
+def test_a_response_of_zero_is_none():
+    whole = scaled(small_workout())
+    plain, zero = (features_of([replace(whole, response=given)], CONTRACT)[0] for given in (None, np.zeros(20)))
+    for name in ("motion", "history", "target", "mask"):
+        assert np.array_equal(getattr(plain, name), getattr(zero, name)), name
+
+
+def test_each_segment_has_its_own_part_of_the_response():
+    workout = small_workout(steps=40)
+    keep = (workout.t < 100) | (workout.t >= 200)  # segments [0, 100) and [200, 400)
+    channels = {name: getattr(workout, name)[keep] for name in ("t", "speed", "altitude", "heart_rate")}
+    whole = scaled(small_workout(**channels))
+    response = np.r_[np.full(10, 3.0), np.full(20, -5.0)]
+    plain, followed = (features_of([replace(whole, response=given)], CONTRACT) for given in (None, response))
+    for segment, bpm in enumerate((3.0, -5.0)):
+        change = plain[segment].target - followed[segment].target
+        np.testing.assert_allclose(change, bpm / whole.level.spread, atol=1e-5)
+
+
+def test_steps_without_a_reading_have_no_target_whatever_the_response():
+    workout = small_workout()
+    heart_rate = np.where((workout.t >= 50) & (workout.t < 80), np.nan, workout.heart_rate)
+    whole = replace(scaled(small_workout(heart_rate=heart_rate)), response=np.full(20, 7.0))
+    batch = assemble([(features_of([whole], CONTRACT)[0], View(math.inf))], "train")
+    assert batch.target[0, 5:8].tolist() == [0, 0, 0]
+    assert torch.isfinite(batch.inputs).all()
 
 
 def test_no_heart_rate_after_the_prefix_reaches_the_inputs():

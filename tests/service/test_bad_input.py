@@ -50,6 +50,10 @@ def speeds(**fields):
     return body("/predict", **{"speed": [2.5, 2.6, 2.7], **fields})
 
 
+def route(**fields):
+    return body("/predict/plan", **{"distance": [0, 500, 1000], "heart_rate_cap": 150, **fields})
+
+
 def job(**fields):
     return body("/jobs/stage1", **{"dataset_id": NOBODY, **fields})
 
@@ -148,6 +152,36 @@ CASES = {
     "a step of 0": (speeds(step_seconds=0), 422, "/step_seconds"),
     "a step of 2 h": (speeds(step_seconds=7200), 422, "/step_seconds"),
     "50,000 samples at 10 s": (speeds(speed=[2.5] * 50_000), 422, "/speed"),
+    # routes to plan
+    "no route": (body("/predict/plan", heart_rate_cap=150), 422, "/distance"),
+    "no cap": (body("/predict/plan", distance=[0, 500]), 422, "/heart_rate_cap"),
+    "a cap of 79": (route(heart_rate_cap=79), 422, "/heart_rate_cap"),
+    "a cap of 221": (route(heart_rate_cap=221), 422, "/heart_rate_cap"),
+    "a cap as a text": (route(heart_rate_cap="150"), 422, "/heart_rate_cap"),
+    "a NaN cap": (raw("/predict/plan", '{"distance": [0, 500], "heart_rate_cap": NaN}'), 422, "/heart_rate_cap"),
+    "NaN in a route": (raw("/predict/plan", '{"distance": [0, NaN], "heart_rate_cap": 150}'), 422, "/distance/1"),
+    "1e400 in a route": (raw("/predict/plan", '{"distance": [0, 1e400], "heart_rate_cap": 150}'), 422, "/distance/1"),
+    "a point alone": (route(distance=[0]), 422, "/distance"),
+    "2,001 points": (route(distance=list(range(2001))), 422, "/distance"),
+    "a route as a text": (route(distance="10 km"), 422, "/distance"),
+    "a text in a route": (route(distance=[0, "500"]), 422, "/distance/1"),
+    "a route with a hole": (route(distance=[0, None, 1000]), 422, "/distance/1"),
+    "a route that begins later": (route(distance=[10, 500]), 422, "/distance/0"),
+    "a route that begins before": (route(distance=[-10, 500]), 422, "/distance/0"),
+    "a route that stands still": (route(distance=[0, 500, 500]), 422, "/distance/2"),
+    "a route that goes back": (route(distance=[0, 500, 400]), 422, "/distance/2"),
+    "a route of 100 m": (route(distance=[0, 50, 100]), 422, "/distance"),
+    "a route of 201 km": (route(distance=[0, 201_000]), 422, "/distance"),
+    "a route beyond numbers": (route(distance=[0, 1e308], units={"distance": "km"}), 422, "/distance/1"),
+    "a route in yards": (route(units={"distance": "yd"}), 422, "/units/distance"),
+    "fewer altitudes": (route(altitude=[1, 2]), 422, "/altitude"),
+    "an altitude missing": (route(altitude=[1, None, 2]), 422, "/altitude/1"),
+    "a route beyond the sky": (route(altitude=[0, 0, 30_000]), 422, "/altitude/2"),
+    "a highest heart rate of 90": (route(max_heart_rate=90), 422, "/max_heart_rate"),
+    "a plan with a pace": (route(speed=[2.5]), 422, "/speed"),
+    "a plan with coverage 1": (route(coverage=1), 422, "/coverage"),
+    "a plan for an unknown subject": (route(subject="nobody"), 404, "/subject"),
+    "a plan by an unknown version": (route(model_version_id=NOBODY), 404, "/model_version_id"),
     # ids and states
     "an unknown subject": (speeds(subject="nobody"), 404, "/subject"),
     "an unknown version": (speeds(model_version_id=NOBODY), 404, "/model_version_id"),
@@ -279,6 +313,7 @@ def test_wrong_states_are_conflicts_that_change_nothing(client, database, base, 
         (("POST", f"/jobs/{finished.id}/retry", {}), "job_not_retryable"),
         (("POST", f"/jobs/{queued.id}/retry", {}), "job_not_retryable"),
         (("GET", f"/jobs/{queued.id}/curves.png", {}), "no_epochs_yet"),
+        (("GET", f"/jobs/{queued.id}/evaluation.png", {}), "no_evaluation_yet"),
         (("POST", f"/models/{base.id}/promote", {}), "not_personal"),
         (("POST", "/subjects/me/champion/rollback", {}), "nothing_to_roll_back"),
     ]
@@ -314,6 +349,22 @@ def test_values_at_the_edges_are_taken(client, base):
         speeds(coverage=0.5),
         speeds(coverage=0.99),
         speeds(speed=[2]),
+    ):
+        method, path, options = request
+        response = client.request(method, path, **options)
+        assert response.status_code == 200, (str(options)[:80], response.text[:300])
+        assert all(25 <= value <= 240 for value in response.json()["heart_rate"])
+
+
+def test_routes_at_the_edges_are_planned(client, base):
+    for request in (
+        route(distance=[0, 200]),
+        route(distance=[0, 0.001, 400]),
+        route(heart_rate_cap=80),
+        route(heart_rate_cap=220),
+        route(altitude=[0, 8849, -400]),
+        route(distance=[0, 0.2], units={"distance": "km"}),
+        route(distance=[0, 0.5], altitude=[0, 100], units={"distance": "mi", "altitude": "ft"}, max_heart_rate=240),
     ):
         method, path, options = request
         response = client.request(method, path, **options)

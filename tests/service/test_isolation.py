@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from service.registry.tables import JobState, Stage
+from service.registry.tables import Job, Stage
 from tests.builders import add_epochs, add_evaluation, add_population, crown, on_sqlite, row_counts
 
 pytestmark = on_sqlite
@@ -21,7 +21,7 @@ NO_ID = {
 
 
 @pytest.fixture
-def theirs(database, make_dataset, make_job, make_version):
+def theirs(database, make_dataset, make_version):
     """Everything that the account `default` has, by the name of its path parameter or field."""
     base, dataset = make_version(), make_dataset(subject="anna")
     own_base = make_version(add_population(database), Stage.BASE, seed=5)
@@ -29,7 +29,8 @@ def theirs(database, make_dataset, make_job, make_version):
     crown(database, dataset.subject_id, base, version)
     add_evaluation(database, version, dataset, 5.0)
     add_evaluation(database, base, dataset, 8.0)
-    job = make_job(dataset, state=JobState.FAILED)
+    with database.reading() as session:
+        job = session.get_one(Job, version.job_id)
     add_epochs(database, job, 2)
     return {
         "dataset_id": dataset.id,
@@ -50,6 +51,7 @@ def requests_with_ids(theirs):
         ("GET", "/jobs/{job_id}/metrics"),
         ("GET", "/jobs/{job_id}/history.json"),
         ("GET", "/jobs/{job_id}/curves.png"),
+        ("GET", "/jobs/{job_id}/evaluation.png"),
         ("GET", "/jobs/{job_id}/events"),
         ("GET", "/jobs/{job_id}/log"),
         ("POST", "/jobs/{job_id}/cancel"),
@@ -72,6 +74,7 @@ def requests_with_ids(theirs):
         ("/predict", {"speed": SPEED, "subject": "anna"}),
         ("/predict", {"speed": SPEED, "model_version_id": str(theirs["version_id"])}),
         ("/predict", {"speed": SPEED, "model_version_id": str(theirs["own_base"])}),
+        ("/predict/plan", {"distance": [0, 500], "heart_rate_cap": 150, "subject": "anna"}),
         ("/predict/batch", {"requests": [{"speed": SPEED, "subject": "anna"}]}),
     ]
     return [(*path, None) for path in paths] + [("POST", path, body) for path, body in bodies]

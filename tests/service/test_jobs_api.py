@@ -5,7 +5,7 @@ import json
 import pytest
 
 from service.queue import TRAINING
-from service.registry import jobs
+from service.registry import jobs, model_versions
 from service.registry.jobs import Claim
 from service.registry.tables import JobLogLine, JobState, Stage
 from tests.builders import add_epochs, add_evaluation, on_sqlite, row_counts
@@ -68,6 +68,38 @@ def test_curves_are_a_picture_after_the_first_epoch(client, database, make_job):
     response = client.get(f"/jobs/{job.id}/curves.png")
     assert response.headers["Content-Type"] == "image/png"
     assert response.content.startswith(b"\x89PNG")
+
+
+def test_an_evaluation_is_a_picture_once_a_model_of_the_job_is_scored(
+    client, database, make_dataset, make_job, make_version
+):
+    running, dataset = make_job(state=JobState.RUNNING), make_dataset()
+    version = make_version(dataset)
+    for job_id in (running.id, version.job_id):
+        response = client.get(f"/jobs/{job_id}/evaluation.png")
+        assert (response.status_code, response.json()["code"]) == (409, "no_evaluation_yet")
+    add_evaluation(database, version, dataset, 5.5, test_workouts=0)
+    assert client.get(f"/jobs/{version.job_id}/evaluation.png").json()["code"] == "no_evaluation_yet"
+    add_evaluation(database, version, dataset, 5.5)
+    response = client.get(f"/jobs/{version.job_id}/evaluation.png")
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "image/png")
+    assert response.content.startswith(b"\x89PNG")
+
+
+def test_the_series_of_an_evaluation_are_the_models_and_not_in_the_jobs_metrics(
+    client, database, make_dataset, make_version
+):
+    dataset = make_dataset()
+    version = make_version(dataset)
+    add_evaluation(database, version, dataset, 5.5)
+    with database.unit_of_work() as session:
+        stored = model_versions.evaluation(session, version.id)
+        stored.report = {**stored.report, "examples": [{"which": "best", "measured": [140.0, None]}]}
+    report = client.get(f"/models/{version.id}/evaluation").json()["report"]
+    assert report["examples"] == [{"which": "best", "measured": [140.0, None]}]
+    assert client.get(f"/jobs/{version.job_id}/metrics").json()["evaluation"] == {
+        name: part for name, part in report.items() if name != "examples"
+    }
 
 
 def test_events_go_on_behind_a_number(client, database, make_job):

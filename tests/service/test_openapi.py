@@ -39,7 +39,14 @@ def has_example(document, content):
 def test_it_is_3_1_and_has_the_operations_of_the_design(document):
     assert document["openapi"].startswith("3.1")
     names = {operation["operationId"] for _, _, operation in operations(document)}
-    assert {"upload_dataset", "submit_stage1_job", "predict", "promote_model", "roll_champion_back"} <= names
+    assert {
+        "upload_dataset",
+        "submit_stage1_job",
+        "predict",
+        "plan_pace",
+        "promote_model",
+        "roll_champion_back",
+    } <= names
     assert len(names) == len(list(operations(document)))
 
 
@@ -83,6 +90,9 @@ def test_rows_of_numbers_are_described_as_such(document):
     assert schema["properties"]["speed"]["items"] == {"type": ["number", "null"]}
     assert schema["required"] == ["speed"]
     assert schema["additionalProperties"] is False
+    route = document["components"]["schemas"]["PlanRequest"]
+    assert route["properties"]["distance"]["items"] == {"type": "number"}
+    assert (route["required"], route["additionalProperties"]) == (["distance", "heart_rate_cap"], False)
 
 
 def test_every_reference_leads_somewhere(document):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from hrmodel.prediction.predictor import Predictor
+from hrmodel.signals.response import Response
 from hrmodel.workouts.workout import Workout
 from service.registry.tables import Stage, Subject
-from tests.builders import add_population, crown, on_sqlite, set_offset
+from tests.builders import add_population, crown, on_sqlite, response_of, set_offset
 from tests.prediction_builders import LEVEL, make_checkpoint
 
 pytestmark = on_sqlite
@@ -28,7 +29,8 @@ def post(client, **body):
 def expected(seed, *, level=None, offset=0.0, own_level=False, **channels):
     predictor = Predictor(make_checkpoint(seed=seed, level=LEVEL if own_level else None))
     workout = Workout(t=np.arange(40) * 10.0, speed=np.array(SPEED), **channels)
-    return predictor.predict(workout, level=level, offset=offset)
+    response = Response.from_dict(response_of(offset)["response"]) if offset else None
+    return predictor.predict(workout, level=level, response=response)
 
 
 def test_without_a_subject_the_base_answers_at_the_populations_level(client, base):

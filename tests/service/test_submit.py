@@ -36,7 +36,7 @@ def test_stage1_is_queued_from_the_default_base_and_a_hint_goes_out(client, sent
 @on_sqlite
 def test_the_resolved_configuration_is_stored_with_explicit_values_over_the_recipe(client, make_dataset):
     job = submit(client, "stage1", make_dataset(), recipe="seed", hyperparameters={"epochs": 7, "seed": 3}).json()
-    expected = {**resolve("stage1", "seed", {"epochs": 7, "seed": 3}).to_dict(), "recipe": "seed"}
+    expected = {**resolve("stage1", "seed", {"epochs": 7, "seed": 3}, workouts=20).to_dict(), "recipe": "seed"}
     assert job["configuration"] == expected
     assert (job["epoch"], job["epochs"]) == (0, 7)
 

@@ -86,7 +86,7 @@ def submit(context: Context) -> Callable[..., UUID]:
     """Queue a training job; its id."""
 
     def add(dataset_id: UUID, stage: str, *, start: UUID | None = None, recipe: str = "auto", **hyper: Any) -> UUID:
-        configuration = {**resolve(stage, recipe, hyper).to_dict(), "recipe": recipe}
+        configuration = {**resolve(stage, recipe, hyper, workouts=20).to_dict(), "recipe": recipe}
         with context.database.unit_of_work() as session:
             dataset = session.get_one(Dataset, dataset_id)
             return jobs.add(

@@ -42,7 +42,9 @@ def test_an_upload_becomes_a_split_dataset_with_a_level_and_the_base_as_champion
         assert champions.require(session, dataset.subject_id).model_version_id == shipped.id
         evaluation = model_versions.evaluation(session, shipped.id, dataset_id)
         assert evaluation.score > 0
-        assert model_versions.offset(session, dataset.subject_id, shipped.id) == evaluation.report["offset"] != 0.0
+        tracked = model_versions.tracked(session, dataset.subject_id, shipped.id)
+        assert (tracked.response, tracked.intervals) == tuple(evaluation.report["tracking"].values())
+        assert tracked.offset != 0.0
         assert session.get_one(Subject, dataset.subject_id).level["workouts"] == 9
     assert job_of(context, dataset_id).result["test_workouts"] == 3
 

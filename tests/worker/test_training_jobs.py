@@ -47,7 +47,7 @@ def test_stage1_then_stage2_make_versions_with_lineage_metrics_and_a_decision(
     stage1 = submit_stage1()
     with context.database.unit_of_work() as session:
         dataset = session.get_one(jobs.Dataset, dataset_id)
-        configuration = job_row(stage1).configuration | {"stage": "stage2", "freeze_layers": [], "ridge_refit": None}
+        configuration = job_row(stage1).configuration | {"stage": "stage2", "freeze_layers": []}
         stage2 = jobs.add(session, dataset, stage="stage2", configuration=configuration, depends_on=stage1).id
     work()
     for job_id in (stage1, stage2):
@@ -79,18 +79,22 @@ def test_after_stage1_layer_0_is_bit_identical_and_the_rest_is_not(context, subm
         assert torch.equal(before, trained[name]) == name.endswith("_l0"), name
 
 
-def test_a_registered_version_serves_from_its_file_alone_with_level_and_bands(context, submit_stage1, work):
+def test_a_registered_version_has_its_level_in_its_file_and_response_and_bands_beside_it(context, submit_stage1, work):
     job_id = submit_stage1()
     work()
-    checkpoint = checkpoint_of(context, version_of(context, job_id))
+    version = version_of(context, job_id)
+    checkpoint = checkpoint_of(context, version)
     assert checkpoint.level.workouts == 9
-    assert set(checkpoint.intervals) >= {"blind", "forecast_180", "nowcast"}
+    with context.database.reading() as session:
+        tracked = model_versions.tracked(session, version.subject_id, version.id)
+    assert tracked.offset != 0.0
+    assert set(tracked.intervals) >= {"blind", "forecast_180", "nowcast"}
     assert checkpoint.training is None
     assert checkpoint.build().training is False
 
 
 class StopAfter:
-    """Says stop at the n-th question; reading the 12 workouts asks 12 times, an epoch 3 times."""
+    """Says stop at the n-th question; reading 12 workouts asks 12 times, following 9 of them 9 times, an epoch 3 times."""
 
     def __init__(self, questions: int) -> None:
         self.left = questions
@@ -109,7 +113,7 @@ def test_a_job_interrupted_anywhere_ends_with_the_same_tensors_as_an_uninterrupt
     pieces = submit(dataset_id, stage, start=shipped_id, epochs=EPOCHS, batch_size=4)
     attempts = 0
     while job_row(pieces).state != JobState.SUCCEEDED:
-        run_job(replace(context, stopping=StopAfter(16 + 2 * attempts)), claim(context), "cpu")
+        run_job(replace(context, stopping=StopAfter(12 + 9 + 4 + 2 * attempts)), claim(context), "cpu")
         attempts += 1
         assert attempts < 40
     assert attempts > 2
@@ -122,7 +126,7 @@ def test_a_job_interrupted_anywhere_ends_with_the_same_tensors_as_an_uninterrupt
 
 def test_a_damaged_latest_checkpoint_is_replaced_by_the_one_before(context, submit_stage1, job_row, work):
     job_id = submit_stage1(batch_size=4)
-    run_job(replace(context, stopping=StopAfter(12 + 9)), claim(context), "cpu")
+    run_job(replace(context, stopping=StopAfter(12 + 9 + 9)), claim(context), "cpu")
     job = job_row(job_id)
     assert job.previous_sha256
     context.store.path(job.account_id, job.latest_sha256).write_bytes(b"torn")

@@ -1,0 +1,57 @@
+"""Errors and bands of one contender on a runner's test workouts, as `evaluate` measures them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hrmodel.evaluation.calibration import followed
+from hrmodel.evaluation.contenders import Contender, EvaluationData, Known, Network, pooled, replay, score
+from hrmodel.evaluation.metrics import covered, mae, mean_half_widths
+from hrmodel.evaluation.protocols import PROTOCOLS
+from hrmodel.evaluation.report import SCORE_PROTOCOLS
+from hrmodel.signals.grid import GriddedWorkout
+
+COVERAGES = ("0.8", "0.9")
+Scores = dict[str, dict[str, float]]  # one workout: protocol -> mae, and per band covered_0.8, half_width_0.8
+
+
+def score_baseline(contender: Contender, data: EvaluationData, protocols: Sequence[str]) -> list[Scores]:
+    """The test workouts in time order, each predicted with what all before it taught and only then followed."""
+    trackings = replay(contender, data.workouts)[len(data.train) + len(data.val) :]
+    known = [Known(tracking=tracking) for tracking in trackings]
+    return [_score(contender, *each, protocols) for each in zip(data.test, known, strict=False)]
+
+
+def score_network(network: Network, data: EvaluationData, protocols: Sequence[str]) -> list[Scores]:
+    """The same for a network, with its bands."""
+    return [_score(network, *each, protocols) for each in zip(data.test, followed(network, data), strict=False)]
+
+
+def score_stranger(network: Network, workouts: Sequence[GriddedWorkout], protocols: Sequence[str]) -> list[Scores]:
+    """Each workout as if it were the first that is known of the person."""
+    nothing = Known(tracking=replay(network, [])[0])
+    return [_score(network, workout, nothing, protocols) for workout in workouts]
+
+
+def decision_report(network: Network, data: EvaluationData) -> dict[str, Any]:
+    """What `compare` reads of `evaluate`'s report, without the time that the rest of it takes."""
+    scores = score_baseline(network, data, SCORE_PROTOCOLS)
+    rows = [
+        {"digest": workout.digest, **{name: own.get(name, {}).get("mae") for name in SCORE_PROTOCOLS}}
+        for workout, own in zip(data.test, scores, strict=True)
+    ]
+    return {"per_workout": rows}
+
+
+def _score(contender: Contender, workout: GriddedWorkout, known: Known, protocols: Sequence[str]) -> Scores:
+    """By protocol; those that the workout is too short for are left out."""
+    tasks = {name: made for name in protocols if (made := PROTOCOLS[name](workout))}
+    together = [task for made in tasks.values() for task in made]
+    parts = iter(score(contender, workout, together, known=known, max_heart_rate=float("nan")))
+    scores = {}
+    for name, made in tasks.items():
+        scored = pooled([next(parts) for _ in made])
+        inside, widths = covered(scored), mean_half_widths(scored)
+        scores[name] = {"mae": mae(scored)}
+        for level in COVERAGES if inside else ():
+            scores[name] |= {f"covered_{level}": inside[level], f"half_width_{level}": widths[level]}
+    return scores

@@ -1,0 +1,147 @@
+"""The picture of an evaluation: three test workouts as measured and predicted, reliability, and errors by zone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from hrmodel.prediction.zones import ZONES
+from hrmodel.workouts.workout import Array
+
+Report = Mapping[str, Any]
+
+# Colours of Okabe and Ito, which the colour-blind tell apart
+INK, BLIND, FORECAST, AHEAD, EASY, LINES = "#1a202c", "#0072B2", "#D55E00", "#009E73", "#a0aec0", "#e2e8f0"
+PROTOCOLS = {"P1": ("blind", BLIND, "o"), "P2-180": ("after 180 s", FORECAST, "s"), "P3-30": ("30 s ahead", AHEAD, "^")}
+ROW_INCHES, PANEL_INCHES, HEAD_INCHES = 2.3, 3.5, 0.5
+
+
+def draw_evaluation(report: Report, target: Path | BinaryIO, title: str = "Evaluation") -> None:
+    """Write a PNG, 1000 pixels wide, of a report of `evaluate` or `evaluate_people`.
+
+    Above, its `examples`, if it has any: heart rate with the blind band. Below, measured against nominal coverage, and
+    mean absolute error by heart-rate zone. What the report lacks is left out. Uses no pyplot: any thread may call it.
+    """
+    examples = report.get("examples", [])
+    heights = [HEAD_INCHES, *(ROW_INCHES for _ in examples), PANEL_INCHES]
+    figure = Figure(figsize=(10, sum(heights)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = GridSpec(len(heights), 2, figure=figure, height_ratios=heights)
+    easy = strongest_baseline(report)
+    head = figure.add_subplot(grid[0, :])
+    rows: list[Axes] = []
+    for place, example in enumerate(examples, start=1):
+        rows.append(figure.add_subplot(grid[place, :], sharey=rows[0] if rows else None))
+        _draw_example(rows[-1], example, easy)
+    panels = [figure.add_subplot(grid[-1, column]) for column in (0, 1)]
+    _draw_reliability(panels[0], report["protocols"])
+    _draw_zones(panels[1], report, easy)
+    for axes in (*rows, *panels):
+        axes.grid(color=LINES, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    head.axis("off")
+    head.set_title(_headline(title, report), loc="left", color=INK, fontweight="bold")
+    if rows:
+        rows[-1].set_xlabel("time (minutes)")
+        head.legend(*rows[0].get_legend_handles_labels(), frameon=False, ncols=4, loc="center left", borderpad=0)
+    figure.savefig(target, format="png", dpi=100)
+
+
+def strongest_baseline(report: Report) -> str | None:
+    """The name of the baseline with the lowest blind mean absolute error; None without any."""
+    errors = {name: table.get("P1", {}).get("mae") for name, table in report["baselines"].items()}
+    known = {name: error for name, error in errors.items() if error is not None}
+    return min(known, key=known.__getitem__) if known else None
+
+
+def _headline(title: str, report: Report) -> str:
+    score = "no score" if report["score"] is None else f"score {report['score']:.2f} bpm"
+    return f"{title}: {score} over {report['test_workouts']} test workouts"
+
+
+def _draw_example(axes: Axes, example: Report, easy: str | None) -> None:
+    minutes, gaps = _with_gaps(np.array(example["minutes"], dtype=np.float64))
+
+    def values(name: str) -> Array:
+        return np.insert(np.array(example[name], dtype=np.float64), gaps, np.nan)
+
+    lower, upper = values("lower"), values("upper")
+    axes.fill_between(minutes, lower, upper, color=BLIND, alpha=0.15, linewidth=0, label="90 % band, blind")
+    axes.plot(minutes, values("measured"), color=INK, linewidth=1.2, label="measured")
+    axes.plot(minutes, values("predicted"), color=BLIND, linewidth=1.8, label="predicted blind")
+    axes.plot(minutes, values("after_180_s"), color=FORECAST, linewidth=1.5, linestyle=(0, (5, 1.5)),
+              label="predicted after 180 s of heart rate")  # fmt: skip
+    axes.set_title(_example_title(example, easy), loc="left", color=INK, fontsize=10)
+    axes.set_ylabel("heart rate (bpm)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+    axes.margins(x=0)
+
+
+def _example_title(example: Report, easy: str | None) -> str:
+    parts = []
+    for protocol in ("P1", "P2-180"):
+        if example[protocol] is not None:
+            known = example["baselines"][easy][protocol] if easy else None
+            beside = "" if known is None else f" ({_plain(easy)}: {known:.1f})"
+            parts.append(f"{PROTOCOLS[protocol][0]} {example[protocol]:.1f} bpm{beside}")
+    return f"{example['which'].capitalize()} workout, mean absolute error: {', '.join(parts)}"
+
+
+def _with_gaps(minutes: Array) -> tuple[Array, NDArray[np.int64]]:
+    """Times with a NaN wherever the recording paused, and where those were put in: no line crosses a pause."""
+    steps = np.diff(minutes)
+    usual = np.median(steps) if len(steps) else 0.0
+    gaps = np.flatnonzero(steps > 1.5 * usual) + 1
+    return np.insert(minutes, gaps, np.nan), gaps.astype(np.int64)
+
+
+def _draw_reliability(axes: Axes, protocols: Report) -> None:
+    axes.plot([45, 100], [45, 100], color=INK, linewidth=1, linestyle=":", label="ideal")
+    for name, (label, color, marker) in PROTOCOLS.items():
+        known = {float(c): row for c, row in protocols.get(name, {}).get("reliability", {}).items()}
+        points = [(100 * c, 100 * row["measured"]) for c, row in known.items() if row["measured"] is not None]
+        if points:
+            width = known[0.9]["half_width"]
+            axes.plot(*zip(*points, strict=True), color=color, marker=marker, markersize=5, linewidth=1.5,
+                      label=f"{label} (90 %: ± {width:.1f} bpm)")  # fmt: skip
+    axes.set(xlabel="nominal coverage of the band (%)", ylabel="measured coverage (%)", xlim=(45, 100), ylim=(0, 102))
+    axes.set_title("Do the bands hold what they promise?", loc="left", color=INK, fontsize=10)
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
+
+
+def _draw_zones(axes: Axes, report: Report, easy: str | None) -> None:
+    means = {name: report["protocols"].get(name, {}).get("mean", {}) for name in ("P1", "P2-180")}
+    bars = [(PROTOCOLS[name][0], PROTOCOLS[name][1], table) for name, table in means.items()]
+    if easy:
+        bars.append((f"{_plain(easy)}, blind", EASY, report["baselines"][easy]["P1"]))
+    zones = range(1, len(ZONES) + 1)
+    for place, (label, color, table) in enumerate(bars):
+        heights = np.array([table.get(f"mae_zone_{zone}") for zone in zones], dtype=np.float64)
+        offset = (place - (len(bars) - 1) / 2) * 0.27
+        axes.bar(np.array(zones) + offset, heights, width=0.25, color=color, label=label)
+    axes.set_xticks(zones, labels=[_zone_label(zone, means["P1"]) for zone in zones], fontsize=8)
+    axes.set(ylabel="mean absolute error (bpm)", xlabel="heart rate in % of the highest one", xlim=(0.5, 5.5))
+    axes.set_title("Error by heart-rate zone", loc="left", color=INK, fontsize=10)
+    axes.margins(y=0.15)  # room for the legend above the bars
+    axes.legend(frameon=False, fontsize=9, ncols=len(bars), loc="upper center")
+
+
+def _zone_label(zone: int, means: Mapping[str, float | None]) -> str:
+    low, high = ZONES[zone - 1]
+    share = means.get(f"share_zone_{zone}")
+    limits = f"{100 * low:.0f}–{100 * high:.0f} %" if np.isfinite(high) else f"over {100 * low:.0f} %"
+    if share is None:
+        return f"zone {zone}\n{limits}"
+    return f"zone {zone}\n{limits}\n{'< 1' if 0 < share < 0.01 else f'{100 * share:.0f}'} % of steps"
+
+
+def _plain(name: str | None) -> str:
+    return (name or "").replace("_", " ")

@@ -1,0 +1,29 @@
+"""What a stage has left to learn: heart rate less what the start model's tracked response already explains."""
+
+from collections.abc import Callable
+
+from hrmodel.evaluation.contenders import EvaluationData, Network, replay
+from hrmodel.evaluation.report import ignore
+from hrmodel.network.checkpoint import Checkpoint
+from hrmodel.prediction.predictor import Predictor
+from hrmodel.signals.batches import ScaledWorkout
+
+
+def personal_targets(
+    start: Checkpoint, data: EvaluationData, on_progress: Callable[[float], None] = ignore
+) -> tuple[list[ScaledWorkout], list[ScaledWorkout]]:
+    """Training and validation workouts in the person's scale, each with the response known before it.
+
+    The network then learns under the tracking that it will serve under; trained on the whole heart rate it learns the
+    same response a second time. Raises ValueError without a level.
+    """
+    if data.level is None:
+        raise ValueError("a person without a level has no targets: fit the level on their workouts first")
+    network = Network(predictor=Predictor(start), level=data.level)
+    workouts = [*data.train, *data.val]
+    scaled = []
+    for place, (workout, tracking) in enumerate(zip(workouts, replay(network, workouts), strict=False)):
+        response = network.features(workout) @ tracking.mean
+        scaled.append(ScaledWorkout(gridded=workout, level=data.level, response=response))
+        on_progress((place + 1) / len(workouts))
+    return scaled[: len(data.train)], scaled[len(data.train) :]

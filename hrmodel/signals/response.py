@@ -1,0 +1,107 @@
+"""What one person's heart rate adds to the network's answer: a linear response to their own effort, in bpm.
+
+The network knows runners; a person differs from them in ways that are nearly linear in speed, climb and time: how steep
+their answer to speed is, how fast they warm up, how much they drift. Sixteen numbers say it, and they are followed from
+workout to workout (tracking.py). On people whom the base model never saw they take 0.7 bpm off the blind error, where
+following the mean alone leaves 5.5 bpm (ARCHITECTURE.md).
+"""
+
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from hrmodel.signals.features import FeatureContract, vertical_speed
+from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, Segment
+from hrmodel.signals.level import Level
+from hrmodel.workouts.workout import Array
+
+MEMORIES = (30.0, 120.0, 600.0)  # s, of the running means of effort
+RISES = (60.0, 300.0)  # s, of the rise at a workout's start
+USUAL_SPREAD = 0.3  # m/s: the speed's deviation within a workout at which `speed_spread` is 0
+USUAL_STEPS = 300  # 50 min: the workout length at which `duration` is 0
+LONGEST = 7200.0  # s: drift is not drawn on beyond it
+
+NAMES = (
+    "level",
+    "speed",
+    *(f"speed_{memory:g}s" for memory in MEMORIES),
+    "climb",
+    *(f"climb_{memory:g}s" for memory in MEMORIES),
+    *(f"rise_{rise:g}s" for rise in RISES),
+    "drift",
+    "mean_speed",
+    "speed_spread",
+    "duration",
+    "hilliness",
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Response:
+    """What is added to the network's answer at each step: `response_features @ weights`."""
+
+    weights: Array  # (F,) bpm per unit of a feature, in the order of NAMES; the first is the level's offset
+    variance: float  # bpm^2: how unsure the offset is before the next workout
+
+    @property
+    def offset(self) -> float:
+        """How far the level has moved, bpm."""
+        return float(self.weights[0])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: weights by name."""
+        return {"weights": dict(zip(NAMES, self.weights.tolist(), strict=True)), "variance": self.variance}
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "Response":
+        """The inverse of `to_dict`. Raises ValueError for other names than NAMES."""
+        weights = values["weights"]
+        if set(weights) != set(NAMES):
+            raise ValueError(f"a response has weights for {', '.join(NAMES)}, not {', '.join(sorted(weights))}")
+        return Response(weights=np.array([float(weights[name]) for name in NAMES]), variance=float(values["variance"]))
+
+
+def response_features(gridded: GriddedWorkout, level: Level, contract: FeatureContract) -> Array:
+    """(S, F) features of all S steps in the order of NAMES, each about 1 large; unknown speed and climb count as usual.
+
+    Some are means over the whole workout: speed and route are known ahead (design section 4). None uses heart rate.
+    """
+    start = gridded.segments[0].first_step
+    steps = np.concatenate(
+        [_of_segment(segment, segment.first_step - start, level, contract) for segment in gridded.segments]
+    )
+    speed, climb = steps[:, 1], steps[:, 2 + len(MEMORIES)]
+    whole = (
+        speed.mean(),
+        speed.std() * contract.population_speed_spread / USUAL_SPREAD - 1.0,
+        np.clip(2.0 * np.log(len(speed) / USUAL_STEPS), -1.0, 1.0),
+        np.abs(climb).mean() - 0.5,
+    )
+    return np.column_stack([steps, np.tile(whole, (len(steps), 1))])
+
+
+def _of_segment(segment: Segment, first: int, level: Level, contract: FeatureContract) -> Array:
+    """(T, F - 4): all but the means over the workout; `first` counts the steps from its start to the segment's."""
+    speed = np.nan_to_num((segment.speed - level.speed) / contract.population_speed_spread, nan=0.0)
+    climb = vertical_speed(segment, contract)
+    seconds = (first + np.arange(segment.steps)) * STEP_SECONDS
+    return np.column_stack(
+        [
+            np.ones(segment.steps),
+            speed,
+            *(running_mean(speed, memory) for memory in MEMORIES),
+            climb,
+            *(running_mean(climb, memory) for memory in MEMORIES),
+            *(np.exp(-seconds / rise) for rise in RISES),
+            np.minimum(seconds, LONGEST) / 1800.0 - 1.0,
+        ]
+    )
+
+
+def running_mean(values: Array, memory: float) -> Array:
+    """(T,) -> (T,): exponential mean that forgets with `memory` in s; 0, the usual, before the segment."""
+    keep = float(np.exp(-STEP_SECONDS / memory))
+    steps = accumulate(values.tolist(), lambda mean, value: keep * mean + (1 - keep) * value, initial=0.0)
+    return np.array(list(steps)[1:])

@@ -1,0 +1,131 @@
+"""A route in, a pace plan under a heart-rate cap out."""
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import numpy as np
+
+from hrmodel.prediction.plan import Plan, PlannedSegment, PlanTooLong, known_speeds, plan_route
+from hrmodel.prediction.predictor import Predictor
+from hrmodel.prediction.route import MAX_METRES, Route
+from hrmodel.prediction.zones import ZONES, likely_highest, seconds_in_zones
+from hrmodel.signals.level import Level, population_level
+from hrmodel.workouts.units import METRES_PER_FOOT, TYPICAL_SPEED
+from hrmodel.workouts.workout import Array
+from service.deps import Services
+from service.predict.plan_schemas import DistanceUnit, PlanRequest
+from service.predict.samples import ALTITUDES, refuse, wrong
+from service.predict.service import answered_by, find, known_of, predictor_of, rounded
+
+MIN_METRES = 200.0
+METRES: dict[DistanceUnit, float] = {"m": 1.0, "km": 1000.0, "mi": 1609.344}
+
+
+def plan(services: Services, account_id: UUID, body: PlanRequest) -> bytes:
+    """The plan as JSON. Raises Unprocessable, NotFound, Conflict or Unavailable."""
+    route = to_route(body)
+    with services.database.reading() as session:
+        found = find(session, account_id, body)
+    predictor, known = predictor_of(services, found), known_of(found)
+    person = known["level"] or predictor.checkpoint.level
+    known["level"] = level = person or _usual_runner(predictor)
+    slowest, fastest = known_speeds(level)
+    predict = partial(predictor.predict, coverage=body.coverage, **known)
+    try:
+        made = plan_route(predict, route, body.heart_rate_cap, slowest=slowest, fastest=fastest)
+    except PlanTooLong as error:
+        raise wrong("/heart_rate_cap", f"is too low for this route: {error}") from error
+    answer = {
+        **_show(made),
+        **_zones(made, body.max_heart_rate or likely_highest(level)),
+        "fastest": round(fastest, 3),
+        "level": "subject" if person else "population",
+        "model": answered_by(found),
+    }
+    return msgspec.json.encode(answer)
+
+
+def to_route(body: PlanRequest) -> Route:
+    """What the request says, in metres. Raises Unprocessable at the first wrong value."""
+    distance = body.distance * METRES[body.units.distance]
+    refuse(~np.isfinite(distance), "/distance", "must be a number; every point needs its distance")
+    if distance[0] != 0:
+        raise wrong("/distance/0", "must be 0; distances count from the start")
+    refuse(np.diff(distance, prepend=-1.0) <= 0, "/distance", "must be farther than the point before it")
+    _check_length(float(distance[-1]), body.units.distance)
+    return Route(distance=distance, altitude=None if body.altitude is None else _altitude(body.altitude, body))
+
+
+def _altitude(row: Array, body: PlanRequest) -> Array:
+    if len(row) != len(body.distance):
+        raise wrong("/altitude", f"has {len(row)} points, but distance has {len(body.distance)}")
+    altitude = row * (METRES_PER_FOOT if body.units.altitude == "ft" else 1.0)
+    refuse(~np.isfinite(altitude), "/altitude", "must be a number; leave the row out where it is not known")
+    low, high = ALTITUDES
+    outside = (altitude < low) | (altitude > high)
+    refuse(outside, "/altitude", f"must be within {low:g}..{high:g} m when read as {body.units.altitude}")
+    return altitude
+
+
+def _check_length(metres: float, unit: DistanceUnit) -> None:
+    if MIN_METRES <= metres <= MAX_METRES:
+        return
+    written = metres / METRES[unit]
+    likely = [other for other, one in METRES.items() if MIN_METRES <= written * one <= MAX_METRES]
+    advice = f"; it looks like {' or '.join(likely)}" if likely else ""
+    message = f"makes a route of {metres:.4g} m when read as {unit}, but a plan takes 200 m to 200 km{advice}"
+    raise wrong("/distance", message)
+
+
+def _usual_runner(predictor: Predictor) -> Level:
+    """The level to plan with for somebody unknown. Their usual speed cannot be that of the request, as it is for
+    /predict: every pace would then be the usual one, and none too fast.
+    """  # fmt: skip
+    return population_level(predictor.checkpoint.contract, TYPICAL_SPEED)
+
+
+def _show(plan: Plan) -> dict[str, Any]:
+    steps, prediction = plan.passage, plan.prediction
+    return {
+        "feasible": plan.over_cap_seconds == 0,
+        "seconds": round(plan.seconds, 1),
+        "over_cap_seconds": round(plan.over_cap_seconds, 1),
+        "segments": [_segment(segment) for segment in plan.segments],
+        "t": rounded(steps.t),
+        "distance": rounded(steps.distance),
+        "speed": rounded(steps.speed, 3),
+        "altitude": None if steps.altitude is None else rounded(steps.altitude),
+        "heart_rate": rounded(prediction.heart_rate),
+        "lower": rounded(prediction.lower),
+        "upper": rounded(prediction.upper),
+    }
+
+
+def _segment(segment: PlannedSegment) -> dict[str, Any]:
+    return {
+        "begins": round(segment.begins, 1),
+        "ends": round(segment.ends, 1),
+        "climb": round(segment.climb, 1),
+        "speed": round(segment.speed, 3),
+        "seconds_per_km": round(1000.0 / segment.speed, 1),
+        "seconds": round(segment.seconds, 1),
+        "heart_rate": round(segment.heart_rate, 2),
+        "highest_heart_rate": round(segment.highest, 2),
+        "over_cap": segment.over_cap,
+    }
+
+
+def _zones(plan: Plan, highest: float) -> dict[str, Any]:
+    seconds = seconds_in_zones(plan.prediction.heart_rate, plan.passage.seconds, highest)
+    zones = [
+        {
+            "zone": number,
+            "from_bpm": round(low * highest, 1),
+            "to_bpm": round(high * highest, 1) if np.isfinite(high) else None,
+            "seconds": round(spent, 1),
+        }
+        for number, ((low, high), spent) in enumerate(zip(ZONES, seconds, strict=True), 1)
+    ]
+    return {"zones": zones, "max_heart_rate": round(highest, 1)}
