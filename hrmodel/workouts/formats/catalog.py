@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from zipfile import ZipFile, ZipInfo
 
 from hrmodel.workouts.errors import InvalidFile
-from hrmodel.workouts.formats import archive, gpx, parquet, seed
+from hrmodel.workouts.formats import archive, gpx, parquet, seed, tcx
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
 
@@ -30,6 +30,7 @@ class Format:
 FORMATS: tuple[Format, ...] = (
     Format("parquet", (".parquet",), parquet.matches, parquet.read),
     Format("gpx", (".gpx",), gpx.matches, gpx.read),
+    Format("tcx", (".tcx",), tcx.matches, tcx.read),
     Format("seed", (".pt",), seed.matches, seed.read),
 )
 

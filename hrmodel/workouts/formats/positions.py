@@ -1,4 +1,4 @@
-"""Speed from recorded positions."""
+"""Speed from recorded positions or distances."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,27 @@ def speed_from_positions(t: Array, latitude: Array, longitude: Array) -> Array:
     NaN where it holds a position jump (faster than 12 m/s) or where there is no other position near.
     """
     known = np.flatnonzero(np.isfinite(latitude) & np.isfinite(longitude))
+    return _over_window(t, known, _great_circle(latitude[known], longitude[known]))
+
+
+def speed_from_distance(t: Array, distance: Array) -> Array:
+    """(N,) s and m since the start (NaN missing) -> (N,) m/s >= 0, over the windows of `speed_from_positions`.
+
+    A count that starts again (at a lap) is a jump; one that goes back a little stands still.
+    """
+    known = np.flatnonzero(np.isfinite(distance))
+    return _over_window(t, known, np.diff(distance[known]))
+
+
+def _over_window(t: Array, known: NDArray[np.intp], steps: Array) -> Array:
+    """(N,) s, (K,) indices and (K - 1,) m between them -> (N,) m/s, NaN outside `known`."""
     speed = np.full(len(t), np.nan)
     if len(known) < 2:
         return speed
     at, dt = t[known], np.diff(t[known])
-    steps = _great_circle(latitude[known], longitude[known])
     moved = dt <= GAP_SECONDS
-    jump = moved & (steps > MAX_SPEED * dt)
-    distance = np.concatenate([[0.0], np.cumsum(np.where(moved & ~jump, steps, 0.0))])
+    jump = moved & (np.abs(steps) > MAX_SPEED * dt)
+    distance = np.concatenate([[0.0], np.cumsum(np.where(moved & ~jump, np.maximum(steps, 0.0), 0.0))])
     jumps = np.concatenate([[0.0], np.cumsum(jump)])
     spacing = float(np.median(dt))
     half = (WINDOW_SECONDS if spacing < SPARSE_SECONDS else SPARSE_WINDOW * spacing) / 2

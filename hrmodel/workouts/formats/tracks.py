@@ -1,0 +1,160 @@
+"""Recorded points in XML (GPX, TCX), collected track by track, and how a track becomes a workout."""
+
+import math
+from abc import abstractmethod
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats.markup import ElementReader, feed, instant
+from hrmodel.workouts.formats.positions import speed_from_distance, speed_from_positions
+from hrmodel.workouts.workout import Array, Workout, advancing
+
+MAX_POINTS = 150_000  # of one track: 41 hours at one a second; as many take 2 to 4 s to read
+ONE_FOOT = 120.0  # steps/min: below this median the device counted one foot
+CHANNELS = ("latitude", "longitude", "altitude", "heart_rate", "cadence", "speed", "distance")
+
+
+@dataclass(kw_only=True)
+class Track:
+    """The points of one recording, as they come. `label` is its place in the file."""
+
+    label: str
+    sport: str = ""
+    times: "array[float]" = field(default_factory=lambda: array("d"))  # unix seconds, NaN without a time
+    values: "dict[str, array[float]]" = field(default_factory=lambda: {name: array("d") for name in CHANNELS})
+
+    def add(self, point: dict[str, float]) -> None:
+        """A point: any of `time` and CHANNELS. Raises InvalidFile when there are too many."""
+        if len(self.times) >= MAX_POINTS:
+            raise InvalidFile("too_large", self.label, f"more than {MAX_POINTS} points")
+        self.times.append(point.get("time", math.nan))
+        for channel, values in self.values.items():
+            values.append(point.get(channel, math.nan))
+
+
+class TrackReader(ElementReader):
+    """Collects the points of each track; `texts` but `time` are values, which the formats put into the open point."""
+
+    noun: ClassVar[str]  # what the format calls a track
+    track: ClassVar[str]
+    point: ClassVar[str]
+    time: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open_track: Track | None = None
+        self.open_point: dict[str, float] | None = None
+        self._tracks = 0
+        self._ready: list[Track] = []
+
+    @abstractmethod
+    def value(self, track: Track, point: dict[str, float], name: str, text: str) -> None:
+        """Put the text of an element inside a point where it belongs."""
+
+    def fact(self, track: Track, name: str, text: str) -> None:
+        """Note what an element of a track, outside its points, tells about it."""
+
+    def begin_track(self, sport: str = "") -> None:
+        """A track begins, unless one is open."""
+        if self.open_track is None:
+            self._tracks += 1
+            self.open_track = Track(label=f"{self.noun} {self._tracks}", sport=sport)
+
+    def take(self) -> list[Track]:
+        """The tracks that were completed since the last call."""
+        ready, self._ready = self._ready, []
+        return ready
+
+    def closed(self, name: str, text: str) -> None:
+        """A value goes into the open point, a point into the open track, a track to those that are ready."""
+        track, point = self.open_track, self.open_point
+        if track is None:
+            return
+        if point is None:
+            if name == self.track:
+                self._ready.append(track)
+                self.open_track = None
+            else:
+                self.fact(track, name, text)
+        elif name == self.point:
+            track.add(point)
+            self.open_point = None
+        elif name != self.time:
+            self.value(track, point, name, text)
+        elif self.path[-1] == self.point:
+            point["time"] = instant(text, f"{track.label}, point {len(track.times) + 1}")
+
+
+def read_tracks(path: Path, reader: TrackReader) -> Iterator[Workout]:
+    """One workout per track with points. Raises InvalidFile."""
+    found = 0
+    for _ in feed(path, reader):
+        for track in reader.take():
+            if track.times:
+                found += 1
+                yield _to_workout(track, f"{reader.noun} {found}" if found > 1 else "")
+    if not found:
+        hint = "it holds no track points; export the recorded activity, not a route"
+        raise InvalidFile("no_track", "", hint)
+
+
+def _to_workout(track: Track, source: str) -> Workout:
+    times = np.array(track.times)
+    timed = np.isfinite(times)
+    if not timed.any():
+        hint = "the points have no time; export the recorded activity, not a planned route"
+        raise InvalidFile("no_time", track.label, hint)
+    kept = np.flatnonzero(timed)
+    kept = kept[advancing(times[kept])]
+    values = {name: np.array(column)[kept] for name, column in track.values.items()}
+    t = np.round(times[kept] - times[kept[0]], 3)
+    try:
+        return Workout(
+            t=t,
+            speed=_speed(t, values),
+            altitude=_recorded(values["altitude"]),
+            heart_rate=_recorded(values["heart_rate"]),
+            cadence=_both_feet(values["cadence"]),
+            started_at=datetime.fromtimestamp(times[kept[0]], UTC),
+            sport=track.sport or "running",
+            source=source,
+            removed_samples=len(times) - len(kept),
+        )
+    except (ValueError, OverflowError) as error:
+        raise InvalidFile("invalid_workout", track.label, str(error)) from error
+
+
+def _speed(t: Array, values: dict[str, Array]) -> Array:
+    """(N,) m/s as the device gave it, else from its distance, else from positions: the first that moves and has half
+    of the points."""
+    if _tells(values["speed"]):
+        return values["speed"]
+    from_distance = speed_from_distance(t, values["distance"])
+    if _tells(from_distance):
+        return from_distance
+    from_positions = speed_from_positions(t, values["latitude"], values["longitude"])
+    # a treadmill's zeros say more than no position at all
+    return max(from_positions, from_distance, values["speed"], key=lambda speed: np.isfinite(speed).sum())
+
+
+def _tells(speed: Array) -> bool:
+    return bool(np.isfinite(speed).mean() >= 0.5 and (speed > 0).any())
+
+
+def _recorded(values: Array) -> Array | None:
+    return values if np.isfinite(values).any() else None
+
+
+def _both_feet(cadence: Array) -> Array | None:
+    """Steps of both feet a minute, from counts that may be of one foot."""
+    moving = cadence[cadence > 0]
+    if not len(moving):
+        return None
+    return cadence * 2 if np.median(moving) < ONE_FOOT else cadence

@@ -1,0 +1,342 @@
+import re
+import resource
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hrmodel.workouts.cleaning import clean
+from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats import gpx, tcx
+from hrmodel.workouts.formats.catalog import read_with_format
+from hrmodel.workouts.formats.positions import speed_from_distance
+
+FILES = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "formats"
+needs_files = pytest.mark.skipif(not FILES.exists(), reason="the shared sample files are not beside the project")
+NAMESPACE = "http://www.garmin.com/xmlschemas/TrainingCenterDatabase/v2"
+XML = '<?xml version="1.0" encoding="UTF-8"?>'
+
+
+def document(*activities, head=XML):
+    inner = f"<Activities>{''.join(activities)}</Activities>"
+    return f'{head}<TrainingCenterDatabase xmlns="{NAMESPACE}">{inner}</TrainingCenterDatabase>'
+
+
+def activity(*laps, sport='Sport="Running"'):
+    return f"<Activity {sport}><Id>2024-05-01T08:00:00Z</Id>{''.join(laps)}</Activity>"
+
+
+def lap(*points):
+    summary = "<DistanceMeters>1000</DistanceMeters><AverageHeartRateBpm><Value>99</Value></AverageHeartRateBpm>"
+    summary += "<Cadence>77</Cadence>"
+    return f'<Lap StartTime="2024-05-01T08:00:00Z">{summary}<Track>{"".join(points)}</Track></Lap>'
+
+
+def point(time="", inner=""):
+    time = f"<Time>{time}</Time>" if time else ""
+    return f"<Trackpoint>{time}{inner}</Trackpoint>"
+
+
+def second(s, inner=""):
+    return point(f"2024-05-01T08:{s // 60:02d}:{s % 60:02d}Z", inner)
+
+
+def heart_rate(value):
+    return f"<HeartRateBpm><Value>{value}</Value></HeartRateBpm>"
+
+
+def distance(value):
+    return f"<DistanceMeters>{value}</DistanceMeters>"
+
+
+def position(latitude):
+    place = f"<LatitudeDegrees>{latitude:.9f}</LatitudeDegrees><LongitudeDegrees>7.0</LongitudeDegrees>"
+    return f"<Position>{place}</Position>"
+
+
+def tpx(name, value, prefix="ns3"):
+    tag, declared = (f"{prefix}:", f"xmlns:{prefix}") if prefix else ("", "xmlns")
+    namespace = "http://www.garmin.com/xmlschemas/ActivityExtension/v2"
+    return f'<Extensions><{tag}TPX {declared}="{namespace}"><{tag}{name}>{value}</{tag}{name}></{tag}TPX></Extensions>'
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read_text(text):
+        path = tmp_path / "some.tcx"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return list(tcx.read(path))
+
+    return read_text
+
+
+@needs_files
+@pytest.mark.parametrize(
+    ("name", "samples", "seconds", "mean_heart_rate", "speed", "cadence", "altitude", "longest_gap"),
+    [
+        ("garmin_connect_laps.tcx", 206, 1439, 156.7, 2.64, 160, None, 8),
+        ("garmin_connect_smart_recording.tcx", 145, 722, 143.0, 1.65, 164, 40.2, 12),
+        ("mixed_walk_run.tcx", 3507, 3903.719, 130.8, 1.29, 106, 925.1, 398.719),
+    ],
+)
+def test_real_runs_are_read(name, samples, seconds, mean_heart_rate, speed, cadence, altitude, longest_gap):
+    (workout,) = tcx.read(FILES / name)
+    assert (len(workout.t), workout.t[-1], workout.sport) == (samples, seconds, "running")
+    assert np.nanmean(workout.heart_rate) == pytest.approx(mean_heart_rate, abs=0.1)
+    assert np.nanmean(workout.speed) == pytest.approx(speed, abs=0.01)
+    assert np.isfinite(workout.speed).all()
+    assert np.nanmedian(workout.cadence) == cadence
+    assert (
+        (workout.altitude is None)
+        if altitude is None
+        else np.nanmean(workout.altitude) == pytest.approx(altitude, abs=0.1)
+    )
+    assert np.diff(workout.t).max() == pytest.approx(longest_gap)
+    assert clean(workout).verdict == "kept"
+
+
+@needs_files
+@pytest.mark.parametrize("name", ["garmin_connect_smart_recording.tcx", "mixed_walk_run.tcx"])
+def test_speeds_from_the_device_its_distance_and_positions_agree(name, read):
+    text = (FILES / name).read_text()
+    without_speed = re.sub(r"<ns3:Speed>.*?</ns3:Speed>", "", text)
+    only_positions = re.sub(r"<DistanceMeters>.*?</DistanceMeters>", "", without_speed)
+    totals = []
+    for version in (text, without_speed, only_positions):
+        (workout,) = read(version)
+        gaps = np.diff(workout.t)
+        totals.append(np.nansum((workout.speed[1:] * gaps)[gaps <= 60]))
+    last = float(re.findall(r"<DistanceMeters>(.*?)<", text)[-1])
+    # the shared files' positions are shifted (up to 3 % off), and raw positions wander while one stands
+    assert totals == pytest.approx([last, last, last], rel=0.08)
+
+
+@needs_files
+@pytest.mark.parametrize(
+    "name", ["garmin_connect_1hz.gpx", "garmin_connect_smart_recording.gpx", "gpxpy_no_type_sparse.gpx"]
+)
+def test_the_same_run_is_the_same_in_gpx_and_tcx(name, read):
+    (as_gpx,) = gpx.read(FILES / name)
+    points = re.findall(
+        r'<trkpt lat="(.*?)" lon="(.*?)">.*?<ele>(.*?)</ele>.*?<time>(.*?)</time>(.*?)</trkpt>',
+        (FILES / name).read_text(),
+        re.DOTALL,
+    )
+    converted = []
+    for latitude, longitude, altitude, when, extensions in points:
+        inner = f"<Position><LatitudeDegrees>{latitude}</LatitudeDegrees><LongitudeDegrees>{longitude}</LongitudeDegrees></Position>"
+        inner += f"<AltitudeMeters>{altitude}</AltitudeMeters>"
+        inner += "".join(heart_rate(value) for value in re.findall(r":hr>(\d+)<", extensions))
+        inner += "".join(f"<Cadence>{value}</Cadence>" for value in re.findall(r":cad>(\d+)<", extensions))
+        converted.append(point(when, inner))
+    (as_tcx,) = read(document(activity(lap(*converted))))
+    assert as_tcx.digest == as_gpx.digest
+
+
+def test_a_file_is_known_by_its_root_and_not_by_its_name_or_prefix(tmp_path):
+    text = document(activity(lap(second(0, heart_rate(120)))), head=f"{XML}\n<!-- <gpx > -->\n")
+    prefixed = re.sub(r"<(/?)(\w)", r"<\1x:\2", text).replace("xmlns=", "xmlns:x=")
+    for content in (text, prefixed, text.replace("UTF-8", "UTF-16").encode("utf-16")):
+        path = tmp_path / "some.gpx"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        ((format_, workout),) = read_with_format(path)
+        assert (format_.name, workout.heart_rate.tolist()) == ("tcx", [120])
+
+
+def test_blanks_before_the_declaration_do_no_harm(read):
+    assert len(read(" " * 100_000 + "\n" + document(activity(lap(second(0)))))) == 1
+
+
+def test_laps_and_tracks_of_an_activity_are_one_workout_and_a_pause_leaves_a_gap(read):
+    split = "</Track><Track>"
+    laps = lap(second(0), second(1), split, second(200)), lap(second(200), second(201))
+    (workout,) = read(document(activity(*laps)))
+    assert (workout.t.tolist(), workout.removed_samples) == ([0, 1, 200, 201], 1)
+
+
+def test_each_activity_is_a_workout_with_its_sport_and_empty_ones_are_passed_over(read):
+    running, biking = activity(lap(second(0))), activity(lap(second(1)), sport='Sport="Biking"')
+    other, unnamed = activity(lap(second(2)), sport='Sport="Other"'), activity(lap(second(3)), sport="")
+    multisport = f"<MultiSportSession><FirstSport>{other}</FirstSport></MultiSportSession>"
+    workouts = read(document(running, activity(), biking, multisport, unnamed))
+    assert [(w.sport, w.source) for w in workouts] == [
+        ("running", ""),
+        ("biking", "activity 2"),
+        ("other", "activity 3"),
+        ("running", "activity 4"),
+    ]
+    assert [clean(w).reasons[0].code == "not_running" for w in workouts] == [False, True, True, False]
+
+
+def test_times_may_have_offsets_fractions_or_no_zone_at_all(read):
+    times = ("2024-05-01T10:00:00.25+02:00", "2024-05-01T08:00:01Z", "2024-05-01T08:00:02.500")
+    (workout,) = read(document(activity(lap(*map(point, times)))))
+    assert workout.t.tolist() == [0, 0.75, 2.25]
+    assert workout.started_at == datetime(2024, 5, 1, 8, 0, 0, 250000, tzinfo=UTC)
+
+
+def test_points_without_a_time_or_that_go_back_in_it_are_removed_and_counted(read):
+    points = second(0), point(), second(5), second(3), second(5)
+    (workout,) = read(document(activity(lap(*points))))
+    assert (workout.t.tolist(), workout.removed_samples) == ([0, 5], 3)
+
+
+def test_values_are_found_by_local_name_and_garbage_is_missing(read):
+    points = (
+        second(0, "<AltitudeMeters>100.5</AltitudeMeters>" + heart_rate(120) + tpx("Speed", 3.0)),
+        second(1, "<AltitudeMeters>high</AltitudeMeters>" + heart_rate("\n 121 \n") + tpx("Speed", 3.1, prefix="q")),
+        second(2, heart_rate("nan") + "<Other><Value>9</Value></Other>" + tpx("Speed", 3.2, prefix="")),
+    )
+    (workout,) = read(document(activity(lap(*points))))
+    np.testing.assert_array_equal(workout.heart_rate, [120, 121, np.nan])
+    np.testing.assert_array_equal(workout.altitude, [100.5, np.nan, np.nan])
+    assert workout.speed.tolist() == [3.0, 3.1, 3.2]
+
+
+@pytest.mark.parametrize(
+    ("inner", "expected"),
+    [
+        (tpx("RunCadence", 85), 170),
+        ("<Cadence>85</Cadence>", 170),
+        ("<Cadence>60</Cadence>" + tpx("RunCadence", 86), 172),
+        (tpx("RunCadence", 172), 172),  # some exporters count both feet
+    ],
+)
+def test_cadence_is_of_both_feet(read, inner, expected):
+    (workout,) = read(document(activity(lap(*(second(s, inner) for s in range(5))))))
+    assert workout.cadence.tolist() == [expected] * 5
+
+
+def test_turns_of_a_crank_are_no_steps(read):
+    (workout,) = read(document(activity(lap(second(0, "<Cadence>85</Cadence>")), sport='Sport="Biking"')))
+    assert workout.cadence is None
+
+
+def test_without_a_speed_that_moves_the_distance_and_then_positions_give_it(read):
+    metres_per_degree = np.pi * 6_371_008.8 / 180
+    for standing in ("", tpx("Speed", 0)):
+        points = [second(s, standing + distance(3 * s)) for s in range(60)]
+        np.testing.assert_allclose(read(document(activity(lap(*points))))[0].speed, 3.0)
+        points = [second(s, position(45 + 2 * s / metres_per_degree) + standing + distance(0)) for s in range(60)]
+        np.testing.assert_allclose(read(document(activity(lap(*points))))[0].speed, 2.0, rtol=1e-4)
+
+
+def test_a_distance_gives_an_even_speed_that_is_never_negative():
+    t = np.arange(0, 120.0)
+    counted = np.floor(3.0 * t / 10) * 10  # shown in tens of metres
+    speed = speed_from_distance(t, counted)
+    assert np.abs(speed[5:-5] - 3.0).max() <= 1.0
+    counted[60] -= 5
+    assert (speed_from_distance(t, counted) >= 0).all()
+
+
+def test_a_distance_that_starts_again_or_pauses_gives_no_false_speed():
+    t = np.concatenate([np.arange(0, 60.0), np.arange(300, 360.0)])
+    metres = np.where(t < 300, 3.0 * t, 3.0 * (t - 120))  # walked on while paused
+    metres[30:60] -= 90  # a new lap
+    speed = speed_from_distance(t, metres)
+    assert np.flatnonzero(np.isnan(speed)).tolist() == list(range(25, 35))
+    np.testing.assert_allclose(speed[np.isfinite(speed)], 3.0)
+
+
+LAUGHS = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10))
+ONE = document(activity(lap(second(0, heart_rate(120)))))
+BARE = document(activity(lap(second(0, heart_rate("&l9;")))), head="")
+DEFAULTS = "".join(f'a{i} CDATA "{"x" * 900}" ' for i in range(200))
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "broken_xml"),
+        (" \n", "broken_xml"),
+        (ONE[:-20], "broken_xml"),
+        (document(), "no_track"),
+        (document(activity()), "no_track"),
+        (document(f"<Courses><Course><Track>{second(0)}</Track></Course></Courses>"), "no_track"),
+        (document(activity(lap(point()))), "no_time"),
+        (document(activity(lap(point("yesterday")))), "bad_time"),
+        (document(activity(lap(point("2024-05-01T08:00:00." + "0" * 9000)))), "bad_time"),
+        (document(activity(lap(point("0001-01-01T00:00:00+14:00")))), "invalid_workout"),
+        (document(activity(lap(second(0), point("9999-01-01T00:00:00Z")))), "invalid_workout"),
+        ("<html><TrainingCenterDatabase /></html>", "not_tcx"),
+        ("<TrainingCenterDatabase>" + "<a>" * 100_000, "not_tcx"),
+        (f'<!DOCTYPE x [<!ENTITY l0 "ha">{LAUGHS}]>{BARE}', "dtd_refused"),
+        (f'<!DOCTYPE x [<!ENTITY l9 "{"a" * 500_000}">]>{BARE.replace("&l9;", "&l9;" * 50_000)}', "dtd_refused"),
+        (f'<!DOCTYPE x [<!ENTITY % p SYSTEM "http://127.0.0.1:9/x">%p;]>{BARE}', "dtd_refused"),
+        (f'<!DOCTYPE x SYSTEM "http://127.0.0.1:9/x.dtd">{BARE}', "dtd_refused"),
+        (f'<!DOCTYPE x [<!ENTITY l9 SYSTEM "file:///etc/hosts">]>{BARE}', "dtd_refused"),
+        (f"<!DOCTYPE x [<!ATTLIST Value {DEFAULTS}>]>{ONE.removeprefix(XML)}", "dtd_refused"),
+        (f"<!DOCTYPE x []>{BARE}", "dtd_refused"),
+        (BARE, "broken_xml"),
+        (document(activity(lap(second(0, f'<a b="{"x" * 20_000_000}"/>')))), "broken_xml"),
+        (document(f"<!--{'x' * 20_000_000}-->"), "broken_xml"),
+        (document("<a " + " ".join(f'b{i}=""' for i in range(100_000)) + "/>"), None),
+        (document("<a " + " ".join(f'xmlns:b{i}="u{i}"' for i in range(100_000)) + "/>"), None),
+        (document("".join(f"<a{i}/>" for i in range(300_000))), None),
+        (document(activity(lap(second(0, heart_rate("1" * 9_000_000))))), "fine"),
+        (ONE.replace("120", "1\x002"), "broken_xml"),
+        (ONE.replace("UTF-8", "UTF-16"), "broken_xml"),
+        (ONE.replace("UTF-8", "no-such-encoding"), "broken_xml"),
+        (ONE.encode("utf-16")[:-7], "broken_xml"),
+        (b"\xff\xfe" + ONE.encode(), "broken_xml"),
+        (bytes(range(256)) * 4000, "broken_xml"),
+        (b"\0" * 1_000_000, "broken_xml"),
+        (document(activity(lap("<Trackpoint/>" * 1_000_000))), "too_large"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 20 else "-",
+)
+def test_damaged_and_hostile_files_are_refused_soon(read, text, code):
+    began, used = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if code == "fine":
+        assert read(text)[0].heart_rate is None
+    else:
+        with pytest.raises(InvalidFile) as caught:
+            read(text)
+        assert code in (None, caught.value.code)
+    assert time.process_time() - began < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 300_000  # kB
+
+
+def test_a_million_points_are_refused_soon(read):
+    ending = heart_rate(150) + distance(12.5)
+    minutes = [
+        "".join(f"<Trackpoint><Time>2024-05-01T{h:02d}:{m:02d}:{s:02d}Z</Time>{ending}</Trackpoint>" for s in range(60))
+        for h in range(24)
+        for m in range(60)
+    ]
+    text = document(activity(lap("".join(minutes * 12))))
+    began = time.process_time()
+    with pytest.raises(InvalidFile, match="more than"):
+        read(text)
+    assert time.process_time() - began < 5
+
+
+VALID = document(
+    activity(
+        lap(*(second(s, position(45 + s / 1e5) + distance(3 * s) + heart_rate(120 + s)) for s in range(3))),
+        lap(*(second(s, tpx("Speed", 3) + "<AltitudeMeters>9</AltitudeMeters>") for s in range(3, 6))),
+    ),
+    activity(lap(second(9)), sport='Sport="Other"'),
+).encode()
+PIECES = (b"<", b">", b"&", b"\0", b"]]>", b"<!--", b"<![CDATA[", b"<!DOCTYPE a [", b"&#0;", b"\xff", b"1e999", b"-", b"<Activity>", b"</Trackpoint>", b"<Time>", b"<Trackpoint>", b"xmlns:a=''")  # fmt: skip
+mutation = st.tuples(
+    st.integers(0, len(VALID)), st.integers(0, 40), st.one_of(st.sampled_from(PIECES), st.binary(max_size=8))
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(mutation, max_size=4), st.integers(0, 4000))
+def test_a_mutated_file_is_read_or_refused(read, mutations, end):
+    data = VALID
+    for start, length, piece in mutations:
+        data = data[:start] + piece + data[start + length :]
+    try:
+        workouts = read(data[: len(data) - end] if end < 200 else data)
+    except InvalidFile:
+        return
+    assert all(workout.speed.shape == workout.t.shape for workout in workouts)
