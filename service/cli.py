@@ -74,6 +74,35 @@ def worker() -> None:
     os.execv(WORKER[0], WORKER)
 
 
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Exports as they are: files, zips of them, folders.")],
+    subject: Annotated[str | None, typer.Option(help="Whose workouts they are; `me` unless told otherwise.")] = None,
+    name: Annotated[str | None, typer.Option(help="A name for the dataset; else that of the file.")] = None,
+    kind: Annotated[str, typer.Option(help="personal, or population for workouts of many people.")] = "personal",
+    min_hr_per_minute: Annotated[
+        float | None, typer.Option(help="Workouts with fewer heart-rate readings a minute are dropped; 6 if not given.")
+    ] = None,
+    speed_unit: Annotated[str | None, typer.Option(help="m/s, km/h, mi/h or min/km, if the files do not say.")] = None,
+    altitude_unit: Annotated[str | None, typer.Option(help="m or ft, if the files do not say.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")] = False,
+) -> None:
+    """Upload workouts of one person as a dataset to a service that runs, and show what became of them."""
+    from service.import_files import ImportFailed, import_files
+    from service.import_show import show
+
+    given = {"subject": subject, "name": name, "kind": kind, "min_hr_per_minute": min_hr_per_minute}
+    given |= {"speed_unit": speed_unit, "altitude_unit": altitude_unit}
+    query = {option: value for option, value in given.items() if value is not None}
+    try:
+        imported = import_files(files, query, get_settings(), quiet=as_json)
+    except ImportFailed as error:
+        fail(str(error))
+    show(imported, get_settings(), as_json=as_json)
+    if imported.failure:
+        fail(imported.failure)
+
+
 @app.command()
 def demo(
     data: Annotated[Path | None, typer.Option(help="Your own export: a file or a folder.", exists=True)] = None,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx2
 
@@ -16,6 +16,14 @@ Json = dict[str, Any]
 
 class RequestFailed(Exception):
     """The API refused, or does not answer; the text is its own sentence."""
+
+
+class NoAnswer(RequestFailed):
+    """Nothing answers at the API's address."""
+
+
+class JobFailed(RequestFailed):
+    """A job ended without success."""
 
 
 class Client:
@@ -43,13 +51,14 @@ class Client:
         with _sentences():
             return _answer(self._http.post(path, json=body))
 
-    def upload(self, file: Path, **query: Any) -> Json:
-        """Stream a file to POST /datasets. Raises RequestFailed."""
+    def upload(self, file: Path, on_sent: Callable[[int], None] = lambda _: None, **query: Any) -> Json:
+        """Stream a file to POST /datasets; `on_sent` is told how many bytes have gone. Raises RequestFailed."""
+        size = {"Content-Length": str(file.stat().st_size)}  # a file that is too large is refused before it is sent
         with _sentences(), file.open("rb") as content:
-            return _answer(self._http.post("/datasets", params=query, content=_chunks(content)))
+            return _answer(self._http.post("/datasets", params=query, content=_chunks(content, on_sent), headers=size))
 
     def wait(self, job_id: str, on_progress: Callable[[Json], None] = lambda _: None) -> Json:
-        """Ask until the job has ended; `on_progress` sees each answer. Raises RequestFailed unless it succeeded."""
+        """Ask until the job has ended; `on_progress` sees each answer. Raises JobFailed unless it succeeded."""
         while True:
             job = self.get(f"/jobs/{job_id}")
             on_progress(job)
@@ -57,13 +66,16 @@ class Client:
                 return job
             if job["state"] in TERMINAL:
                 why = f": {job['error']['message']}" if job["error"] else ""
-                raise RequestFailed(f"The {job['stage']} job {job['state']}{why}")
+                raise JobFailed(f"The {job['stage']} job {job['state']}{why}")
             time.sleep(POLL_SECONDS)
 
 
-def _chunks(file: Any) -> Iterator[bytes]:
+def _chunks(file: BinaryIO, on_sent: Callable[[int], None]) -> Iterator[bytes]:
+    sent = 0
     while chunk := file.read(1 << 20):
         yield chunk
+        sent += len(chunk)
+        on_sent(sent)
 
 
 @contextmanager
@@ -71,7 +83,7 @@ def _sentences() -> Iterator[None]:
     try:
         yield
     except httpx2.TransportError as error:
-        raise RequestFailed(f"The API does not answer: {error}") from error
+        raise NoAnswer(f"The API does not answer: {error}") from error
 
 
 def _answer(response: httpx2.Response) -> Json:

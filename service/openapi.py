@@ -41,6 +41,12 @@ _ERRORS: dict[int, type[ServiceError]] = {
 _ALWAYS = (422, 500, 503)
 _WITH_KEY = (401, 403, 429)
 _WITH_BODY = (400, 413, 415)
+PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A PNG",
+        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}, "example": "(the picture)"}},
+    }
+}
 DESCRIPTION = (
     "Learns one person's heart-rate response from their own workouts and predicts it: upload workouts, train stage 1, "
     "train stage 2, read the metrics, ask for a prediction. Errors are RFC 9457 problems."

@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -17,6 +17,8 @@ class Settings(BaseSettings):
     state_dir: Path = Path("var")
     host: str = "127.0.0.1"
     port: int = 8000
+    url: str | None = None
+    api_key: SecretStr | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lease_seconds: float = Field(default=60.0, ge=1.0, le=3600.0)
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
@@ -25,6 +27,12 @@ class Settings(BaseSettings):
     database_url_file: Path | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL_FILE"))
     broker_url_file: Path | None = Field(default=None, validation_alias=AliasChoices("BROKER_URL_FILE"))
     artifact_dir_setting: Path | None = Field(default=None, validation_alias=AliasChoices("ARTIFACT_DIR"))
+
+    @property
+    def api_url(self) -> str:
+        """Where the commands that are clients of the API find it: on this machine unless STAGEWISE_URL is set."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        return self.url or f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def database_url(self) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 RUNS = Path(__file__).resolve().parents[2] / "shared" / "data" / "runs"
+FORMATS = RUNS.parent / "formats"
 
 
 def personal_parquet() -> Path:
@@ -13,3 +14,10 @@ def personal_parquet() -> Path:
     if not path.exists():
         pytest.skip("the recorded runs (shared/data/runs/personal.parquet) are not beside the project")
     return path
+
+
+def format_samples() -> Path:
+    """The folder of real files in their formats; skips the test where it is missing."""
+    if not FORMATS.exists():
+        pytest.skip("the sample files (shared/data/formats) are not beside the project")
+    return FORMATS

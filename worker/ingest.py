@@ -1,8 +1,9 @@
 """An import job: from an uploaded file to stored workouts with a split, the subject's level and its first champion."""
 
 import hashlib
+import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import select
@@ -10,22 +11,26 @@ from sqlalchemy.exc import IntegrityError
 
 from hrmodel.evaluation.report import evaluate
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.workouts.cleaning import clean
+from hrmodel.workouts.cleaning import clean, heart_rate_density
+from hrmodel.workouts.duplicates import Extent, extent_of
 from hrmodel.workouts.errors import InvalidFile
-from hrmodel.workouts.formats.catalog import read_upload
+from hrmodel.workouts.formats.upload import FileReport, FoundWorkout
+from hrmodel.workouts.isolated import read_isolated
 from hrmodel.workouts.splits import extend_split
 from hrmodel.workouts.units import Units
-from hrmodel.workouts.workout import Workout
 from service.errors import Conflict
 from service.registry import champions, imports, jobs, model_versions, sweep
 from service.registry.imports import ImportedFile, ImportedWorkout, StoredWorkout
 from service.registry.tables import Champion, Dataset, DatasetKind, Job, ModelVersion, Subject
 from worker.data import PersonData, load_person, load_serving, upload_path
 from worker.failures import TRIES, JobFailure
+from worker.merging import Merged
 from worker.reporter import LeaseLost, Reporter
 
 SEED_FORMAT = "seed"  # the only format whose own split is kept
 VAL_PEOPLE_SHARE = 0.15
+READING_SHARE = 0.8  # of the job's progress
+TELL_SECONDS = 0.5
 
 
 @dataclass
@@ -34,7 +39,7 @@ class Found:
 
     workouts: list[ImportedWorkout] = field(default_factory=list)
     files: list[ImportedFile] = field(default_factory=list)
-    digests: set[str] = field(default_factory=set)  # of the workouts that are kept
+    extents: dict[str, Extent] = field(default_factory=dict)  # of the workouts that are kept, by digest
     own_splits: dict[str, str] = field(default_factory=dict)  # of seed-format workouts, by digest
 
 
@@ -44,58 +49,71 @@ def import_upload(reporter: Reporter, job: Job) -> None:
         if not jobs.heartbeat(session, reporter.claim, reporter.context.lease_seconds).ours:
             raise LeaseLost
         dataset = imports.begin(session, job.dataset_id)
-    try:
-        _complete(reporter, job, dataset, _read(reporter, job, dataset))
-    except JobFailure as failure:
-        _fail(reporter, dataset, found_files(failure), failure)
-    with reporter.context.database.unit_of_work() as session:  # after the commit: a crash before it needs the file
-        sweep.delete_unreferenced(session, reporter.context.store, job.account_id, [dataset.upload_sha256])
-
-
-class UnusableUpload(JobFailure):
-    """A failure with the report of the files that led to it."""
-
-    files: list[ImportedFile]
-
-
-def found_files(failure: JobFailure) -> list[ImportedFile]:
-    """The files that a failed import reports."""
-    return failure.files if isinstance(failure, UnusableUpload) else []
-
-
-def _read(reporter: Reporter, job: Job, dataset: Dataset) -> Found:
-    path = upload_path(reporter.context.store, job.account_id, dataset.upload_sha256)
-    units = Units(**job.configuration["units"]) if job.configuration.get("units") else None
     found = Found()
     try:
-        for file, workouts in read_upload(path, name=dataset.name or "upload", units=units):
-            found.files.append(
-                ImportedFile(name=file.file, format=file.format, workouts=file.workouts, problem=file.problem)
-            )
-            for workout in workouts:
-                _take(reporter, job, dataset, found, workout, file.format)
-                reporter.beat()
+        _read(reporter, job, dataset, found)
+        _complete(reporter, job, dataset, found)
+    except JobFailure as failure:
+        _fail(reporter, dataset, found, failure)
+    gone = [dataset.upload_sha256, *found.extents]
+    with reporter.context.database.unit_of_work() as session:  # after the commit: a crash before it needs the file
+        sweep.delete_unreferenced(session, reporter.context.store, job.account_id, gone)
+
+
+def _read(reporter: Reporter, job: Job, dataset: Dataset, found: Found) -> None:
+    """Read the upload in a process of its own. Raises Stop, JobFailure when nothing of it can be used."""
+    context = reporter.context
+    path = upload_path(context.store, job.account_id, dataset.upload_sha256)
+    units = Units(**job.configuration["units"]) if job.configuration.get("units") else None
+    name = dataset.name or "upload"
+    told = _Told(reporter)
+    try:
+        with context.store.scratch(f"{reporter.claim.job_id}-{reporter.claim.attempt}") as folder:
+            for one in read_isolated(path, name=name, folder=folder, units=units, on_wait=told.at):
+                if isinstance(one, FileReport):
+                    found.files.append(
+                        ImportedFile(name=one.file, format=one.format, workouts=one.workouts, problem=one.problem)
+                    )
+                else:
+                    _take(reporter, job, dataset, found, one)
     except InvalidFile as error:
+        found.files.append(ImportedFile(name=name, format=None, workouts=0, problem=str(error)))
         raise JobFailure("unreadable_upload", f"{error}") from error
-    if not found.digests:
+    if not found.extents:
         raise _nothing_kept(found)
-    return found
 
 
-def _take(
-    reporter: Reporter, job: Job, dataset: Dataset, found: Found, workout: Workout, file_format: str | None
-) -> None:
+@dataclass
+class _Told:
+    """Passes the progress of reading on; the last part of the job's progress is the scoring's."""
+
+    reporter: Reporter
+    progress: float = 0.0
+    told_at: float = field(default_factory=time.monotonic)
+
+    def at(self, progress: float) -> None:
+        """So much of the upload has been read. Raises Stop."""
+        share = READING_SHARE * progress
+        self.reporter.beat(share)
+        now = time.monotonic()
+        if share > self.progress and now - self.told_at >= TELL_SECONDS:
+            self.progress, self.told_at = share, now
+            self.reporter.report()
+
+
+def _take(reporter: Reporter, job: Job, dataset: Dataset, found: Found, one: FoundWorkout) -> None:
     """Clean one workout, store its file when it is kept, and note what happened to it."""
+    workout = one.workout
     cleaned = clean(workout, min_hr_per_minute=dataset.min_hr_per_minute)
     data = cleaned.workout.to_bytes() if cleaned.workout else None
     verdict, reasons = cleaned.verdict, [asdict(reason) for reason in cleaned.reasons]
     digest = reporter.context.store.put(job.account_id, data) if data else None
-    if digest in found.digests:
+    if digest in found.extents:
         digest, verdict = None, "dropped"
-        reasons.append({"code": "duplicate", "samples": len(workout.t), "message": "The same workout twice."})
+        reasons.insert(0, {"code": "duplicate", "samples": len(workout.t), "message": "the same workout twice"})
     if digest:
-        found.digests.add(digest)
-    if digest and file_format == SEED_FORMAT and workout.split:
+        found.extents[digest] = extent_of(cleaned.workout or workout)
+    if digest and one.format == SEED_FORMAT and workout.split:
         found.own_splits[digest] = workout.split
     found.workouts.append(
         ImportedWorkout(
@@ -109,38 +127,40 @@ def _take(
             split=None,
             verdict=verdict,
             reasons=reasons,
+            sport=workout.sport,
+            heart_rate_per_minute=heart_rate_density(workout),
         )
     )
 
 
-def _nothing_kept(found: Found) -> UnusableUpload:
+def _nothing_kept(found: Found) -> JobFailure:
     problems = [file.problem for file in found.files if file.problem]
     reasons = [reason["message"] for workout in found.workouts for reason in workout.reasons]
     first = (problems or reasons or ["it holds no workouts"])[0]
-    failure = UnusableUpload("no_workouts", f"No workout of this upload can be used; the first reason: {first}")
-    failure.files = found.files
-    return failure
+    return JobFailure("no_workouts", f"No workout of this upload can be used; the first reason: {first}")
 
 
-def _split(dataset: Dataset, found: Found, earlier: dict[str, str]) -> list[ImportedWorkout]:
-    """All workouts in time order, the kept ones with their split."""
-    ordered = sorted(found.workouts, key=lambda w: (w.started_at.timestamp() if w.started_at else 0.0, w.digest or ""))
-    kept = [workout for workout in ordered if workout.digest]
-    splits = (
-        _population_splits(kept) if dataset.kind == DatasetKind.POPULATION else _personal_splits(kept, found, earlier)
-    )
-    return [ImportedWorkout(**{**workout.__dict__, "split": splits.get(workout.digest or "")}) for workout in ordered]
+def _split(dataset: Dataset, found: Found, known: list[ImportedWorkout]) -> list[ImportedWorkout]:
+    """All workouts of the new dataset in time order, the kept ones with their split."""
+    if dataset.kind == DatasetKind.POPULATION:
+        merged = Merged.of(found.workouts, found.extents, [])
+        splits = _population_splits(merged.kept)
+    elif found.own_splits and len(found.own_splits) == len(found.extents):
+        merged = Merged.of(found.workouts, found.extents, [])  # the seed's data is a whole with its own split
+        splits = found.own_splits
+    else:
+        merged = Merged.of(found.workouts, found.extents, known)
+        splits = _personal_splits(merged)
+    return [replace(workout, split=splits.get(workout.digest or "")) for workout in merged.workouts]
 
 
-def _personal_splits(kept: list[ImportedWorkout], found: Found, earlier: dict[str, str]) -> dict[str, str]:
-    people = {workout.person for workout in kept if workout.person}
+def _personal_splits(merged: Merged) -> dict[str, str]:
+    people = {workout.person for workout in merged.kept if workout.person}
     if len(people) > 1:
         message = f"This upload holds workouts of {len(people)} people; upload one person's, or use kind=population."
         raise JobFailure("several_people", message)
-    digests = [workout.digest or "" for workout in kept]
-    if found.own_splits and len(found.own_splits) == len(digests):
-        return found.own_splits
-    return dict(zip(digests, extend_split(earlier, digests), strict=True))
+    digests = [workout.digest or "" for workout in merged.kept]
+    return dict(zip(digests, extend_split([merged.inherited.get(digest) for digest in digests]), strict=True))
 
 
 def _population_splits(kept: list[ImportedWorkout]) -> dict[str, str]:
@@ -158,26 +178,26 @@ def _complete(reporter: Reporter, job: Job, dataset: Dataset, found: Found) -> N
     """Split, score and end; again when another import or a deletion came in between. Raises Stop and JobFailure."""
     for left in reversed(range(TRIES)):
         with reporter.context.database.reading() as session:
-            earlier = imports.earlier_splits(session, dataset)
+            known = imports.known_workouts(session, dataset)
         try:
-            return _finish(reporter, job, dataset, found, earlier)
+            return _finish(reporter, job, dataset, found, known)
         except (Conflict, IntegrityError):
             if not left:
                 raise
 
 
-def _finish(reporter: Reporter, job: Job, dataset: Dataset, found: Found, earlier: dict[str, str]) -> None:
+def _finish(reporter: Reporter, job: Job, dataset: Dataset, found: Found, known: list[ImportedWorkout]) -> None:
     """Score the models that may serve, then write everything in one transaction. Raises LeaseLost, and Conflict when
     the subject's other workouts are split otherwise by now.
     """  # fmt: skip
-    workouts = _split(dataset, found, earlier)
+    workouts = _split(dataset, found, known)
     person = _person(reporter, job, dataset, workouts) if dataset.kind == DatasetKind.PERSONAL else None
     scored = list(_score(reporter, job, person)) if person else []
     reporter.report()
     with reporter.context.database.unit_of_work() as session:
         if person:
             session.get(Subject, dataset.subject_id, with_for_update=True)  # one import of a subject ends at a time
-        if imports.earlier_splits(session, dataset) != earlier:
+        if imports.known_workouts(session, dataset) != known:
             raise Conflict("splits_changed", "Another import of this subject ended in between.")
         ready = imports.finish(
             session,
@@ -223,9 +243,9 @@ def _digest(workouts: list[ImportedWorkout]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _fail(reporter: Reporter, dataset: Dataset, files: list[ImportedFile], failure: JobFailure) -> None:
+def _fail(reporter: Reporter, dataset: Dataset, found: Found, failure: JobFailure) -> None:
     """End the job and its dataset with the reason."""
     with reporter.context.database.unit_of_work() as session:
-        imports.add_files(session, dataset.id, files)
+        imports.report_failed(session, dataset.id, found.workouts, found.files)
         if not jobs.fail(session, reporter.claim, failure.code, failure.message):
             raise LeaseLost

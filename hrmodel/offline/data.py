@@ -12,7 +12,8 @@ from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.level import fit_level
 from hrmodel.version import digest_of
 from hrmodel.workouts.cleaning import clean
-from hrmodel.workouts.formats.catalog import read_with_format
+from hrmodel.workouts.duplicates import duplicates, extent_of
+from hrmodel.workouts.formats.upload import read_with_format
 from hrmodel.workouts.splits import MIN_WORKOUTS, chronological_split
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
@@ -55,11 +56,12 @@ def _read(path: Path, person: str | None, units: Units | None) -> tuple[list[Wor
         raise UserError(f"--data {path} does not exist.")
     people: set[str] = set()
     workouts, formats = [], set()
-    for format_, workout in read_with_format(path, units=units):
+    for found in read_with_format(path, units=units):
+        workout = found.workout
         people |= {workout.person} if workout.person else set()
         if person is None or workout.person == person:
             workouts.append(workout)
-            formats.add(format_.name)
+            formats.add(found.format)
     if person is None and len(people) > 1:
         raise UserError(f"{path} holds workouts of {len(people)} people; choose one with --person: {_list(people)}.")
     if person is not None and not workouts:
@@ -83,6 +85,10 @@ def _clean(path: Path, workouts: Sequence[Workout]) -> list[Workout]:
             dropped["duplicate"].append("the same workout twice")
         else:
             repaired += cleaned.verdict == "repaired"
+    recordings = list(kept.values())
+    for worse, better in duplicates([extent_of(workout) for workout in recordings]).items():
+        dropped["duplicate"].append(f"recorded at the same time as {recordings[better].source}, which stays")
+        del kept[recordings[worse].digest]
     if not kept:
         why = "; ".join(f"{len(messages)} {code} ({messages[0]})" for code, messages in dropped.items())
         raise UserError(f"{path} holds no workout to learn from: {why or 'it holds none at all'}.")

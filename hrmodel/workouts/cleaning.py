@@ -4,33 +4,26 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hrmodel.workouts.units import ImplausibleSpeed, Units, check_running_speed
-from hrmodel.workouts.workout import Array, Workout
-
-Mask = NDArray[np.bool_]
+from hrmodel.workouts.faults import take_out
+from hrmodel.workouts.reasons import Reason, lasting
+from hrmodel.workouts.units import ImplausibleSpeed, Units, check_running_speed, pace
+from hrmodel.workouts.walking import MOVING_SPEED, PARTLY_WALKED, end_of_run, looks_walked, walked
+from hrmodel.workouts.workout import CHANNELS, MARKS, Workout
 
 MIN_SECONDS = 600.0
 PAUSE_SECONDS = 60.0  # a longer gap is no recorded time
-HEART_RATE_BOUNDS = (25.0, 240.0)  # bpm
-SPEED_BOUNDS = (0.0, 12.0)  # m/s
-MAX_CLIMB = 8.0  # m/s, up or down
+MOSTLY_FAULTY = 0.5  # of the heart-rate readings: the others are not to be believed either
+SENSOR_FAULTS = ("heart_rate_spike", "heart_rate_dropout", "heart_rate_held", "heart_rate_start", "cadence_lock")
 RUNNING_WORDS = ("run", "jog", "treadmill")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reason:
-    """Why a workout was repaired or dropped: a code for programs, how many samples it concerns, a sentence."""
-
-    code: str
-    samples: int
-    message: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cleaned:
-    """The verdict on one workout; `workout` is None when it was dropped."""
+    """The verdict on one workout; `workout` is None when it was dropped.
+
+    `kept`: nothing was changed, though there may be a warning among the reasons. The reasons for dropping come first.
+    """
 
     workout: Workout | None
     verdict: Literal["kept", "repaired", "dropped"]
@@ -40,39 +33,52 @@ class Cleaned:
 def clean(workout: Workout, *, min_hr_per_minute: float = 6.0) -> Cleaned:
     """Mark faulty values as missing, then drop what is no run, too short, or has too little heart rate to learn from.
 
-    `min_hr_per_minute`: measured heart-rate samples per minute of recorded time (pauses over 60 s do not count).
+    `min_hr_per_minute`: measured heart-rate samples per minute of recorded time (pauses over 60 s do not count, nor
+    does standing still for long).
     """
-    repaired, repairs = _repair(workout)
+    ended, cut = _cut(workout)
     # the speeds as recorded: in the wrong unit most of them would be "repaired" away first
-    drops = _not_a_run(workout) or _too_little(repaired, min_hr_per_minute)
+    drops = _not_a_run(ended)
+    repaired, faults = take_out(ended)
+    repairs = (*_removed(workout), *cut, *faults)
+    drops = drops or _walk(repaired) or _faulty(repaired) or _too_little(repaired, min_hr_per_minute)
     if drops:
         return Cleaned(workout=None, verdict="dropped", reasons=(*drops, *repairs))
-    return Cleaned(workout=repaired, verdict="repaired" if repairs else "kept", reasons=repairs)
+    reasons = (*repairs, *_partly_walked(repaired))
+    return Cleaned(workout=repaired, verdict="repaired" if repairs else "kept", reasons=reasons)
 
 
 def is_running(sport: str) -> bool:
     """True for every name of running that devices write: running, trail_run, Treadmill, jogging ..."""
-    return any(word in sport.lower() for word in RUNNING_WORDS)
+    name = sport.lower()
+    return any(word in name for word in RUNNING_WORDS) and "wheelchair" not in name
 
 
-def _repair(workout: Workout) -> tuple[Workout, tuple[Reason, ...]]:
-    reasons = []
-    if workout.removed_samples:
-        message = "removed samples without a time, or whose time did not advance"
-        reasons.append(Reason(code="bad_time", samples=workout.removed_samples, message=message))
-    faults = (
-        ("heart_rate", "heart rate outside {:g}..{:g} bpm".format(*HEART_RATE_BOUNDS), _outside_heart_rate),
-        ("speed", "speed outside {:g}..{:g} m/s".format(*SPEED_BOUNDS), _outside_speed),
-        ("altitude", f"altitude that jumps faster than {MAX_CLIMB:g} m/s", _jumps),
-    )
-    repaired: dict[str, Any] = {}
-    for channel, what, find in faults:
-        values: Array | None = getattr(workout, channel)
-        if values is not None and (bad := find(workout.t, values)).any():
-            repaired[channel] = np.where(bad, np.nan, values)
-            message = f"took as missing: {what}"
-            reasons.append(Reason(code=f"{channel}_impossible", samples=int(bad.sum()), message=message))
-    return (replace(workout, **repaired) if repaired else workout), tuple(reasons)
+def heart_rate_density(workout: Workout) -> float:
+    """Measured heart-rate samples per minute of recorded time; 0 for none."""
+    gaps = np.diff(workout.t)
+    minutes = float(gaps[gaps <= PAUSE_SECONDS].sum()) / 60.0
+    readings = 0 if workout.heart_rate is None else int(np.isfinite(workout.heart_rate).sum())
+    return readings / minutes if minutes else 0.0
+
+
+def _removed(workout: Workout) -> tuple[Reason, ...]:
+    if not workout.removed_samples:
+        return ()
+    message = "removed samples without a time, or whose time did not advance"
+    return (Reason(code="bad_time", samples=workout.removed_samples, message=message),)
+
+
+def _cut(workout: Workout) -> tuple[Workout, tuple[Reason, ...]]:
+    """Without what was recorded after the run."""
+    end = end_of_run(workout)
+    if end == len(workout.t):
+        return workout, ()
+    parts = {name: getattr(workout, name) for name in ("t", *CHANNELS, "marks")}
+    shorter: dict[str, Any] = {name: None if values is None else values[:end] for name, values in parts.items()}
+    kept = replace(workout, **shorter)
+    message = f"left out the last {lasting(workout.t[-1] - kept.t[-1])}: you had stopped moving, the recording had not"
+    return kept, (Reason(code="forgotten_stop", samples=len(workout.t) - end, message=message),)
 
 
 def _not_a_run(workout: Workout) -> tuple[Reason, ...]:
@@ -88,9 +94,41 @@ def _not_a_run(workout: Workout) -> tuple[Reason, ...]:
     return ()
 
 
+def _walk(workout: Workout) -> tuple[Reason, ...]:
+    if not looks_walked(workout):
+        return ()
+    median = float(np.median(workout.speed[workout.speed > MOVING_SPEED]))
+    message = f"a walk: its median moving speed is {median:.2f} m/s ({pace(median)})"
+    if workout.cadence is not None and (workout.cadence > 0).any():
+        message += f" at {np.median(workout.cadence[workout.cadence > 0]):.0f} steps a minute"
+    return (Reason(code="walk", samples=len(workout.t), message=message),)
+
+
+def _partly_walked(workout: Workout) -> tuple[Reason, ...]:
+    walking, share = walked(workout)
+    if share < PARTLY_WALKED:
+        return ()
+    message = f"walked for {share:.0%} of the moving time; kept as a run"
+    return (Reason(code="partly_walked", samples=int(walking.sum()), message=message),)
+
+
+def _faulty(workout: Workout) -> tuple[Reason, ...]:
+    if workout.heart_rate is None or workout.marks is None:
+        return ()
+    faulty = int((workout.marks & sum(MARKS[code] for code in SENSOR_FAULTS) > 0).sum())
+    readings = faulty + int(np.isfinite(workout.heart_rate).sum())
+    if faulty <= MOSTLY_FAULTY * readings:
+        return ()
+    message = f"{faulty / readings:.0%} of the heart rate is a sensor's fault"
+    return (Reason(code="faulty_heart_rate", samples=faulty, message=message),)
+
+
 def _too_little(workout: Workout, min_hr_per_minute: float) -> tuple[Reason, ...]:
     gaps = np.diff(workout.t)
-    minutes = float(gaps[gaps <= PAUSE_SECONDS].sum()) / 60.0
+    recorded = gaps <= PAUSE_SECONDS
+    if workout.marks is not None:
+        recorded &= workout.marks[:-1] & MARKS["standing_pause"] == 0
+    minutes = float(gaps[recorded].sum()) / 60.0
     if minutes * 60.0 < MIN_SECONDS:
         message = f"{minutes:.1f} min of recorded time; {MIN_SECONDS / 60:g} are needed"
         return (Reason(code="too_short", samples=len(workout.t), message=message),)
@@ -101,29 +139,3 @@ def _too_little(workout: Workout, min_hr_per_minute: float) -> tuple[Reason, ...
         message = f"{readings / minutes:.1f} heart-rate samples a minute; {min_hr_per_minute:g} are needed"
         return (Reason(code="sparse_heart_rate", samples=readings, message=message),)
     return ()
-
-
-def _outside_heart_rate(_t: Array, heart_rate: Array) -> Mask:
-    return (heart_rate < HEART_RATE_BOUNDS[0]) | (heart_rate > HEART_RATE_BOUNDS[1])
-
-
-def _outside_speed(_t: Array, speed: Array) -> Mask:
-    return (speed < SPEED_BOUNDS[0]) | (speed > SPEED_BOUNDS[1])
-
-
-def _jumps(t: Array, altitude: Array) -> Mask:
-    """(N,): the samples that cannot be reached from the last believed one at `MAX_CLIMB`.
-
-    A spike goes whole, however long; after a lasting shift of the sensor belief returns in shift / MAX_CLIMB seconds.
-    """
-    bad = np.zeros(len(t), dtype=bool)
-    known = np.flatnonzero(np.isfinite(altitude))
-    if not (np.abs(np.diff(altitude[known])) > MAX_CLIMB * np.diff(t[known])).any():
-        return bad
-    last = int(known[0])
-    for i in known[1:].tolist():
-        if abs(altitude[i] - altitude[last]) > MAX_CLIMB * (t[i] - t[last]):
-            bad[i] = True
-        else:
-            last = i
-    return bad

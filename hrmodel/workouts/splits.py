@@ -1,6 +1,6 @@
 """Which workouts teach, which stop the training, which measure it: whole workouts, in time order (design section 4)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 MIN_WORKOUTS = 8  # fewer: all train, the base model serves
 
@@ -16,14 +16,19 @@ def chronological_split(n: int) -> list[str]:
     return ["train"] * (n - n_val - n_test) + ["val"] * n_val + ["test"] * n_test
 
 
-def extend_split(old: Mapping[str, str], digests: Sequence[str]) -> list[str]:
-    """The split of one subject's workouts, named by digest in time order, when `old` (digest -> split) came before.
+def extend_split(inherited: Sequence[str | None]) -> list[str]:
+    """The split of one subject's workouts in time order, when some of them have one from before (None: new).
 
-    Those in `old` keep theirs and the new ones are split among themselves, so that a test workout never becomes a
-    training workout. When nothing old was held out as `test`, all are split anew: a first upload that was too small
-    must not keep the subject without a test set for ever.
+    Those keep theirs: a test workout never becomes a training workout, nor the other way round. Of the new ones the
+    last are held out until val and test have the sizes that `chronological_split` gives all of them, so that test sets
+    also grow for someone who brings one workout at a time. While nothing is held out as `test`, all are split anew:
+    a first upload that was too small must not keep the subject without a test set for ever.
     """
-    if "test" not in old.values():
-        return chronological_split(len(digests))
-    new = iter(chronological_split(sum(digest not in old for digest in digests)))
-    return [old[digest] if digest in old else next(new) for digest in digests]
+    wanted = chronological_split(len(inherited))
+    if "test" not in inherited:
+        return wanted
+    new = inherited.count(None)
+    n_test = min(new, max(0, wanted.count("test") - inherited.count("test")))
+    n_val = min(new - n_test, max(0, wanted.count("val") - inherited.count("val")))
+    fresh = iter(["train"] * (new - n_val - n_test) + ["val"] * n_val + ["test"] * n_test)
+    return [split or next(fresh) for split in inherited]

@@ -55,15 +55,21 @@ class Units:
 class ImplausibleSpeed(ValueError):
     """The speeds are no running speeds in the declared unit; `likely` is the unit that would make them so."""
 
-    def __init__(self, median: float, declared: SpeedUnit, likely: SpeedUnit | None) -> None:
+    def __init__(self, median: float, declared: SpeedUnit) -> None:
         low, high = MEDIAN_BOUNDS
-        advice = f"; they look like {likely}" if likely else ""
+        self.median = median
+        self.likely, speed = _likely_unit(median, declared)
+        advice = f"; read as {self.likely} it would be {speed:.3g} m/s ({pace(speed)})" if self.likely else ""
         super().__init__(
             f"the median moving speed is {median:.3g} m/s when read as {declared}, "
             f"but running is within {low:g}..{high:g} m/s{advice}"
         )
-        self.median = median
-        self.likely = likely
+
+
+def pace(speed: float) -> str:
+    """Minutes and seconds for a kilometre at this speed in m/s: 6:00 min/km."""
+    seconds = round(1000.0 / speed)
+    return f"{seconds // 60}:{seconds % 60:02d} min/km"
 
 
 def check_running_speed(speed: Array, units: Units) -> None:
@@ -77,14 +83,15 @@ def check_running_speed(speed: Array, units: Units) -> None:
         return
     median = float(np.median(moving))
     if not MEDIAN_BOUNDS[0] <= median <= MEDIAN_BOUNDS[1]:
-        raise ImplausibleSpeed(median, units.speed, _likely_unit(median, units.speed))
+        raise ImplausibleSpeed(median, units.speed)
 
 
-def _likely_unit(median: float, declared: SpeedUnit) -> SpeedUnit | None:
-    """The other unit in which the numbers as written come closest to a usual running speed; None if none is near."""
+def _likely_unit(median: float, declared: SpeedUnit) -> tuple[SpeedUnit | None, float]:
+    """The other unit in which the numbers as written come closest to a usual running speed, and that speed in m/s; no
+    unit if none is near."""
     one = np.ones(1)
     written = 1000.0 / (60.0 * median) if declared == "min/km" else median / SPEED_UNITS[declared](one)[0]
     speeds = {unit: float(convert(written * one)[0]) for unit, convert in SPEED_UNITS.items() if unit != declared}
     distance = {unit: abs(math.log(speed / TYPICAL_SPEED)) for unit, speed in speeds.items()}
     best = min(distance, key=distance.__getitem__)
-    return best if distance[best] < math.log(3.0) else None
+    return (best if distance[best] < math.log(3.0) else None), speeds[best]

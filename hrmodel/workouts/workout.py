@@ -20,6 +20,20 @@ CHANNELS = ("speed", "altitude", "heart_rate", "cadence")
 MAX_SECONDS = 1e9  # beyond it is no recording; keeps bin numbers far from overflow
 METADATA_KEY = "workout"
 
+# why a value was taken as missing, by the fault's code: one bit each in `Workout.marks`, stored, so never renumbered
+MARKS: dict[str, int] = {
+    "heart_rate_impossible": 1 << 0,
+    "heart_rate_spike": 1 << 1,
+    "heart_rate_dropout": 1 << 2,
+    "heart_rate_held": 1 << 3,
+    "heart_rate_start": 1 << 4,
+    "cadence_lock": 1 << 5,
+    "standing_pause": 1 << 6,
+    "speed_impossible": 1 << 7,
+    "speed_jump": 1 << 8,
+    "altitude_impossible": 1 << 9,
+}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Workout:
@@ -40,6 +54,7 @@ class Workout:
     source: str = ""  # file name (and member) that it came from
     split: str | None = None  # only seed-format data and population Parquet
     removed_samples: int = 0  # left out by the reader: no time, or a time that did not advance
+    marks: NDArray[np.uint16] | None = None  # (N,) bits of `MARKS`; None when no value was taken as missing
 
     def __post_init__(self) -> None:
         t = np.asarray(self.t, dtype=np.float64)
@@ -48,6 +63,7 @@ class Workout:
         for name in CHANNELS:
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else _channel(name, value, len(t)))
+        object.__setattr__(self, "marks", None if self.marks is None else _marks(self.marks, len(t)))
         if self.started_at is not None:
             if self.started_at.tzinfo is None:
                 raise ValueError(f"started_at needs a time zone, not {self.started_at.isoformat()}")
@@ -58,7 +74,10 @@ class Workout:
         arrays = {"t": self.t} | {name: getattr(self, name) for name in CHANNELS if getattr(self, name) is not None}
         started_at = None if self.started_at is None else self.started_at.isoformat()
         facts = json.dumps({"started_at": started_at, "sport": self.sport}, sort_keys=True)
-        return save({name: _canonical(array) for name, array in arrays.items()}, metadata={METADATA_KEY: facts})
+        content: dict[str, NDArray[Any]] = {name: _canonical(array) for name, array in arrays.items()}
+        if self.marks is not None:
+            content["marks"] = self.marks
+        return save(content, metadata={METADATA_KEY: facts})
 
     @staticmethod
     def from_bytes(data: bytes, *, person: str | None = None, source: str = "", split: str | None = None) -> "Workout":
@@ -71,7 +90,7 @@ class Workout:
             sport = facts["sport"]
         except (SafetensorError, KeyError, TypeError, struct.error) as error:
             raise ValueError(f"these {len(data)} bytes are not a stored workout: {error}") from error
-        if not {"t", "speed"} <= set(arrays) <= {"t", *CHANNELS}:
+        if not {"t", "speed"} <= set(arrays) <= {"t", *CHANNELS, "marks"}:
             raise ValueError(f"a stored workout holds t, speed and other channels, not {sorted(arrays)}")
         return Workout(
             **arrays,
@@ -116,6 +135,13 @@ def _channel(name: str, value: ArrayLike, samples: int) -> Array:
         raise ValueError(f"{name} has shape {array.shape}, but t has {samples} samples")
     infinite = np.isinf(array)
     return np.where(infinite, np.nan, array) if infinite.any() else array  # no sensor measures infinity
+
+
+def _marks(value: NDArray[np.uint16], samples: int) -> NDArray[np.uint16] | None:
+    """Nothing marked is no marks: equal content must give equal bytes."""
+    if value.shape != (samples,) or value.dtype != np.uint16:
+        raise ValueError(f"marks must be {samples} uint16, not {value.dtype} of shape {value.shape}")
+    return value if value.any() else None
 
 
 def _canonical(array: Array) -> Array:

@@ -20,7 +20,7 @@ from service.deps import (
 )
 from service.errors import UnsupportedType
 from service.fields import After, SubjectFilter
-from service.openapi import problems
+from service.openapi import PICTURE, problems
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=ApiRoute)
 
@@ -77,8 +77,14 @@ def get_dataset(dataset_id: DatasetId, caller: ReadCaller, session: SessionDep) 
 def get_dataset_report(
     dataset_id: DatasetId, caller: ReadCaller, session: SessionDep, after: After = -1, limit: ReportLimit = 1000
 ) -> DatasetReport:
-    """Show what became of each file and workout: kept, repaired or dropped, and why."""
+    """Show what became of each file and workout: kept, repaired or dropped, and why; `summary` says it in short."""
     return service.report(session, caller.account_id, dataset_id, after, limit)
+
+
+@router.get("/{dataset_id}/report.png", responses={**PICTURE, **problems(404, 409)}, response_class=Response)
+def get_dataset_picture(dataset_id: DatasetId, caller: ReadCaller, session: SessionDep) -> Response:
+    """Draw the report on one page: workouts over time by verdict, how dense their heart rate is, split and reasons."""
+    return Response(service.draw(session, caller.account_id, dataset_id), media_type="image/png")
 
 
 @router.delete("/{dataset_id}", status_code=204, responses=problems(404, 409))

@@ -27,6 +27,13 @@ _DATASET = {
     "created_at": "2026-05-01T08:00:00Z",
     "ready_at": "2026-05-01T08:00:03Z",
 }
+_REASON = {
+    "verdict": "repaired",
+    "code": "heart_rate_impossible",
+    "sentence": "impossible heart rates",
+    "workouts": 13,
+    "samples": 41,
+}
 
 
 class DatasetQuery(Write):
@@ -109,26 +116,69 @@ class FileRead(Read):
 
 
 class WorkoutRead(Read):
-    """One workout and what cleaning said."""
+    """One workout and what cleaning said. `digest` and `samples` are those of the stored one, so not of a dropped one;
+    `heart_rate_per_minute` is the readings per minute of recorded time.
+    """  # fmt: skip
 
     position: int
     source: str
     person: str | None
     started_at: datetime | None
     duration_s: float
+    sport: str
+    heart_rate_per_minute: float
+    samples: int | None
+    digest: str | None
     split: str | None
     verdict: str
     reasons: list[dict[str, Any]]
 
 
+class ReasonCount(Read):
+    """How many workouts got this verdict for this reason, and how many samples of them it concerns."""
+
+    verdict: str
+    code: str
+    sentence: str
+    workouts: int
+    samples: int
+
+
+class ReportSummary(Read):
+    """All workouts and files of the upload in counts; `reasons`, the most frequent first, say it to a runner.
+    `other_sports` are the workouts that were dropped because they are no running.
+    """  # fmt: skip
+
+    workouts: int
+    verdicts: dict[str, int]
+    reasons: list[ReasonCount]
+    splits: dict[str, int]
+    other_sports: dict[str, int]
+    files: int
+    files_with_problems: int
+    first_started_at: datetime | None
+    last_started_at: datetime | None
+
+
 class DatasetReport(Read):
-    """What became of the upload, file by file and workout by workout."""
+    """What became of the upload: in short, file by file, and workout by workout."""
 
     model_config = example(
         {
             "dataset_id": _DATASET["id"],
             "state": "ready",
             "verdicts": {"kept": 20, "repaired": 13, "dropped": 2},
+            "summary": {
+                "workouts": 35,
+                "verdicts": {"kept": 20, "repaired": 13, "dropped": 2},
+                "reasons": [_REASON],
+                "splits": {"train": 24, "val": 4, "test": 5},
+                "other_sports": {},
+                "files": 35,
+                "files_with_problems": 0,
+                "first_started_at": "2026-03-01T06:30:00Z",
+                "last_started_at": "2026-04-30T17:05:00Z",
+            },
             "files": [{"name": "spring.zip/1.gpx", "format": "gpx", "workouts": 1, "problem": None}],
             "workouts": [
                 {
@@ -137,9 +187,19 @@ class DatasetReport(Read):
                     "person": None,
                     "started_at": "2026-03-01T06:30:00Z",
                     "duration_s": 2710.0,
+                    "sport": "running",
+                    "heart_rate_per_minute": 59.8,
+                    "samples": 2711,
+                    "digest": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
                     "split": "train",
                     "verdict": "repaired",
-                    "reasons": [{"code": "heart_rate_out_of_range", "samples": 3, "message": "3 readings removed"}],
+                    "reasons": [
+                        {
+                            "code": "heart_rate_impossible",
+                            "samples": 3,
+                            "message": "took as missing: heart rate outside 25..240 bpm",
+                        }
+                    ],
                 }
             ],
             "next_after": None,
@@ -149,6 +209,7 @@ class DatasetReport(Read):
     dataset_id: UUID
     state: DatasetState
     verdicts: dict[str, int]
+    summary: ReportSummary
     files: list[FileRead]
     workouts: list[WorkoutRead]
     next_after: Annotated[int | None, Field(description="Give it as `after` for the next workouts.")]

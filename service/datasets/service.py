@@ -8,6 +8,7 @@ from anyio import to_thread
 from sqlalchemy.orm import Session
 
 from service.cleanup import forget
+from service.datasets.picture import draw_import
 from service.datasets.schemas import (
     DEFAULT_SUBJECT,
     DatasetPage,
@@ -19,17 +20,18 @@ from service.datasets.schemas import (
     WorkoutCounts,
     WorkoutRead,
 )
+from service.datasets.summary import summarise
 from service.datasets.upload import Upload
 from service.deps import Services
 from service.error_handlers import DATABASE_AWAY
-from service.errors import FieldError, Unavailable, Unprocessable
+from service.errors import Conflict, FieldError, Unavailable, Unprocessable
 from service.fields import ErrorRead
 from service.queue import hint, send_after_commit
 from service.registry import datasets, idempotency, jobs, removal, subjects, sweep
 from service.registry.datasets import DatasetRow
 from service.registry.idempotency import Once
 from service.registry.pages import PageRequest
-from service.registry.tables import DatasetKind, Stage
+from service.registry.tables import DatasetKind, DatasetState, DatasetWorkout, Stage
 
 
 def subject_of(query: DatasetQuery) -> str | None:
@@ -119,16 +121,30 @@ def show(session: Session, account_id: UUID, dataset_id: UUID) -> DatasetRead:
 def report(session: Session, account_id: UUID, dataset_id: UUID, after: int, limit: int) -> DatasetReport:
     """What became of an upload; workouts behind position `after`. Raises NotFound."""
     dataset = datasets.require(session, account_id, dataset_id)
+    files = _files(session, dataset_id)
+    summary = summarise(datasets.outlines(session, dataset_id), files, dataset.min_hr_per_minute)
     rows = datasets.workouts(session, dataset_id, after, limit + 1)
-    shown = rows[:limit]
+    shown = [_read_workout(*row) for row in rows[:limit]]
     return DatasetReport(
         dataset_id=dataset_id,
         state=dataset.state,
-        verdicts=datasets.verdicts(session, dataset_id),
-        files=[FileRead.model_validate(row) for row in datasets.files(session, dataset_id)],
-        workouts=[WorkoutRead.model_validate(row) for row in shown],
+        verdicts=summary.verdicts,
+        summary=summary,
+        files=files,
+        workouts=shown,
         next_after=shown[-1].position if len(rows) > limit else None,
     )
+
+
+def draw(session: Session, account_id: UUID, dataset_id: UUID) -> bytes:
+    """The report as PNG. Raises NotFound, or Conflict before the import has ended."""
+    dataset = show(session, account_id, dataset_id)
+    if dataset.state in (DatasetState.QUEUED, DatasetState.IMPORTING):
+        raise Conflict(
+            "dataset_not_ready", f"Dataset {dataset_id} is {dataset.state}; wait until its import has ended."
+        )
+    outlines, files = datasets.outlines(session, dataset_id), _files(session, dataset_id)
+    return draw_import(dataset, summarise(outlines, files, dataset.min_hr_per_minute), outlines, files)
 
 
 def delete(services: Services, account_id: UUID, dataset_id: UUID) -> None:
@@ -136,6 +152,15 @@ def delete(services: Services, account_id: UUID, dataset_id: UUID) -> None:
     with services.database.unit_of_work() as session:
         removed = removal.remove_dataset(session, datasets.require(session, account_id, dataset_id))
     forget(services, removed)
+
+
+def _files(session: Session, dataset_id: UUID) -> list[FileRead]:
+    return [FileRead.model_validate(row) for row in datasets.files(session, dataset_id)]
+
+
+def _read_workout(place: DatasetWorkout, digest: str | None, samples: int | None) -> WorkoutRead:
+    names = WorkoutRead.model_fields.keys() - {"digest", "samples"}
+    return WorkoutRead(**{name: getattr(place, name) for name in names}, digest=digest, samples=samples)
 
 
 def _read(row: DatasetRow) -> DatasetRead:

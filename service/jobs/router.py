@@ -18,7 +18,7 @@ from service.jobs.schemas import (
     Stage1JobCreate,
     Stage2JobCreate,
 )
-from service.openapi import problems
+from service.openapi import PICTURE, problems
 from service.registry.job_history import JobFilter
 from service.registry.tables import JobState, Stage
 
@@ -31,12 +31,6 @@ _LOG: dict[int | str, dict[str, Any]] = {
             "text/plain": {"schema": {"type": "string"}, "example": _LOG_EXAMPLE},
             JSON_LINES: {"schema": {"type": "string"}, "example": '{"id": 1, "attempt": 1, "message": "epoch 1"}\n'},
         },
-    }
-}
-_PICTURE: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "A PNG",
-        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}, "example": "(the picture)"}},
     }
 }
 
@@ -103,14 +97,14 @@ def get_job_history(job_id: JobId, caller: ReadCaller, session: SessionDep) -> H
     return views.history(session, caller.account_id, job_id)
 
 
-@router.get("/{job_id}/curves.png", responses={**_PICTURE, **problems(404, 409)}, response_class=Response)
+@router.get("/{job_id}/curves.png", responses={**PICTURE, **problems(404, 409)}, response_class=Response)
 def get_job_curves(job_id: JobId, caller: ReadCaller, session: SessionDep) -> Response:
     """Draw losses and learning rate over the epochs so far."""
     title, epochs = views.epochs_for_curves(session, caller.account_id, job_id)
     return Response(views.draw(title, epochs), media_type="image/png")
 
 
-@router.get("/{job_id}/evaluation.png", responses={**_PICTURE, **problems(404, 409)}, response_class=Response)
+@router.get("/{job_id}/evaluation.png", responses={**PICTURE, **problems(404, 409)}, response_class=Response)
 def get_job_evaluation_picture(job_id: JobId, caller: ReadCaller, session: SessionDep) -> Response:
     """Draw the best, median and worst test workout as measured and predicted, reliability, and errors by zone."""
     title, report = views.report_for_picture(session, caller.account_id, job_id)

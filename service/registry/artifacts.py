@@ -2,11 +2,15 @@
 
 import hashlib
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
 SHIPPED = "shipped"  # the folder of files that belong to no account
 TEMPORARY = ".part"
+SCRATCH = "scratch"  # the folder of what jobs unpack
 CHUNK = 1 << 20
 
 
@@ -37,6 +41,17 @@ class ArtifactStore:
     def temporary(self, account_id: UUID | None) -> Path:
         """A fresh name in the account's folder, for `adopt` later."""
         return self.folder(account_id) / f"{uuid4().hex}{TEMPORARY}"
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """An empty folder for as long as the context is open; the sweep removes what a crash left."""
+        folder = self.root / SCRATCH / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def put(self, account_id: UUID | None, data: bytes) -> str:
         """Store bytes and return their digest; a damaged file becomes whole again. Raises OSError (disk full) and then

@@ -1,16 +1,39 @@
 """Datasets: made by an upload, read by jobs, and deleted with everything that was trained on them."""
 
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound
 from service.registry.pages import Page, PageRequest, fetch
-from service.registry.tables import Dataset, DatasetFile, DatasetKind, DatasetState, DatasetWorkout, Job, Stage, Subject
+from service.registry.tables import (
+    Dataset,
+    DatasetFile,
+    DatasetKind,
+    DatasetState,
+    DatasetWorkout,
+    Job,
+    Stage,
+    Subject,
+    Workout,
+)
 
 DatasetRow = tuple[Dataset, str | None, UUID | None]  # with its subject's name and its import job
+
+
+class Outline(NamedTuple):
+    """What a summary needs of one workout."""
+
+    started_at: datetime | None
+    duration_s: float
+    sport: str
+    heart_rate_per_minute: float
+    split: str | None
+    verdict: str
+    reasons: list[dict[str, Any]]
 
 
 def add(session: Session, account_id: UUID, subject: Subject | None, **columns: Any) -> Dataset:
@@ -56,16 +79,26 @@ def files(session: Session, dataset_id: UUID) -> list[DatasetFile]:
     )
 
 
-def workouts(session: Session, dataset_id: UUID, after: int, limit: int) -> list[DatasetWorkout]:
-    """Workouts behind position `after` in the dataset's order, with what cleaning said."""
-    behind = select(DatasetWorkout).where(DatasetWorkout.dataset_id == dataset_id, DatasetWorkout.position > after)
-    return list(session.scalars(behind.order_by(DatasetWorkout.position).limit(limit)))
+def workouts(
+    session: Session, dataset_id: UUID, after: int, limit: int
+) -> list[tuple[DatasetWorkout, str | None, int | None]]:
+    """Workouts behind position `after` in the dataset's order, with what cleaning said; digest and number of samples
+    of those that are stored.
+    """  # fmt: skip
+    behind = (
+        select(DatasetWorkout, Workout.digest, Workout.samples)
+        .outerjoin(Workout, Workout.id == DatasetWorkout.workout_id)
+        .where(DatasetWorkout.dataset_id == dataset_id, DatasetWorkout.position > after)
+    )
+    rows = session.execute(behind.order_by(DatasetWorkout.position).limit(limit))
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
-def verdicts(session: Session, dataset_id: UUID) -> dict[str, int]:
-    """How many workouts were kept, repaired and dropped."""
-    counts = select(DatasetWorkout.verdict, func.count()).where(DatasetWorkout.dataset_id == dataset_id)
-    return {row[0]: row[1] for row in session.execute(counts.group_by(DatasetWorkout.verdict))}
+def outlines(session: Session, dataset_id: UUID) -> list[Outline]:
+    """All workouts of a dataset in its order, as far as its summary and its picture show them."""
+    columns = [getattr(DatasetWorkout, name) for name in Outline._fields]
+    rows = select(*columns).where(DatasetWorkout.dataset_id == dataset_id).order_by(DatasetWorkout.position)
+    return [Outline(*row) for row in session.execute(rows)]
 
 
 def _shown(account_id: UUID) -> Any:

@@ -1,7 +1,7 @@
 """What an import writes: workouts, their place in the dataset, files and verdicts, in the transaction that ends it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,10 @@ from service.registry.tables import (
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedWorkout:
-    """One workout of an upload after cleaning. `digest` is None when it was dropped."""
+    """One workout of an upload after cleaning. `digest` is None when it was dropped.
+
+    `heart_rate_per_minute`: readings per minute of recorded time, 0 for none.
+    """
 
     digest: str | None
     size: int
@@ -36,6 +39,8 @@ class ImportedWorkout:
     split: str | None
     verdict: str
     reasons: list[dict[str, Any]]
+    sport: str = "running"
+    heart_rate_per_minute: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,18 +81,40 @@ def stored_workouts(session: Session, dataset_id: UUID) -> list[StoredWorkout]:
     return [StoredWorkout(digest, split or "train", person, source) for digest, split, person, source in rows]
 
 
-def earlier_splits(session: Session, dataset: Dataset) -> dict[str, str]:
-    """The split that each workout of the subject got with its first dataset, by digest."""
+def known_workouts(session: Session, dataset: Dataset) -> list[ImportedWorkout]:
+    """The kept workouts of the subject's datasets, each once as its newest dataset has it, with its first split."""
     if dataset.subject_id is None:
-        return {}
+        return []
     rows = session.execute(
-        select(Workout.digest, DatasetWorkout.split)
+        select(Workout, DatasetWorkout)
         .join(Workout, Workout.id == DatasetWorkout.workout_id)
         .join(Dataset, Dataset.id == DatasetWorkout.dataset_id)
         .where(Dataset.subject_id == dataset.subject_id, Dataset.state == DatasetState.READY)
-        .order_by(Dataset.created_at.desc(), Dataset.id)
+        .order_by(Dataset.created_at.desc(), Dataset.id, DatasetWorkout.position)
     )
-    return {digest: split for digest, split in rows if split}
+    known: dict[str, ImportedWorkout] = {}
+    for workout, place in rows:
+        newest = known.setdefault(workout.digest, _known(workout, place))
+        if place.split and newest.split != place.split:
+            known[workout.digest] = replace(newest, split=place.split)
+    return list(known.values())
+
+
+def _known(workout: Workout, place: DatasetWorkout) -> ImportedWorkout:
+    return ImportedWorkout(
+        digest=workout.digest,
+        size=workout.size,
+        started_at=workout.started_at,
+        duration_s=workout.duration_s,
+        samples=workout.samples,
+        person=place.person,
+        source=place.source,
+        split=place.split or "train",
+        verdict=place.verdict,
+        reasons=place.reasons,
+        sport=place.sport,
+        heart_rate_per_minute=place.heart_rate_per_minute,
+    )
 
 
 def finish(
@@ -101,23 +128,8 @@ def finish(
 ) -> Dataset:
     """Make the dataset ready with everything that was found. Its subject's level becomes the dataset's."""
     dataset = session.get_one(Dataset, dataset_id)
-    stored = _stored_ids(session, dataset.account_id, workouts)
-    session.add_all(
-        DatasetWorkout(
-            dataset_id=dataset_id,
-            workout_id=stored[found.digest] if found.digest else None,
-            position=position,
-            person=found.person,
-            source=found.source[:500],
-            started_at=found.started_at,
-            duration_s=found.duration_s,
-            split=found.split,
-            verdict=found.verdict,
-            reasons=found.reasons,
-        )
-        for position, found in enumerate(workouts)
-    )
-    add_files(session, dataset_id, files)
+    _add_workouts(session, dataset_id, workouts, _stored_ids(session, dataset.account_id, workouts))
+    _add_files(session, dataset_id, files)
     splits = [found.split for found in workouts]
     dataset.train_workouts, dataset.val_workouts = splits.count("train"), splits.count("val")
     dataset.test_workouts, dataset.dropped_workouts = splits.count("test"), splits.count(None)
@@ -129,18 +141,52 @@ def finish(
     return dataset
 
 
-def add_files(session: Session, dataset_id: UUID, files: Iterable[ImportedFile]) -> None:
-    """Report the upload's files; also of an import that fails."""
+def report_failed(
+    session: Session, dataset_id: UUID, workouts: Sequence[ImportedWorkout], files: Iterable[ImportedFile]
+) -> None:
+    """What an import found that ends without a ready dataset: the report says why of each file and workout."""
+    _add_workouts(session, dataset_id, [replace(found, digest=None, split=None) for found in workouts], {})
+    _add_files(session, dataset_id, files)
+
+
+def _add_workouts(
+    session: Session, dataset_id: UUID, workouts: Sequence[ImportedWorkout], stored: dict[str, UUID]
+) -> None:
+    session.add_all(
+        DatasetWorkout(
+            dataset_id=dataset_id,
+            workout_id=stored[found.digest] if found.digest else None,
+            position=position,
+            person=_text(found.person, 200) if found.person else found.person,
+            source=_text(found.source, 500),
+            started_at=found.started_at,
+            duration_s=found.duration_s,
+            sport=_text(found.sport, 50),
+            heart_rate_per_minute=found.heart_rate_per_minute,
+            split=found.split,
+            verdict=found.verdict,
+            reasons=[{**reason, "message": _text(reason["message"])} for reason in found.reasons],
+        )
+        for position, found in enumerate(workouts)
+    )
+
+
+def _add_files(session: Session, dataset_id: UUID, files: Iterable[ImportedFile]) -> None:
     session.add_all(
         DatasetFile(
             dataset_id=dataset_id,
-            name=file.name[:500],
+            name=_text(file.name, 500),
             format=file.format,
             workouts=file.workouts,
-            problem=file.problem,
+            problem=_text(file.problem) if file.problem else None,
         )
         for file in files
     )
+
+
+def _text(words: str, limit: int = 2000) -> str:
+    """What a file says of itself, as SQL, JSON and a terminal can hold it: nothing that cannot be printed."""
+    return "".join(character if character.isprintable() else "?" for character in words[:limit])
 
 
 def _stored_ids(session: Session, account_id: UUID, workouts: Sequence[ImportedWorkout]) -> dict[str, UUID]:

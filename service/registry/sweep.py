@@ -1,6 +1,7 @@
 """Which files rows refer to, and removing those that no row does."""
 
 import math
+import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Select, select, union_all
 from sqlalchemy.orm import Session
 
-from service.registry.artifacts import TEMPORARY, ArtifactStore
+from service.registry.artifacts import SCRATCH, TEMPORARY, ArtifactStore
 from service.registry.session import Database
 from service.registry.tables import Account, Dataset, DatasetState, Job, ModelVersion, Workout
 
@@ -61,6 +62,9 @@ def old_files(database: Database, store: ArtifactStore, older_than: float = OLD_
     if not store.root.exists():
         return
     limit = time.time() - older_than
+    for left in (store.root / SCRATCH).glob("*"):
+        if _stored_at(left) < limit:
+            shutil.rmtree(left, ignore_errors=True)
     for folder in store.root.iterdir():
         account_id = _account_of(folder)
         if account_id is None:

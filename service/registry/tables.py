@@ -210,6 +210,8 @@ class DatasetWorkout(Base):
     source: Mapped[str] = mapped_column(String(500))
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     duration_s: Mapped[float]
+    sport: Mapped[str] = mapped_column(String(50), server_default="running")
+    heart_rate_per_minute: Mapped[float] = mapped_column(server_default="0")
     split: Mapped[str | None] = mapped_column(String(16))
     verdict: Mapped[str] = mapped_column(String(16))
     reasons: Mapped[list[dict[str, Any]]] = mapped_column(Json)

@@ -9,6 +9,8 @@ import pytest
 from hrmodel.workouts.cleaning import clean
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import parquet
+from hrmodel.workouts.formats.catalog import is_parquet
+from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.workout import EPOCH
 
 PERSONAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "runs" / "personal.parquet"
@@ -30,8 +32,8 @@ def read(tmp_path):
         schema = pa.schema([(name, kind) for name, kind in (TYPES | (types or {})).items() if name not in drop])
         path = tmp_path / "table.parquet"
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, **options)
-        assert parquet.matches(path.read_bytes()[:4096])
-        return list(parquet.read(path))
+        assert is_parquet(path.read_bytes()[:4096])
+        return list(parquet.read(Source(path=path)))
 
     return write_and_read
 
@@ -112,12 +114,12 @@ def test_damaged_files_are_refused(tmp_path, read):
     for damaged in (whole[:middle], b"PAR1" + bytes(200) + b"PAR1", whole[:8] + bytes(middle) + whole[8 + middle :]):
         (tmp_path / "table.parquet").write_bytes(damaged)
         with pytest.raises(InvalidFile):
-            list(parquet.read(tmp_path / "table.parquet"))
+            list(parquet.read(Source(path=tmp_path / "table.parquet")))
 
 
 @pytest.mark.skipif(not PERSONAL.exists(), reason="the shared runs are not beside the project")
 def test_the_real_person_p004_is_read_whole():
-    runs = [workout for workout in parquet.read(PERSONAL) if workout.person == "p004"]
+    runs = [workout for workout in parquet.read(Source(path=PERSONAL)) if workout.person == "p004"]
     assert len(runs) == 57
     assert all(clean(run).verdict != "dropped" for run in runs)
     assert sum(run.split == "peer_test" for run in runs) == 5

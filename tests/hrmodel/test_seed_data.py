@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ import torch
 from hrmodel.workouts.cleaning import clean
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import seed
-from hrmodel.workouts.formats.catalog import read_workouts
+from hrmodel.workouts.formats.catalog import is_torch
+from hrmodel.workouts.formats.source import Source
+from hrmodel.workouts.formats.upload import read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import EPOCH, Workout
@@ -29,12 +32,22 @@ def tensors(**changes):
     return content | changes
 
 
+def placed(path, **options):
+    """The file as the catalogue hands it over: with the files beside it."""
+
+    def beside(name):
+        other = path.parent / name
+        return nullcontext(Source(path=other) if other.exists() else None)
+
+    return Source(path=path, name=path.name, beside=beside, **options)
+
+
 @pytest.fixture
 def read(tmp_path):
     def save_and_read(content, name="train.pt", **options):
         torch.save(content, tmp_path / name)
-        assert seed.matches((tmp_path / name).read_bytes()[:4096])
-        return list(seed.read(tmp_path / name, **options))
+        assert is_torch((tmp_path / name).read_bytes()[:4096])
+        return list(seed.read(placed(tmp_path / name, **options)))
 
     return save_and_read
 
@@ -134,7 +147,7 @@ def test_code_in_a_pickle_never_runs(read, tmp_path, monkeypatch):
     assert caught.value.code == "broken_pt"
     (tmp_path / "val.pt").write_bytes(pickle.dumps(Hostile()))
     with pytest.raises(InvalidFile):
-        list(seed.read(tmp_path / "val.pt"))
+        list(seed.read(placed(tmp_path / "val.pt")))
     assert not (tmp_path / "hostile").exists()
 
 
@@ -143,7 +156,7 @@ def test_a_damaged_file_is_refused(read, tmp_path):
     whole = (tmp_path / "train.pt").read_bytes()
     (tmp_path / "train.pt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InvalidFile) as caught:
-        list(seed.read(tmp_path / "train.pt"))
+        list(seed.read(placed(tmp_path / "train.pt")))
     assert caught.value.code == "broken_pt"
 
 

@@ -40,6 +40,15 @@ def test_an_impossible_median_is_refused_with_the_likely_unit(written, declared,
     assert caught.value.likely == likely
 
 
+def test_the_likely_unit_comes_with_its_evidence():
+    with pytest.raises(ImplausibleSpeed) as caught:
+        check_running_speed(np.full(9, 10.2), Units())
+    assert str(caught.value) == (
+        "the median moving speed is 10.2 m/s when read as m/s, but running is within 0.3..8 m/s; "
+        "read as km/h it would be 2.83 m/s (5:53 min/km)"
+    )
+
+
 @pytest.mark.parametrize(
     ("written", "unit"), [(0.3, "m/s"), (8.0, "m/s"), (10.0, "km/h"), (6.0, "mi/h"), (6.0, "min/km")]
 )

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hrmodel.workouts.workout import EPOCH, Workout, advancing
+from hrmodel.workouts.workout import EPOCH, MARKS, Workout, advancing
 
 VALUES = st.one_of(st.just(float("nan")), st.floats(-1e6, 1e6))
 
@@ -39,6 +39,22 @@ def test_the_digest_follows_the_content_and_not_where_it_came_from():
     assert make(started_at=EPOCH).digest != make().digest
 
 
+def test_marks_are_stored_and_come_back():
+    marks = np.array([0, MARKS["cadence_lock"], 0, MARKS["speed_jump"] | MARKS["standing_pause"]], dtype=np.uint16)
+    back = Workout.from_bytes(make(marks=marks).to_bytes())
+    np.testing.assert_array_equal(back.marks, marks)
+    assert back.marks.dtype == np.uint16
+    assert back.digest == make(marks=marks).digest != make().digest
+
+
+def test_without_marks_a_workout_has_the_bytes_that_it_had_before_there_were_marks():
+    full = {name: np.full(4, value) for name, value in (("heart_rate", 140.0), ("cadence", 170.0))}
+    workout = make(altitude=np.arange(4.0), started_at=EPOCH, **full)
+    assert workout.digest == "531b6e8da1db96a6587b2ef0a004dc65d68d0ca9435b225f2ac77fad8bc13f17"
+    unmarked = make(altitude=np.arange(4.0), started_at=EPOCH, marks=np.zeros(4, dtype=np.uint16), **full)
+    assert (unmarked.marks, unmarked.digest) == (None, workout.digest)
+
+
 def test_equal_numbers_have_equal_bytes_whatever_their_bits():
     other_nan = np.frombuffer(np.uint64(0x7FF8000000000123).tobytes(), dtype=np.float64)[0]
     assert make(speed=np.array([1.0, other_nan, 3.0, 0.0])).digest == make().digest
@@ -65,6 +81,8 @@ def test_infinite_values_are_missing_values():
         ({"t": np.zeros(0)}, "at least one"),
         ({"heart_rate": np.zeros(3)}, "heart_rate has shape"),
         ({"altitude": np.zeros((4, 1))}, "altitude has shape"),
+        ({"marks": np.zeros(3, dtype=np.uint16)}, "marks must be 4 uint16"),
+        ({"marks": np.ones(4)}, "not float64"),
     ],
 )
 def test_impossible_content_is_refused_and_shown(changes, message):

@@ -46,7 +46,7 @@ def test_help_lists_the_commands_and_loads_no_torch():
     code = "import sys; sys.argv[1:] = ['--help']\nfrom service.cli import app\ntry: app()\nexcept SystemExit: pass\n"
     code += "assert not {'torch', 'sqlalchemy', 'fastapi', 'celery'} & set(sys.modules), 'help loads too much'"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for command in ("up", "migrate", "api", "worker", "keys", "demo", "init-secrets"):
+    for command in ("up", "migrate", "api", "worker", "keys", "import", "demo", "init-secrets"):
         assert f" {command} " in shown.stdout, command
 
 

@@ -1,6 +1,7 @@
 """Datasets over HTTP: uploads that arrive whole or not at all, reports, and deletion with all that came from it."""
 
 import errno
+import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
@@ -32,6 +33,7 @@ from tests.builders import (
     row_counts,
     set_offset,
 )
+from tests.import_rows import a_file, a_reason, a_workout, dropped, repaired
 from tests.registry_builders import add_account
 
 
@@ -195,16 +197,101 @@ def test_a_misspelt_parameter_is_refused(client):
 def test_the_report_says_what_became_of_each_file_and_workout(client, database, store, make_dataset):
     dataset = make_dataset()
     with database.unit_of_work() as session:
-        imports.add_files(
-            session, dataset.id, [imports.ImportedFile(name="a.gpx", format="gpx", workouts=3, problem=None)]
-        )
+        imports.report_failed(session, dataset.id, [], [a_file("a.gpx")])
     for position in range(3):
         add_workout(database, store, dataset, b"%d" % position, position)
     report = client.get(f"/datasets/{dataset.id}/report?limit=2").json()
-    assert (report["verdicts"], report["files"][0]["name"]) == ({"kept": 3}, "a.gpx")
+    assert (report["verdicts"], report["files"][0]["name"]) == ({"kept": 3, "repaired": 0, "dropped": 0}, "a.gpx")
     assert ([row["position"] for row in report["workouts"]], report["next_after"]) == ([0, 1], 1)
     rest = client.get(f"/datasets/{dataset.id}/report?after=1").json()
     assert ([row["position"] for row in rest["workouts"]], rest["next_after"]) == ([2], None)
+    assert rest["summary"] == report["summary"]
+
+
+def finished(client, database, workouts, files=(), **columns):
+    """The id of an uploaded dataset whose import found these."""
+    dataset_id = UUID(client.post("/datasets", content=b"x", params=columns).json()["id"])
+    with database.unit_of_work() as session:
+        imports.finish(session, dataset_id, workouts, files, digest="d", level=None)
+    return dataset_id
+
+
+def test_the_first_page_of_a_report_says_it_all_in_short(client, database):
+    found = [a_workout(0), a_workout(1, split="test"), repaired(2, "bad_time"), repaired(3, "bad_time")]
+    found += [dropped(4, "not_running", sport="cycling"), dropped(5, "brand_new", started_at=None)]
+    files = [a_file("0.gpx"), a_file("b.gpx", "damaged")]
+    report = client.get(f"/datasets/{finished(client, database, found, files)}/report?limit=1").json()
+    summary = report["summary"]
+    assert summary["verdicts"] == report["verdicts"] == {"kept": 2, "repaired": 2, "dropped": 2}
+    assert summary["splits"] == {"train": 3, "val": 0, "test": 1}
+    assert (summary["workouts"], summary["files"], summary["files_with_problems"]) == (6, 2, 1)
+    assert summary["other_sports"] == {"cycling": 1}
+    shown = ("2024-03-01T06:30:00Z", "2024-03-09T06:30:00Z")
+    assert (summary["first_started_at"], summary["last_started_at"]) == shown
+    counts = [(reason["verdict"], reason["code"], reason["workouts"]) for reason in summary["reasons"]]
+    assert counts == [("repaired", "bad_time", 2), ("dropped", "not_running", 1), ("dropped", "brand_new", 1)]
+    assert summary["reasons"][0] == {
+        "verdict": "repaired",
+        "code": "bad_time",
+        "sentence": "samples without a usable time",
+        "workouts": 2,
+        "samples": 20,
+    }
+
+
+@on_sqlite
+def test_a_workout_in_the_report_has_its_sport_density_digest_and_samples(client, database):
+    found = [a_workout(0, sport="trail_run", heart_rate_per_minute=12.5), dropped(1, "not_running", sport="cycling")]
+    path = f"/datasets/{finished(client, database, found)}/report"
+    kept, other = client.get(path).json()["workouts"]
+    assert (kept["sport"], kept["heart_rate_per_minute"]) == ("trail_run", 12.5)
+    assert (kept["digest"], kept["samples"]) == (found[0].digest, 2701)
+    assert (other["sport"], other["digest"], other["samples"]) == ("cycling", None, None)
+
+
+def test_words_of_a_file_that_no_table_or_terminal_holds_are_stored_readably(client, database):
+    odd = "a\0b\x1b[31m\ud800" + "é" * 600
+    found = dropped(0, "not_running", sport=odd, source=odd, person=odd, reasons=[a_reason("odd", message=odd)])
+    file = a_file(odd, problem=odd)
+    report = client.get(f"/datasets/{finished(client, database, [found], [file])}/report").json()
+    (workout,) = report["workouts"]
+    shown = [workout["sport"], workout["source"], workout["person"], workout["reasons"][0]["message"]]
+    for text in (*shown, report["files"][0]["name"], report["files"][0]["problem"]):
+        assert text.startswith("a?b?[31m?é"), text
+
+
+@on_sqlite
+def test_a_long_report_costs_no_more_queries_than_a_short_one(client, database, count_queries):
+    def queries(number):
+        path = f"/datasets/{finished(client, database, [a_workout(n) for n in range(number)])}/report"
+        client.get(path)  # the key is known from here on
+        return count_queries(lambda: client.get(path))
+
+    assert queries(400) == queries(2)
+
+
+@on_sqlite
+def test_the_report_as_a_picture(client, connect, stranger, database):
+    dataset_id = finished(client, database, [a_workout(0), dropped(1, "too_short")], name="$pring {")
+    path = f"/datasets/{dataset_id}/report.png"
+    picture = connect("read").get(path)
+    assert (picture.status_code, picture.headers["Content-Type"]) == (200, "image/png")
+    assert picture.content.startswith(b"\x89PNG\r\n\x1a\n")
+    assert struct.unpack(">II", picture.content[16:24]) == (1300, 840)
+    assert stranger.get(path).status_code == 404
+
+
+@on_sqlite
+@pytest.mark.parametrize("state", [DatasetState.QUEUED, DatasetState.IMPORTING])
+def test_an_import_that_has_not_ended_has_no_picture(client, make_dataset, state):
+    response = client.get(f"/datasets/{make_dataset(state=state).id}/report.png")
+    assert (response.status_code, response.json()["code"]) == (409, "dataset_not_ready")
+
+
+@on_sqlite
+def test_a_failed_import_has_a_picture_that_says_why(client, make_dataset):
+    dataset = make_dataset(state=DatasetState.FAILED, error_code="no_workouts", error_message="No workout can be used.")
+    assert client.get(f"/datasets/{dataset.id}/report.png").content.startswith(b"\x89PNG")
 
 
 def test_pages_go_through_all_datasets_newest_first(client, make_dataset):

@@ -46,6 +46,7 @@ def requests_with_ids(theirs):
     paths = [
         ("GET", "/datasets/{dataset_id}"),
         ("GET", "/datasets/{dataset_id}/report"),
+        ("GET", "/datasets/{dataset_id}/report.png"),
         ("DELETE", "/datasets/{dataset_id}"),
         ("GET", "/jobs/{job_id}"),
         ("GET", "/jobs/{job_id}/metrics"),

@@ -11,7 +11,7 @@ from alembic.util import CommandError
 
 from service.registry import migrations
 from service.registry.session import Database
-from service.registry.tables import Base
+from service.registry.tables import Base, DatasetWorkout
 
 
 def a_value(column: sa.Column[Any]) -> Any:
@@ -27,11 +27,12 @@ def a_value(column: sa.Column[Any]) -> Any:
 
 
 def fill(database: Database) -> None:
-    """One row in every table, parents first, all columns set."""
+    """One row in every table, parents first, all columns set that the database has by now."""
     keys: dict[str, Any] = {}
+    there = {t.name: columns_of(database, t.name) for t in Base.metadata.sorted_tables}
     with database.unit_of_work() as session:
         for table in Base.metadata.sorted_tables:
-            row = {c.name: a_value(c) for c in table.columns if not c.foreign_keys}
+            row = {c.name: a_value(c) for c in table.columns if not c.foreign_keys and c.name in there[table.name]}
             for column in table.columns:
                 for key in column.foreign_keys:
                     parent = key.column.table.name
@@ -39,6 +40,10 @@ def fill(database: Database) -> None:
             session.execute(sa.insert(table).values(row))
             primary = [c.name for c in table.primary_key]
             keys[table.name] = row[primary[0]]
+
+
+def columns_of(database: Database, table: str) -> set[str]:
+    return {column["name"] for column in sa.inspect(database.engine).get_columns(table)}
 
 
 def counts(database: Database) -> dict[str, int]:
@@ -66,6 +71,18 @@ def test_a_second_upgrade_keeps_every_row(empty_database_url):
     fill(database)
     migrations.upgrade(empty_database_url)
     assert set(counts(database).values()) == {1}
+    database.dispose()
+
+
+def test_workouts_from_before_the_import_report_are_runs_without_a_density(empty_database_url):
+    migrations.upgrade(empty_database_url, "0002")
+    database = Database(empty_database_url)
+    fill(database)
+    assert "sport" not in columns_of(database, "dataset_workouts")
+    migrations.upgrade(empty_database_url)
+    with database.reading() as session:
+        row = session.scalar(sa.select(DatasetWorkout))
+        assert (row.sport, row.heart_rate_per_minute, row.verdict) == ("running", 0.0, "x")
     database.dispose()
 
 

@@ -1,10 +1,15 @@
 """Imports: from an uploaded file to a ready dataset with its base scored, or a failure with a reason."""
 
+import io
+import zipfile
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
+import numpy as np
 from sqlalchemy import select
 
-from hrmodel.workouts.simulate import simulate_workouts
+from hrmodel.workouts.formats.seed import write_seed_dataset
+from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
 from service.registry import champions, imports, model_versions
 from service.registry.tables import (
     Dataset,
@@ -17,6 +22,8 @@ from service.registry.tables import (
     Subject,
     Workout,
 )
+from worker import ingest
+from worker.reporter import Reporter
 
 
 def dataset_row(context, dataset_id):
@@ -94,6 +101,108 @@ def test_a_later_upload_shares_the_old_workouts_and_never_trains_on_a_test_worko
         assert len(session.scalars(select(Workout)).all()) == 12
     assert len(new) == 12
     assert {digest: new[digest] for digest in old} == old
+
+
+def test_a_single_new_workout_joins_what_was_known(context, upload, work, runner_workouts):
+    first = upload(runner_workouts[:11])
+    work()
+    second = upload(runner_workouts[11:])
+    work()
+    dataset = dataset_row(context, second)
+    with context.database.reading() as session:
+        old = {w.digest: w.split for w in imports.stored_workouts(session, first)}
+        new = {w.digest: w.split for w in imports.stored_workouts(session, second)}
+        rows = session.scalars(select(DatasetWorkout).where(DatasetWorkout.dataset_id == second)).all()
+        assert session.get_one(Subject, dataset.subject_id).level["workouts"] == 9
+    assert len(new) == 12
+    assert {digest: new[digest] for digest in old} == old
+    assert sum("known" in [reason["code"] for reason in row.reasons] for row in rows) == 11
+
+
+def test_the_seeds_data_stands_alone_with_its_own_split(context, upload, work, runner_workouts, tmp_path):
+    upload(runner_workouts[:10])
+    work()
+    runs = simulate_runner(workouts=4, seed=7)
+    write_seed_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "seed")
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as made:
+        for file in (tmp_path / "seed").iterdir():
+            made.write(file, file.name)
+    dataset = dataset_row(context, upload(content.getvalue()))
+    work()
+    dataset = dataset_row(context, dataset.id)
+    assert (dataset.train_workouts, dataset.val_workouts, dataset.test_workouts) == (2, 1, 1)
+
+
+def test_the_same_runs_in_another_format_replace_none_and_stay_held_out(context, upload, work, tmp_path):
+    starts = [datetime(2026, 3, day, 7, tzinfo=UTC) for day in range(1, 11)]
+    runs = [replace(run, started_at=start) for run, start in zip(simulate_runner(workouts=10), starts, strict=True)]
+    first = upload(zipped_gpx(runs))
+    work()
+    thinner = [
+        replace(run, heart_rate=np.where(np.arange(len(run.t)) % 4 == 3, np.nan, run.heart_rate)) for run in runs
+    ]
+    second = upload(zipped_gpx(thinner))
+    work()
+    with context.database.reading() as session:
+        old = {w.digest: w.split for w in imports.stored_workouts(session, first)}
+        assert {w.digest: w.split for w in imports.stored_workouts(session, second)} == old
+        rows = session.scalars(select(DatasetWorkout).where(DatasetWorkout.dataset_id == second)).all()
+    dropped = [row for row in rows if row.verdict == "dropped"]
+    assert [row.reasons[0]["code"] for row in dropped] == ["duplicate"] * 10
+    account = dataset_row(context, second).account_id
+    assert {path.name for path in context.store.folder(account).iterdir()} == set(old)
+
+
+def test_an_import_without_a_usable_workout_says_why_of_each(context, upload, work, runner_workouts):
+    runs = [replace(run, heart_rate=np.full(len(run.t), np.nan)) for run in runner_workouts[:3]]
+    dataset_id = upload(runs)
+    work()
+    assert dataset_row(context, dataset_id).error_code == "no_workouts"
+    with context.database.reading() as session:
+        rows = session.scalars(select(DatasetWorkout).where(DatasetWorkout.dataset_id == dataset_id)).all()
+    assert [row.reasons[0]["code"] for row in rows] == ["no_heart_rate"] * 3
+
+
+def test_the_progress_moves_while_an_upload_is_read(context, upload, work, runner_workouts, monkeypatch):
+    told = []
+    real = Reporter.report
+
+    def report(self):
+        told.append(self.progress)
+        real(self)
+
+    monkeypatch.setattr(ingest, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(Reporter, "report", report)
+    upload(runner_workouts)
+    work()
+    assert told == sorted(told)
+    assert len(set(told)) >= 5
+
+
+def test_nothing_is_left_of_what_an_import_unpacked(context, upload, work, runner_workouts):
+    upload(zipped_gpx(runner_workouts[:2]))
+    upload(b"PK nothing")
+    work()
+    assert list((context.store.root / "scratch").iterdir()) == []
+
+
+def zipped_gpx(runs):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as made:
+        for i, run in enumerate(runs):
+            made.writestr(f"{i}.gpx", as_gpx(run))
+    return content.getvalue()
+
+
+def as_gpx(run):
+    started = run.started_at or datetime(2026, 1, 1, tzinfo=UTC)
+    points = "".join(
+        f'<trkpt lat="1" lon="1"><ele>{altitude}</ele><time>{(started + timedelta(seconds=t)).isoformat()}</time>'
+        f"<extensions><speed>{speed}</speed><hr>{'' if np.isnan(rate) else round(rate)}</hr></extensions></trkpt>"
+        for t, speed, altitude, rate in zip(run.t, run.speed, run.altitude, run.heart_rate, strict=True)
+    )
+    return f"<gpx><trk><type>running</type>{points}</trk></gpx>"
 
 
 def test_workouts_of_several_people_are_refused_for_one_subject_and_split_by_person_in_a_population(

@@ -1,25 +1,25 @@
-"""GPX 1.1 tracks with Garmin's TrackPointExtension (v1, v2) or a plain `speed`: one workout per `trk`.
+"""GPX 1.0 and 1.1 tracks with the extensions of many makers: one workout per `trk`, its segments in one.
 
 Positions serve to derive speed and are not kept.
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from types import MappingProxyType
 
 from hrmodel.workouts.formats.markup import number, root_is
+from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.tracks import Track, TrackReader, read_tracks
-from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
 
-STRAVA_SPORTS = {"1": "cycling", "9": "running", "10": "walking"}
-# local name -> channel; extensions differ in namespace and prefix, hardly in these names
+STRAVA_SPORTS = {"1": "cycling", "4": "hiking", "9": "running", "10": "walking", "16": "swimming"}
+MAX_SPORT = 40  # characters
+# extensions differ in namespace, prefix and nesting, hardly in these names
 POINT_VALUES = {
     "ele": "altitude",
-    "hr": "heart_rate",
-    "heartrate": "heart_rate",
-    "cad": "cadence",
-    "cadence": "cadence",
     "speed": "speed",
+    **dict.fromkeys(("hr", "heartrate", "heartRate", "HeartRate", "heart_rate"), "heart_rate"),
+    **dict.fromkeys(("bpm", "heartRateBpm", "HeartRateBpm", "heartratebpm"), "heart_rate"),
+    **dict.fromkeys(("cad", "cadence", "Cadence", "RunCadence", "runCadence", "runcadence"), "cadence"),
 }
 
 
@@ -28,27 +28,25 @@ def matches(head: bytes) -> bool:
     return root_is("gpx", head)
 
 
-def read(path: Path, _units: Units | None = None) -> Iterator[Workout]:
+def read(source: Source) -> Iterator[Workout]:
     """One workout per track with points. Raises InvalidFile."""
-    return read_tracks(path, _GpxReader())
+    return read_tracks(source, _GpxReader())
 
 
 class _GpxReader(TrackReader):
     format, root = "GPX", "gpx"
     noun, track, point, time = "track", "trk", "trkpt", "time"
     parents = frozenset({"trk", "trkpt"})
-    texts = frozenset({*POINT_VALUES, "time", "type"})
+    texts = frozenset({"time", "type"})
+    numbers = MappingProxyType(POINT_VALUES)
 
     def opened(self, name: str, attributes: Mapping[str, str]) -> None:
         if name == "trk":
             self.begin_track()
-        elif self.open_track is not None:
-            self.open_point = {"latitude": number(attributes.get("lat")), "longitude": number(attributes.get("lon"))}
-
-    def value(self, track: Track, point: dict[str, float], name: str, text: str) -> None:
-        if name in POINT_VALUES:
-            point.setdefault(POINT_VALUES[name], number(text))
+        else:
+            place = {"latitude": number(attributes.get("lat", "")), "longitude": number(attributes.get("lon", ""))}
+            self.begin_point(place)
 
     def fact(self, track: Track, name: str, text: str) -> None:
         if name == "type" and self.path[-1] == "trk":
-            track.sport = STRAVA_SPORTS.get(text, text.lower())
+            track.sport = STRAVA_SPORTS.get(text, text[:MAX_SPORT].lower())

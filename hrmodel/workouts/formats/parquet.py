@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hrmodel.workouts.errors import InvalidFile
-from hrmodel.workouts.units import Units
+from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.workout import EPOCH, Array, Workout, advancing
 
-MAGIC = b"PAR1"
 KEYS = ("athlete_id", "run", "segment", "day")
 LISTS = ("t", "speed", "altitude", "heart_rate", "cadence")
 NEEDED = (*KEYS, "t", "speed")
@@ -45,26 +43,23 @@ class SegmentRow:
     lists: dict[str, Array | None]
 
 
-def matches(head: bytes) -> bool:
-    """True for a Parquet file, by its first bytes."""
-    return head.startswith(MAGIC)
-
-
-def read(path: Path, _units: Units | None = None) -> Iterator[Workout]:
+def read(source: Source) -> Iterator[Workout]:
     """All workouts of the file, in the order in which they become complete. Raises InvalidFile."""
     try:
-        with pq.ParquetFile(path) as file:
-            yield from _read_runs(file)
+        with pq.ParquetFile(source.path) as file:
+            yield from _read_runs(file, source)
     except (pa.ArrowException, OSError) as error:
         raise InvalidFile("broken_parquet", "", f"the Parquet file cannot be read: {str(error)[:200]}") from error
 
 
-def _read_runs(file: pq.ParquetFile) -> Iterator[Workout]:
+def _read_runs(file: pq.ParquetFile, source: Source) -> Iterator[Workout]:
     columns = _check_schema(file)
     _check_size(file)
     rows_left = Counter(_keys(file))
     waiting: dict[RunKey, list[SegmentRow]] = defaultdict(list)
+    row_bytes = source.path.stat().st_size / max(file.metadata.num_rows, 1)
     for key, row in _rows(file, columns):
+        source.advanced(row_bytes)
         waiting[key].append(row)
         rows_left[key] -= 1
         if rows_left[key] == 0:
@@ -158,7 +153,8 @@ def _join(key: RunKey, rows: list[SegmentRow]) -> Workout | None:
     person, run = key
     t = _joined(rows, "t")
     finite = np.isfinite(t)
-    channels = {name: _joined(rows, name)[finite] for name in LISTS if any(row.lists[name] is not None for row in rows)}
+    recorded = [name for name in LISTS if any(row.lists[name] is not None for row in rows)]
+    channels: dict[str, Any] = {name: _joined(rows, name)[finite] for name in recorded}
     kept = advancing(t[finite])
     removed = len(t) - int(kept.sum())
     channels = {name: values[kept] for name, values in channels.items()}

@@ -10,7 +10,7 @@ import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import EPOCH, Array, Workout, advancing
 
@@ -27,33 +28,28 @@ SCALER_KEYS = ("speed_mean", "speed_std", "altitude_mean", "altitude_std")
 SERIES = ("speed", "altitude", "heart_rate", "timestamps")
 STEPS = 500
 STEP_SECONDS = 10.0
-MAX_UNPACKED_BYTES = 2 << 30
 MAX_SCALER_BYTES = 1 << 16
 UNIX_SECONDS = 1e8  # timestamps above it are dates (after 1973), below it seconds of the workout
 KILOMETRES_PER_HOUR = Units(speed="km/h")
 
 
-def matches(head: bytes) -> bool:
-    """True for PyTorch's zip layout, whose first entry is `<name>/data.pkl`."""
-    name_length = int.from_bytes(head[26:28], "little")
-    return head.startswith(b"PK\x03\x04") and head[30 : 30 + name_length].endswith(b"/data.pkl")
-
-
-def read(path: Path, units: Units | None = None) -> Iterator[Workout]:
+def read(source: Source) -> Iterator[Workout]:
     """The workouts of one split file; its name is the split, and the scaler is looked for beside it.
 
-    `units`: those of the unscaled values (default km/h and m). Timestamps that are no dates give no clock: workout i
-    then starts at 1970-01-01 + i days. Raises InvalidFile.
+    `source.units`: those of the unscaled values (default km/h and m). Timestamps that are no dates give no clock:
+    workout i then starts at 1970-01-01 + i days. Raises InvalidFile.
     """
-    if path.stem not in SPLITS:
+    split = PurePosixPath(source.name).stem
+    if split not in SPLITS:
         hint = f"seed-format data is a zip of {', '.join(f'{name}.pt' for name in SPLITS)}; the name says the split"
         raise InvalidFile("unknown_split", "", hint)
-    tensors = _load(path)
+    tensors = _load(source.path)
     series = {name: _series(tensors, name) for name in SERIES}
     lengths = _lengths(tensors, series)
     people = _people(tensors, len(lengths))
     _check_clock(series["timestamps"])
-    scaler = _read_scaler(path.parent / SCALER_FILE)
+    with source.beside(SCALER_FILE) as beside:
+        scaler = None if beside is None else _read_scaler(beside.path)
     if scaler is None:
         _refuse_standardised(series["speed"], lengths)
     for i, length in enumerate(lengths):
@@ -61,7 +57,7 @@ def read(path: Path, units: Units | None = None) -> Iterator[Workout]:
         if scaler is not None:
             for name in ("speed", "altitude"):
                 rows[name] = rows[name] * scaler[f"{name}_std"] + scaler[f"{name}_mean"]
-        yield _to_workout(rows, length, i, people[i], path.stem, units or KILOMETRES_PER_HOUR)
+        yield _to_workout(rows, length, i, people[i], split, source.units or KILOMETRES_PER_HOUR)
 
 
 def write_seed_dataset(workouts_by_split: Mapping[str, Sequence[Workout]], folder: Path) -> None:
@@ -93,8 +89,8 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > MAX_UNPACKED_BYTES:
-            raise InvalidFile("too_large", "", f"{unpacked} bytes unpacked; at most {MAX_UNPACKED_BYTES} are read")
+        if unpacked > path.stat().st_size:  # torch.save compresses nothing and writes each byte once
+            raise InvalidFile("too_large", "", "it claims to hold more than its own size; save it with torch.save")
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except InvalidFile:
         raise
@@ -157,9 +153,7 @@ def _check_clock(timestamps: Tensor) -> None:
         raise InvalidFile("rounded_timestamps", "timestamps", "32 bits round dates to minutes; store float64")
 
 
-def _read_scaler(path: Path) -> dict[str, float] | None:
-    if not path.exists():
-        return None
+def _read_scaler(path: Path) -> dict[str, float]:
     try:
         if path.stat().st_size > MAX_SCALER_BYTES:
             raise ValueError(f"{path.stat().st_size} bytes")

@@ -5,21 +5,15 @@ distance so far, else from positions, which are not kept.
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from types import MappingProxyType
 
-from hrmodel.workouts.formats.markup import MAX_TEXT, number, root_is
+from hrmodel.workouts.formats.markup import number, root_is
+from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.tracks import Track, TrackReader, read_tracks
-from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
 
 ROOT = "TrainingCenterDatabase"
-POINT_VALUES = {
-    "LatitudeDegrees": "latitude",
-    "LongitudeDegrees": "longitude",
-    "AltitudeMeters": "altitude",
-    "DistanceMeters": "distance",
-    "Speed": "speed",
-}
+MAX_SPORT = 40  # characters
 
 
 def matches(head: bytes) -> bool:
@@ -27,27 +21,37 @@ def matches(head: bytes) -> bool:
     return root_is(ROOT, head)
 
 
-def read(path: Path, _units: Units | None = None) -> Iterator[Workout]:
+def read(source: Source) -> Iterator[Workout]:
     """One workout per activity with points. Raises InvalidFile."""
-    return read_tracks(path, _TcxReader())
+    return read_tracks(source, _TcxReader())
 
 
 class _TcxReader(TrackReader):
     format, root = "TCX", ROOT
     noun, track, point, time = "activity", "Activity", "Trackpoint", "Time"
     parents = frozenset({"Activity", "Trackpoint"})
-    texts = frozenset({*POINT_VALUES, "Time", "Value", "Cadence", "RunCadence"})
+    texts = frozenset({"Time", "Value", "Cadence", "RunCadence"})
+    numbers = MappingProxyType(
+        {
+            "LatitudeDegrees": "latitude",
+            "LongitudeDegrees": "longitude",
+            "AltitudeMeters": "altitude",
+            "DistanceMeters": "distance",
+            "Speed": "speed",
+        }
+    )
 
     def opened(self, name: str, attributes: Mapping[str, str]) -> None:
         if name == "Activity":
-            self.begin_track(attributes.get("Sport", "").strip()[:MAX_TEXT].lower())
-        elif self.open_track is not None:
-            self.open_point = {}
+            self.begin_track(attributes.get("Sport", "").strip()[:MAX_SPORT].lower())
+        else:
+            self.begin_point({})
 
-    def value(self, track: Track, point: dict[str, float], name: str, text: str) -> None:
-        if name in POINT_VALUES:
-            point.setdefault(POINT_VALUES[name], number(text))
-        elif name == "RunCadence":
+    def fact(self, track: Track, name: str, text: str) -> None:
+        point = self.values
+        if point is None:
+            return
+        if name == "RunCadence":
             point["cadence"] = number(text)
         elif name == "Cadence":
             if track.sport != "biking":  # there it counts turns of the crank

@@ -1,12 +1,10 @@
 """Recorded points in XML (GPX, TCX), collected track by track, and how a track becomes a workout."""
 
 import math
-from abc import abstractmethod
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -14,9 +12,13 @@ import numpy as np
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.markup import ElementReader, feed, instant
 from hrmodel.workouts.formats.positions import speed_from_distance, speed_from_positions
+from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.workout import Array, Workout, advancing
 
 MAX_POINTS = 150_000  # of one track: 41 hours at one a second; as many take 2 to 4 s to read
+MAX_FILE_POINTS = 250_000  # of the tracks before one: as many take some 5 s
+MAX_TRACKS = 2000
+MAX_VALUE = 1e12  # in any unit
 ONE_FOOT = 120.0  # steps/min: below this median the device counted one foot
 CHANNELS = ("latitude", "longitude", "altitude", "heart_rate", "cadence", "speed", "distance")
 
@@ -34,13 +36,14 @@ class Track:
         """A point: any of `time` and CHANNELS. Raises InvalidFile when there are too many."""
         if len(self.times) >= MAX_POINTS:
             raise InvalidFile("too_large", self.label, f"more than {MAX_POINTS} points")
-        self.times.append(point.get("time", math.nan))
+        value, nan = point.get, math.nan
+        self.times.append(value("time", nan))
         for channel, values in self.values.items():
-            values.append(point.get(channel, math.nan))
+            values.append(value(channel, nan))
 
 
 class TrackReader(ElementReader):
-    """Collects the points of each track; `texts` but `time` are values, which the formats put into the open point."""
+    """Collects the points of each track; `numbers` go into CHANNELS of the open point."""
 
     noun: ClassVar[str]  # what the format calls a track
     track: ClassVar[str]
@@ -50,22 +53,26 @@ class TrackReader(ElementReader):
     def __init__(self) -> None:
         super().__init__()
         self.open_track: Track | None = None
-        self.open_point: dict[str, float] | None = None
         self._tracks = 0
+        self._points = 0  # of the tracks that were completed
         self._ready: list[Track] = []
 
-    @abstractmethod
-    def value(self, track: Track, point: dict[str, float], name: str, text: str) -> None:
-        """Put the text of an element inside a point where it belongs."""
-
     def fact(self, track: Track, name: str, text: str) -> None:
-        """Note what an element of a track, outside its points, tells about it."""
+        """Note what an element of `texts` in a track tells, inside a point or not."""
 
     def begin_track(self, sport: str = "") -> None:
         """A track begins, unless one is open."""
         if self.open_track is None:
             self._tracks += 1
+            if self._points > MAX_FILE_POINTS or self._tracks > MAX_TRACKS:
+                hint = f"more than {MAX_TRACKS} tracks or {MAX_FILE_POINTS} points before it; export less at a time"
+                raise InvalidFile("too_large", f"{self.noun} {self._tracks}", hint)
             self.open_track = Track(label=f"{self.noun} {self._tracks}", sport=sport)
+
+    def begin_point(self, values: dict[str, float]) -> None:
+        """A point of the open track begins with these."""
+        if self.open_track is not None:
+            self.values = values
 
     def take(self) -> list[Track]:
         """The tracks that were completed since the last call."""
@@ -73,39 +80,57 @@ class TrackReader(ElementReader):
         return ready
 
     def closed(self, name: str, text: str) -> None:
-        """A value goes into the open point, a point into the open track, a track to those that are ready."""
-        track, point = self.open_track, self.open_point
+        """A time goes into the open point, a point into the open track, a track to those that are ready."""
+        track, point = self.open_track, self.values
         if track is None:
             return
         if point is None:
             if name == self.track:
                 self._ready.append(track)
+                self._points += len(track.times)
                 self.open_track = None
             else:
                 self.fact(track, name, text)
         elif name == self.point:
             track.add(point)
-            self.open_point = None
+            self.values = None
         elif name != self.time:
-            self.value(track, point, name, text)
+            self.fact(track, name, text)
         elif self.path[-1] == self.point:
             point["time"] = instant(text, f"{track.label}, point {len(track.times) + 1}")
 
 
-def read_tracks(path: Path, reader: TrackReader) -> Iterator[Workout]:
-    """One workout per track with points. Raises InvalidFile."""
-    found = 0
-    for _ in feed(path, reader):
-        for track in reader.take():
-            if track.times:
-                found += 1
-                yield _to_workout(track, f"{reader.noun} {found}" if found > 1 else "")
+def read_tracks(source: Source, reader: TrackReader) -> Iterator[Workout]:
+    """One workout per track with points. Raises InvalidFile, when the readable tracks have been handed over."""
+    found, problem = 0, None
+    for track in _tracks(source, reader):
+        if isinstance(track, InvalidFile):
+            problem = problem or track
+        elif track.times:
+            found += 1
+            try:
+                yield to_workout(track, f"{reader.noun} {found}" if found > 1 else "")
+            except InvalidFile as error:
+                problem = problem or error
+    if problem is not None:
+        raise problem
     if not found:
         hint = "it holds no track points; export the recorded activity, not a route"
         raise InvalidFile("no_track", "", hint)
 
 
-def _to_workout(track: Track, source: str) -> Workout:
+def _tracks(source: Source, reader: TrackReader) -> Iterator[Track | InvalidFile]:
+    """The complete tracks, and last what damaged the file."""
+    try:
+        for _ in feed(source, reader):
+            yield from reader.take()
+    except InvalidFile as error:
+        yield from reader.take()
+        yield error
+
+
+def to_workout(track: Track, source: str) -> Workout:
+    """A track's points whose times advance; `source` is its place in the file. Raises InvalidFile."""
     times = np.array(track.times)
     timed = np.isfinite(times)
     if not timed.any():
@@ -113,7 +138,7 @@ def _to_workout(track: Track, source: str) -> Workout:
         raise InvalidFile("no_time", track.label, hint)
     kept = np.flatnonzero(timed)
     kept = kept[advancing(times[kept])]
-    values = {name: np.array(column)[kept] for name, column in track.values.items()}
+    values = {name: _measured(np.array(column)[kept]) for name, column in track.values.items()}
     t = np.round(times[kept] - times[kept[0]], 3)
     try:
         return Workout(
@@ -146,6 +171,11 @@ def _speed(t: Array, values: dict[str, Array]) -> Array:
 
 def _tells(speed: Array) -> bool:
     return bool(np.isfinite(speed).mean() >= 0.5 and (speed > 0).any())
+
+
+def _measured(values: Array) -> Array:
+    """Without what is beyond every sensor, whose multiples would overflow."""
+    return np.where(np.abs(values) <= MAX_VALUE, values, np.nan)
 
 
 def _recorded(values: Array) -> Array | None:

@@ -1,0 +1,70 @@
+"""The points of a route of an Apple Health export: a GPX file that is always laid out in the same way.
+
+Such files are read by one regular expression, ten times faster than by an XML parser; any other GPX as any other GPX.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from hrmodel.workouts.formats import gpx
+from hrmodel.workouts.formats.source import Source
+from hrmodel.workouts.formats.tracks import MAX_POINTS
+from hrmodel.workouts.workout import Array, Workout
+
+MAX_BYTES = 32_000_000  # of a file that is read at once
+CHUNK_BYTES = 1 << 18
+NUMBER = rb"-?\d{1,9}(?:\.\d{1,20})?"
+POINT = re.compile(
+    rb'<trkpt lon="N" lat="N">\s*+<ele>(N)</ele>\s*+<time>(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)Z</time>\s*+'
+    rb"<extensions>\s*+<speed>(N)</speed>(?:\s*+<(?:course|hAcc|vAcc)>N</(?:course|hAcc|vAcc)>)*+\s*+</extensions>"
+    rb"\s*+</trkpt>\s*+".replace(b"N", NUMBER)
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """N points of all tracks, by time."""
+
+    t: Array  # (N,) unix seconds, increasing
+    speed: Array  # (N,) m/s
+    altitude: Array  # (N,) m
+
+
+def read(source: Source) -> Route:
+    """Raises InvalidFile."""
+    if source.path.stat().st_size <= MAX_BYTES:
+        route = _read_at_once(b"".join(source.chunks(CHUNK_BYTES)))
+        if route is not None:
+            return route
+    return _joined(list(gpx.read(source)))
+
+
+def _read_at_once(data: bytes) -> Route | None:
+    """The route, None for a file with anything in it that the phone does not write."""
+    head, begin, rest = data.partition(b"<trkseg>")
+    points, end, tail = rest.rpartition(b"</trkseg>")
+    if not (begin and end and gpx.matches(head) and tail.split() == [b"</trk>", b"</gpx>"]) or b"<!" in head:
+        return None
+    parts = POINT.split(points)  # between the points, altitude, time, speed, between, altitude ...
+    if b"".join(parts[::4]).strip() or not 4 < len(parts) <= 4 * MAX_POINTS:
+        return None
+    try:
+        t = np.array(parts[2::4]).astype("datetime64[s]").astype(np.float64)
+    except ValueError:  # 31 February
+        return None
+    return _by_time(t, np.array([float(text) for text in parts[3::4]]), np.array([float(text) for text in parts[1::4]]))
+
+
+def _joined(tracks: list[Workout]) -> Route:
+    none = [np.empty(0)]
+    t = [track.t + (track.started_at.timestamp() if track.started_at else 0.0) for track in tracks]
+    altitude = [np.full(len(track.t), np.nan) if track.altitude is None else track.altitude for track in tracks]
+    return _by_time(*(np.concatenate(none + part) for part in (t, [track.speed for track in tracks], altitude)))
+
+
+def _by_time(t: Array, speed: Array, altitude: Array) -> Route:
+    t, first = np.unique(np.round(t, 3), return_index=True)
+    speed = np.where(speed < 0, np.nan, speed)  # the phone writes -1 for a speed that it does not know
+    return Route(t=t, speed=speed[first], altitude=altitude[first])

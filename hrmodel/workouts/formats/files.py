@@ -1,0 +1,226 @@
+"""The readable files of an upload: the file itself, a folder, and what zip and gzip files hold, two levels deep."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from zipfile import ZipFile, ZipInfo
+
+from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats import archive
+from hrmodel.workouts.formats.catalog import FORMATS, HEAD_BYTES, Format, detect, head_of, unknown_format
+from hrmodel.workouts.formats.source import Beside, Source, nothing_beside
+from hrmodel.workouts.units import Units
+
+MAX_DEPTH = 3  # exports of Garmin hold zips, those of Strava gzip files
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadedFile:
+    """One file: `format` is None for one that we do not know; `problem` says why it cannot be read at all."""
+
+    label: str
+    format: Format | None = None
+    source: Source | None = None
+    problem: InvalidFile | None = None
+    whole: bool = False  # it is the upload, not a part of it
+
+
+@dataclass
+class Progress:
+    """How much of the upload has been read, told as a fraction."""
+
+    total: int
+    tell: Callable[[float], None]
+    done: float = 0.0
+
+    def reach(self, done: float) -> None:
+        """So many bytes of the upload are done."""
+        self.done = max(self.done, min(done, self.total))
+        self.tell(self.done / self.total if self.total else 1.0)
+
+
+@dataclass(kw_only=True)
+class Opener:
+    """Finds the files of one upload, each unpacked for as long as the caller looks at it."""
+
+    units: Units | None
+    progress: Progress
+    budget: archive.Budget = field(default_factory=archive.Budget)
+
+    def files(self, path: Path, name: str) -> Iterator[UploadedFile]:
+        """Those of the file or folder at `path`, which is called `name`."""
+        if path.is_dir():
+            yield from self._in_folder(path)
+        else:
+            yield from self._at(_Place(path=path, label=name, name=name, whole=True))
+
+    def _in_folder(self, folder: Path) -> Iterator[UploadedFile]:
+        names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if file.is_file()]
+        taken = _read_by_others(names, lambda name: head_of(folder / name))
+        for name in names:
+            if name not in taken:
+                file = folder / name
+                yield from self._at(_Place(path=file, label=name, name=file.name, beside=_beside_on_disk(file)))
+
+    def _at(self, place: "_Place") -> Iterator[UploadedFile]:
+        head = head_of(place.path)
+        format_ = detect(head)
+        if format_ is not None:
+            yield place.found(format_, self._source(place))
+        elif archive.is_zip(head) and place.depth < MAX_DEPTH:
+            yield from self._in_zip(place)
+        elif archive.is_gzip(head) and place.depth < MAX_DEPTH:
+            yield from self._in_gzip(place)
+        else:
+            yield place.problem(unknown_format())
+
+    def _source(self, place: "_Place") -> Source:
+        def advanced(size: float) -> None:
+            self.progress.reach(self.progress.done + size * place.weight)
+
+        return Source(path=place.path, name=place.name, units=self.units, beside=place.beside, advanced=advanced)
+
+    def _in_zip(self, place: "_Place") -> Iterator[UploadedFile]:
+        try:
+            zip_file = archive.open_archive(place.path)
+        except InvalidFile as error:
+            yield place.problem(error)
+            return
+        with zip_file:
+            members = {entry.filename: entry for entry in archive.entries(zip_file)}
+            if not members:
+                yield place.problem(InvalidFile("empty_zip", "", "the zip file holds no files"))
+            taken = _read_by_others(list(members), lambda name: _member_head(zip_file, members[name]))
+            for name, entry in members.items():
+                if name in taken:
+                    continue
+                start = self.progress.done
+                yield from self._member(place, zip_file, entry)
+                self.progress.reach(start + entry.compress_size * place.weight)
+
+    def _member(self, place: "_Place", zip_file: ZipFile, entry: ZipInfo) -> Iterator[UploadedFile]:
+        inside = place.inside(archive.label(entry))
+        try:
+            head = archive.head(zip_file, entry, HEAD_BYTES)
+            if not _is_readable(head):  # photos and the like are not worth unpacking
+                raise unknown_format()
+            with archive.temporary_folder() as folder:
+                target = folder / "member"
+                archive.unpack(zip_file, entry, target, self.budget)
+                yield from self._at(
+                    _Place(
+                        path=target,
+                        label=inside,
+                        name=PurePosixPath(entry.filename).name,
+                        beside=self._beside_in_zip(zip_file, entry),
+                        weight=place.weight * entry.compress_size / entry.file_size,
+                        depth=place.depth + 1,
+                    )
+                )
+        except InvalidFile as error:
+            yield UploadedFile(label=inside, problem=error)
+
+    def _in_gzip(self, place: "_Place") -> Iterator[UploadedFile]:
+        with archive.temporary_folder() as folder:
+            target = folder / "unpacked"
+            try:
+                archive.gunzip(place.path, target, self.budget)
+            except InvalidFile as error:
+                yield place.problem(error)
+                return
+            size = target.stat().st_size
+            yield from self._at(
+                _Place(
+                    path=target,
+                    label=place.label,
+                    name=place.name.removesuffix(".gz"),
+                    whole=place.whole,
+                    beside=place.beside,
+                    weight=place.weight * place.path.stat().st_size / max(size, 1),
+                    depth=place.depth + 1,
+                )
+            )
+
+    def _beside_in_zip(self, zip_file: ZipFile, entry: ZipInfo) -> Beside:
+        @contextmanager
+        def beside(name: str) -> Iterator[Source | None]:
+            other = archive.sibling(zip_file, entry, name)
+            if other is None:
+                yield None
+                return
+            with archive.temporary_folder() as folder:
+                target = folder / "member"
+                archive.unpack(zip_file, other, target, self.budget)
+                yield Source(path=target, name=PurePosixPath(name).name, units=self.units)
+
+        return beside
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a file lies by now, and what it is called."""
+
+    path: Path
+    label: str  # for people: with the zips that it is in
+    name: str
+    whole: bool = False
+    beside: Beside = nothing_beside
+    weight: float = 1.0  # bytes of the upload for each byte of this file
+    depth: int = 0
+
+    def inside(self, member: str) -> str:
+        return member if self.whole else f"{self.label}/{member}"
+
+    def found(self, format_: Format, source: Source) -> UploadedFile:
+        return UploadedFile(label=self.label, format=format_, source=source, whole=self.whole)
+
+    def problem(self, error: InvalidFile) -> UploadedFile:
+        return UploadedFile(label=self.label, problem=error, whole=self.whole)
+
+
+def _is_readable(head: bytes) -> bool:
+    return detect(head) is not None or archive.is_zip(head) or archive.is_gzip(head)
+
+
+def _read_by_others(names: list[str], head: Callable[[str], bytes]) -> set[str]:
+    """The names of files that another file's format reads together with its own."""
+    formats: dict[str, set[str]] = {}  # names of the formats in a folder
+
+    def in_folder(folder: str) -> set[str]:
+        if folder not in formats:
+            inside = (name for name in names if str(PurePosixPath(name).parent) == folder)
+            formats[folder] = {found.name for name in inside if (found := detect(head(name)))}
+        return formats[folder]
+
+    patterns = [(pattern, format_.name) for format_ in FORMATS for pattern in format_.beside]
+    return {
+        name
+        for name in names
+        for pattern, format_name in patterns
+        if (folder := _folder_of(name, pattern)) is not None and format_name in in_folder(folder)
+    }
+
+
+def _folder_of(name: str, pattern: str) -> str | None:
+    """The folder from which `pattern` leads to `name`, if it does."""
+    parts, depth = PurePosixPath(name).parts, pattern.count("/") + 1
+    if len(parts) < depth or not fnmatch("/".join(parts[-depth:]), pattern):
+        return None
+    return str(PurePosixPath(*parts[:-depth])) if len(parts) > depth else "."
+
+
+def _member_head(zip_file: ZipFile, entry: ZipInfo) -> bytes:
+    try:
+        return archive.head(zip_file, entry, HEAD_BYTES)
+    except InvalidFile:
+        return b""
+
+
+def _beside_on_disk(file: Path) -> Beside:
+    def beside(name: str) -> AbstractContextManager[Source | None]:
+        other = file.parent / name
+        return nullcontext(Source(path=other, name=other.name) if other.is_file() else None)
+
+    return beside

@@ -1,0 +1,44 @@
+"""What a reader gets: a file to read, the units to assume, and the files beside it in the upload."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from hrmodel.workouts.units import Units
+
+Beside: TypeAlias = "Callable[[str], AbstractContextManager[Source | None]]"
+
+
+def nothing_beside(_name: str) -> "AbstractContextManager[Source | None]":
+    """For a file that was uploaded alone."""
+    return nullcontext(None)
+
+
+def _ignore(_size: float) -> None:
+    """Nobody asks how far the reading is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One file of an upload.
+
+    `path`: its bytes, perhaps under a name of ours. `name`: its own name without a folder. `beside(name)`: the file at
+    this place relative to its folder (`workout-routes/route_1.gpx`) for as long as the context is open, None when there
+    is none; raises InvalidFile when it cannot be unpacked. Readers tell `advanced` how many more bytes they have read;
+    `chunks` does so by itself.
+    """
+
+    path: Path
+    name: str = ""
+    units: Units | None = None
+    beside: Beside = nothing_beside
+    advanced: Callable[[float], None] = _ignore
+
+    def chunks(self, size: int) -> Iterator[bytes]:
+        """The file's bytes from its beginning, piece by piece."""
+        with self.path.open("rb") as file:
+            while chunk := file.read(size):
+                self.advanced(len(chunk))
+                yield chunk

@@ -1,0 +1,110 @@
+"""The child that reads an upload: `python -m hrmodel.workouts.reader`, a request on its input, frames on its output.
+
+A frame is a kind, a length and a payload: JSON, or a workout as it is stored.
+"""
+
+import json
+import os
+import struct
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from hrmodel.workouts.confinement import Limits, confine
+from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats.upload import FileReport, FoundWorkout, read_upload
+from hrmodel.workouts.units import Units
+from hrmodel.workouts.workout import Workout
+
+BEGUN, WORKOUT, REPORT, PROGRESS, REFUSED, ENDED = b"B", b"W", b"R", b"P", b"X", b"E"
+FRAME = struct.Struct(">cI")
+TOLD_STEP = 0.002  # of the upload
+OUT_OF_MEMORY = 77  # exit status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the child is asked for."""
+
+    path: str
+    name: str
+    units: dict[str, Any] | None
+    skip: list[str]
+    limits: dict[str, int]
+
+
+def packed_workout(found: FoundWorkout) -> bytes:
+    """A frame's payload."""
+    workout = found.workout
+    facts = {
+        "format": found.format,
+        "person": workout.person,
+        "source": workout.source,
+        "split": workout.split,
+        "removed_samples": workout.removed_samples,
+    }
+    header = json.dumps(facts).encode()
+    return struct.pack(">I", len(header)) + header + workout.to_bytes()
+
+
+def unpacked_workout(payload: bytes) -> FoundWorkout:
+    """The inverse. Raises ValueError, KeyError or struct.error for something else."""
+    (size,) = struct.unpack_from(">I", payload)
+    facts = json.loads(payload[4 : 4 + size])
+    workout = Workout.from_bytes(
+        payload[4 + size :], person=facts["person"], source=facts["source"], split=facts["split"]
+    )
+    return FoundWorkout(facts["format"], replace(workout, removed_samples=int(facts["removed_samples"])))
+
+
+def _main(out: IO[bytes], request: Request) -> None:
+    """The child: read, and tell what was found."""
+
+    def send(kind: bytes, payload: bytes) -> None:
+        out.write(FRAME.pack(kind, len(payload)))
+        out.write(payload)
+        out.flush()
+
+    told = -1.0
+
+    def progress(fraction: float) -> None:
+        nonlocal told
+        if fraction - told >= TOLD_STEP:
+            told = fraction
+            send(PROGRESS, json.dumps(fraction).encode())
+
+    try:
+        for found in read_upload(
+            Path(request.path),
+            name=request.name,
+            units=Units(**request.units) if request.units else None,
+            skip=frozenset(request.skip),
+            on_file=lambda label: send(BEGUN, json.dumps(label).encode()),
+            on_progress=progress,
+        ):
+            if isinstance(found, FileReport):
+                send(REPORT, json.dumps(asdict(found)).encode())
+            else:
+                send(WORKOUT, packed_workout(found))
+        send(ENDED, b"null")
+    except InvalidFile as error:
+        facts = {"code": error.code, "where": error.where, "hint": error.hint}
+        send(REFUSED, json.dumps(facts).encode())
+
+
+def start() -> None:
+    """Confine this process, then read."""
+    request = Request(**json.loads(sys.stdin.buffer.read()))
+    # whatever a library prints goes to the log, never between the frames
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    confine(Limits(**request.limits))
+    try:
+        _main(out, request)
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
+
+
+if __name__ == "__main__":
+    start()
