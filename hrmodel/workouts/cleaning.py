@@ -51,7 +51,8 @@ def clean(workout: Workout, *, min_hr_per_minute: float = 6.0) -> Cleaned:
 def is_running(sport: str) -> bool:
     """True for every name of running that devices write: running, trail_run, Treadmill, jogging ..."""
     name = sport.lower()
-    return any(word in name for word in RUNNING_WORDS) and "wheelchair" not in name
+    walked = "walk" in name and "run" not in name  # on a treadmill
+    return any(word in name for word in RUNNING_WORDS) and not walked and "wheelchair" not in name
 
 
 def heart_rate_density(workout: Workout) -> float:

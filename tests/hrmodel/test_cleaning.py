@@ -96,7 +96,7 @@ def test_the_names_of_running_are_known(sport):
     assert is_running(sport)
 
 
-@pytest.mark.parametrize("sport", ["cycling", "9", "wheelchair_push_run", ""])
+@pytest.mark.parametrize("sport", ["cycling", "9", "wheelchair_push_run", "treadmill walking", ""])
 def test_other_sports_are_no_running(sport):
     assert not is_running(sport)
 
