@@ -12,15 +12,16 @@ DATABASE, USER = "stagewise", "stagewise"
 
 
 def ensure_key(database: Database, file: Path) -> None:
-    """Make an admin key and write it to `file` (0600), unless a valid one is there."""
-    parts = accounts.split_key(file.read_text().strip()) if file.exists() else None
+    """Make an admin key and write it to `file` (0600), unless a valid one is there. Two at once make one key."""
     with database.unit_of_work() as session:
+        account = accounts.ensure_account(session)
+        session.refresh(account, with_for_update=True)
+        parts = accounts.split_key(file.read_text().strip()) if file.exists() else None
         known = accounts.find_key(session, parts.public) if parts else None
         if parts and known and known.secret_sha256 == parts.secret_sha256:
             return
-        account = accounts.ensure_account(session)
         text = accounts.create_key(session, account, "made at the first start", accounts.SCOPES)
-    write(file, text, 0o600)
+        write(file, text, 0o600)
 
 
 def write_compose_secrets(folder: Path) -> None:

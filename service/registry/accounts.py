@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound
@@ -36,9 +38,9 @@ def ensure_account(session: Session, name: str = DEFAULT_ACCOUNT) -> Account:
     """The account of that name, made if there is none."""
     account = session.scalar(select(Account).where(Account.name == name))
     if account is None:
-        account = Account(name=name)
-        session.add(account)
-        session.flush()
+        insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
+        session.execute(insert(Account).values(name=name).on_conflict_do_nothing())  # another may be as quick
+        account = session.scalars(select(Account).where(Account.name == name)).one()
     return account
 
 
