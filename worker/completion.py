@@ -1,8 +1,6 @@
 """The end of a training job: files on disk, then version, evaluation, promotion and state in one transaction."""
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +12,7 @@ from hrmodel.evaluation.comparison import compare
 from hrmodel.evaluation.population import evaluate_people
 from hrmodel.evaluation.report import evaluate
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.export import to_seed_pt
+from hrmodel.network.export import seed_pt
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
 from service.errors import Conflict
@@ -61,11 +59,7 @@ def complete(
 def store_files(reporter: Reporter, job: Job, checkpoint: Checkpoint) -> dict[str, Any]:
     """Write the checkpoint and its seed-format twin; the columns that name them."""
     store = reporter.context.store
-    data = checkpoint.to_bytes()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.pt"
-        to_seed_pt(checkpoint, path)
-        twin = path.read_bytes()
+    data, twin = checkpoint.to_bytes(), seed_pt(checkpoint)
     return {
         "sha256": store.put(job.account_id, data),
         "size": len(data),

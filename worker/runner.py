@@ -55,9 +55,8 @@ def explain(error: Exception) -> JobFailure:
     if type(error).__name__ == "OutOfMemoryError":  # torch.cuda's: a RuntimeError by inheritance
         return JobFailure("gpu_out_of_memory", explain_out_of_memory(0).replace(" (it is 0)", ""))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return JobFailure(
-            "storage_full", "The disk is full. Make room and retry the job: it starts from the beginning."
-        )
+        then = "retry the job: it starts from the beginning; an import is retried by uploading again."
+        return JobFailure("storage_full", f"The disk is full. Make room and {then}")
     return JobFailure("internal_error", f"{type(error).__name__}; the worker's log has the details.")
 
 

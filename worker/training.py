@@ -64,16 +64,17 @@ def train(reporter: Reporter, job: Job, device: str) -> None:
     state = _fit(reporter, assignment, device)
     best = replace(_checkpoint(assignment, state), weights=state.best_weights, training=None, training_meta=None)
     reporter.report()
-    best = replace(best, intervals=_bands(assignment, best))
+    best = replace(best, intervals=_bands(reporter, assignment, best))
     completion.complete(reporter, assignment.job, assignment.dataset, assignment.people, assignment.parent, best)
 
 
-def _bands(assignment: Assignment, best: Checkpoint) -> Intervals | None:
+def _bands(reporter: Reporter, assignment: Assignment, best: Checkpoint) -> Intervals | None:
     """The population's bands: a base's own, of all its people. A personal version keeps those of its start:
     the subject's follow with each workout (`followed`)."""
     if assignment.start is not None:
         return assignment.start.intervals
-    return calibrate_people(Predictor(best), [person.workouts for person in assignment.people.values()])
+    everybody = [person.workouts for person in assignment.people.values()]
+    return calibrate_people(Predictor(best), everybody, reporter.beat)
 
 
 def _load(reporter: Reporter, job: Job) -> Assignment:
@@ -130,7 +131,16 @@ def _fit(reporter: Reporter, assignment: Assignment, device: str) -> TrainingSta
         reporter.progress = TRAINING_SHARE * state.progress
         reporter.epoch(_report(reporter, assignment, state))
 
-    return fit(model, train_views, val_views, assignment.stage, resume=resume, on_batch=on_batch, on_epoch=on_epoch)
+    return fit(
+        model,
+        train_views,
+        val_views,
+        assignment.stage,
+        resume=resume,
+        on_batch=on_batch,
+        on_validation=on_batch,
+        on_epoch=on_epoch,
+    )
 
 
 def _start_model(assignment: Assignment) -> HeartRateLSTM:

@@ -1,8 +1,9 @@
 """Bands of a model for one subject, from workouts that it never learned from, predicted the way that it serves them."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from hrmodel.evaluation.contenders import BATCH, EvaluationData, Known, Network, replay
+from hrmodel.evaluation.contenders import BATCH, EvaluationData, Known, Network, nothing, replay
 from hrmodel.evaluation.protocols import Task, after_prefix, blind, fully_observed
 from hrmodel.prediction.intervals import KINDS, WINDOW, Residuals, personal_intervals
 from hrmodel.signals.grid import GriddedWorkout
@@ -19,19 +20,22 @@ SOURCES = {
 }
 
 
-def followed(network: Network, data: EvaluationData) -> list[Known]:
+def followed(network: Network, data: EvaluationData, on_workout: Callable[[], None] = nothing) -> list[Known]:
     """What is known before each test workout and, last, after them all.
 
     The response is followed through all workouts; the bands only through those that the network never learned from,
-    from the checkpoint's on: for a base all of them, else validation and test.
+    from the checkpoint's on: for a base all of them, else validation and test. `on_workout` is called as work advances.
     """
-    known = [Known(tracking=tracking) for tracking in replay(network, data.workouts)]
+    known = [Known(tracking=tracking) for tracking in replay(network, data.workouts, on_workout)]
     fresh = len(data.val) + len(data.test)
     if network.predictor.checkpoint.level is None:
         fresh += len(data.train)
     fresh = min(fresh, WINDOW + len(data.test))
     recent = data.workouts[len(data.workouts) - fresh :]
-    past = [residuals_of(network, *each) for each in zip(recent, known[-1 - fresh :], strict=False)]
+    past = []
+    for each in zip(recent, known[-1 - fresh :], strict=False):
+        past.append(residuals_of(network, *each))
+        on_workout()
     after = range(fresh - len(data.test), fresh + 1)
     bands = [personal_intervals(network.predictor.intervals, past[:count]) for count in after]
     return [replace(state, intervals=own) for state, own in zip(known[-len(bands) :], bands, strict=True)]

@@ -1,6 +1,6 @@
 """Whatever predicts: the network and the baselines answer the same tasks, under the same tracking."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -105,10 +105,17 @@ class Network:
         ]
 
 
-def replay(contender: Contender, workouts: Sequence[GriddedWorkout]) -> list[Tracking]:
+def nothing() -> None:
+    """Do nothing: the default of `on_workout`."""
+
+
+def replay(
+    contender: Contender, workouts: Sequence[GriddedWorkout], on_workout: Callable[[], None] = nothing
+) -> list[Tracking]:
     """The tracking before each workout, and last the one after them all: n + 1 of them.
 
-    Each workout is predicted blind with the tracking before it, and only then followed.
+    Each workout is predicted blind with the tracking before it, and only then followed; `on_workout` is called after
+    each, and may raise.
     """
     trackings: list[Tracking] = []
     for workout in workouts:
@@ -118,6 +125,7 @@ def replay(contender: Contender, workouts: Sequence[GriddedWorkout]) -> list[Tra
         truth = measured_heart_rate(workout)
         blind = contender.answers(workout, [np.full(len(truth), np.nan)], Known(tracking=trackings[-1]))[0]
         trackings.append(trackings[-1].after(features, truth - blind.heart_rate))
+        on_workout()
     return trackings or [Tracking.start(0)]
 
 

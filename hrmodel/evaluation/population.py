@@ -1,12 +1,13 @@
 """A base model on people whom it never saw: zero-shot error and the bands that a new subject starts with."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from hrmodel.evaluation.calibration import residuals_of
-from hrmodel.evaluation.contenders import EvaluationData, Known, Network, replay
+from hrmodel.evaluation.contenders import EvaluationData, Known, Network, nothing, replay
 from hrmodel.evaluation.report import Report, evaluate, ignore
 from hrmodel.prediction.intervals import Intervals, Residuals, population_intervals
 from hrmodel.prediction.predictor import Predictor
@@ -35,12 +36,16 @@ def evaluate_people(
 
     Same keys as `evaluate`; `test_workouts` counts all of them; `tracking` is None: there is no one subject.
     """
+
+    def heard(place: int, share: float) -> None:
+        on_progress((place + share) / len(people))
+
     reports = []
     for place, person in enumerate(people):
-        report = evaluate(predictor, held_out_person(person))
+        report = evaluate(predictor, held_out_person(person), on_progress=partial(heard, place))
         if report["score"] is not None:
             reports.append(report)
-        on_progress((place + 1) / len(people))
+        heard(place, 1.0)
     return {
         "score": float(np.mean([report["score"] for report in reports])) if reports else None,
         "selected_on": "test",
@@ -54,24 +59,30 @@ def evaluate_people(
     }
 
 
-def calibrate_people(predictor: Predictor, people: Sequence[Person]) -> Intervals:
+def calibrate_people(
+    predictor: Predictor, people: Sequence[Person], on_workout: Callable[[], None] = nothing
+) -> Intervals:
     """Population bands: each person's workouts after the first, under their level, the response followed.
 
     People that the network has learned from are welcome: what a band must hold is mostly the difference between days,
     which no network learns, and three people held out make a poor population (their bands were far too wide).
-    Fewer than five workouts in all: the predictor's own.
+    Fewer than five workouts in all: the predictor's own. `on_workout` is called as work advances.
     """
     if sum(len(person) for person in people) < MIN_WORKOUTS:
         return predictor.intervals
-    return population_intervals([_residuals(predictor, person) for person in people], predictor.intervals)
+    return population_intervals([_residuals(predictor, person, on_workout) for person in people], predictor.intervals)
 
 
-def _residuals(predictor: Predictor, person: Person) -> list[Residuals]:
+def _residuals(predictor: Predictor, person: Person, on_workout: Callable[[], None]) -> list[Residuals]:
     """Of the person's most recent workouts; their level is that of train + val, as it would serve."""
     network = Network(predictor=predictor, level=held_out_person(person).level)
-    trackings = replay(network, person)
+    trackings = replay(network, person, on_workout)
     recent = range(max(1, len(person) - RECENT), len(person))
-    return [residuals_of(network, person[i], Known(tracking=trackings[i])) for i in recent]
+    residuals = []
+    for i in recent:
+        residuals.append(residuals_of(network, person[i], Known(tracking=trackings[i])))
+        on_workout()
+    return residuals
 
 
 def _mean_of(tables: Sequence[Any]) -> Any:

@@ -1,6 +1,7 @@
 """How good a model is on a subject's test workouts, beside what is easy. JSON-ready: None instead of NaN."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -26,13 +27,14 @@ def ignore(_: float) -> None:
 
 
 def evaluate(predictor: Predictor, data: EvaluationData, *, on_progress: Callable[[float], None] = ignore) -> Report:
-    """Score a model and the baselines on the test workouts; `on_progress` hears the share done, 0..1.
+    """Score a model and the baselines on the test workouts; `on_progress` hears the share done, 0..1, after every
+    workout: whoever holds a lease renews it there.
 
     All workouts are replayed in time order: each test workout is scored with what the ones before it taught. `tracking`
     in the report is what the last one leaves for the next. Without test workouts: score None, empty tables.
     """
     network = Network(predictor=predictor, level=data.level)
-    known = followed(network, data)
+    known = followed(network, data, lambda: on_progress(0.0))
     report: Report = {
         "score": None,
         "selected_on": "test",
@@ -50,7 +52,8 @@ def evaluate(predictor: Predictor, data: EvaluationData, *, on_progress: Callabl
     easy: dict[str, list[ByProtocol]] = {}
     for done, (name, fit) in enumerate(BASELINES.items(), start=2):
         baseline = fit(data)
-        trackings = replay(baseline, data.workouts)[len(data.train) + len(data.val) :]
+        beat = partial(on_progress, (done - 1) / parts)
+        trackings = replay(baseline, data.workouts, beat)[len(data.train) + len(data.val) :]
         easy[name] = _results(baseline, data, [Known(tracking=tracking) for tracking in trackings], ignore)
         on_progress(done / parts)
     report["protocols"] = {name: _table(results, name) for name in PROTOCOLS}

@@ -1,6 +1,7 @@
 """What a stage has left to learn: heart rate less what the start model's tracked response already explains."""
 
 from collections.abc import Callable
+from itertools import count
 
 from hrmodel.evaluation.contenders import EvaluationData, Network, replay
 from hrmodel.evaluation.report import ignore
@@ -20,10 +21,10 @@ def personal_targets(
     if data.level is None:
         raise ValueError("a person without a level has no targets: fit the level on their workouts first")
     network = Network(predictor=Predictor(start), level=data.level)
-    workouts = [*data.train, *data.val]
+    workouts, done = [*data.train, *data.val], count(1)
+    trackings = replay(network, workouts, lambda: on_progress(next(done) / len(workouts)))
     scaled = []
-    for place, (workout, tracking) in enumerate(zip(workouts, replay(network, workouts), strict=False)):
+    for workout, tracking in zip(workouts, trackings, strict=False):
         response = network.features(workout) @ tracking.mean
         scaled.append(ScaledWorkout(gridded=workout, level=data.level, response=response))
-        on_progress((place + 1) / len(workouts))
     return scaled[: len(data.train)], scaled[len(data.train) :]

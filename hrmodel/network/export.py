@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,12 @@ WARNING = (
 
 
 def to_seed_pt(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the seed's keys (model_state_dict, config, history, epoch, best_val_loss) plus `stagewise`."""
+    """Write `seed_pt` to a file. Raises OSError (disk full), where torch's own writer raises RuntimeError."""
+    path.write_bytes(seed_pt(checkpoint))
+
+
+def seed_pt(checkpoint: Checkpoint) -> bytes:
+    """Give a `.pt` with the seed's keys (model_state_dict, config, history, epoch, best_val_loss) plus `stagewise`."""
     network = checkpoint.network
     losses = [entry["val_loss"] for entry in checkpoint.history if entry.get("val_loss") is not None]
     names = ("train_loss", "val_loss", "learning_rate", "epoch_time")
@@ -39,7 +45,9 @@ def to_seed_pt(checkpoint: Checkpoint, path: Path) -> None:
         "best_val_loss": min((loss for loss in losses if loss is not None), default=None),
         "stagewise": checkpoint.metadata(),
     }
-    torch.save(content, path)
+    buffer = BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
 
 
 def from_seed_pt(path: Path) -> Checkpoint:

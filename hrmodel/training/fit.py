@@ -41,13 +41,15 @@ def fit(
     *,
     resume: TrainingState | None = None,
     on_batch: Callable[[TrainingState], None] = ignore,
+    on_validation: Callable[[TrainingState], None] = ignore,
     on_epoch: Callable[[HeartRateLSTM, TrainingState], None] = ignore,
 ) -> TrainingState:
     """Train one stage until its epochs are over or validation stops improving, on the device where the model is.
 
-    Both callbacks may raise `Stop`, which passes through; an epoch that was not finished is run again by a fit that
-    gets `resume`, a state restored from the checkpoint of the last finished one. `model` ends with the weights of the
-    last step; the ones to keep are `state.best_weights`. torch's global random state is the same afterwards.
+    Every callback may raise `Stop`, which passes through; an epoch that was not finished is run again by a fit that
+    gets `resume`, a state restored from the checkpoint of the last finished one. During `on_validation`, after each
+    validation batch, the model holds the averaged weights. `model` ends with the weights of the last step; the ones to
+    keep are `state.best_weights`. torch's global random state is the same afterwards.
     Raises NonFiniteLoss, and ValueError without training batches.
     """
     train, val = _views(train), _views(val)
@@ -59,7 +61,7 @@ def fit(
         state.use_random_state()
         cache = LowerCache(model)
         while not state.should_stop:
-            state.finish_epoch(_epoch(state, cache, train, val, on_batch))
+            state.finish_epoch(_epoch(state, cache, train, val, on_batch, on_validation))
             on_epoch(model, state)
     return state
 
@@ -70,7 +72,12 @@ def explain_out_of_memory(batch_size: int) -> str:
 
 
 def _epoch(
-    state: TrainingState, cache: LowerCache, train: Views, val: Views, on_batch: Callable[[TrainingState], None]
+    state: TrainingState,
+    cache: LowerCache,
+    train: Views,
+    val: Views,
+    on_batch: Callable[[TrainingState], None],
+    on_validation: Callable[[TrainingState], None],
 ) -> Entry:
     """Train and validate once; what the history says about it."""
     on_gpu = state.device.type == "cuda"
@@ -78,7 +85,7 @@ def _epoch(
         torch.cuda.reset_peak_memory_stats(state.device)
     started = time.perf_counter()
     train_loss = _train(state, cache, train, on_batch)
-    val_loss = _validate(state, cache, val)
+    val_loss = _validate(state, cache, val, on_validation)
     entry: Entry = {"train_loss": train_loss, "val_loss": val_loss, "epoch_time": time.perf_counter() - started}
     if on_gpu:
         entry["gpu_peak_bytes"] = torch.cuda.max_memory_allocated(state.device)
@@ -106,7 +113,9 @@ def _train(state: TrainingState, cache: LowerCache, train: Views, on_batch: Call
 
 
 @torch.no_grad()
-def _validate(state: TrainingState, cache: LowerCache, val: Views) -> float | None:
+def _validate(
+    state: TrainingState, cache: LowerCache, val: Views, on_validation: Callable[[TrainingState], None]
+) -> float | None:
     """The averaged weights' mean loss over the measured validation steps; None without validation workouts."""
     state.model.eval()
     if len(val) == 0:
@@ -116,6 +125,7 @@ def _validate(state: TrainingState, cache: LowerCache, val: Views) -> float | No
         for batch in val.batches(state.epoch + 1):
             moved = batch.to(state.device)
             total.add(masked_mse(cache.predict(moved), moved.target, moved.mask), batch)
+            on_validation(state)
     if not math.isfinite(total.value):
         raise NonFiniteLoss(state.epoch + 1)
     return total.value

@@ -94,7 +94,7 @@ def test_a_registered_version_has_its_level_in_its_file_and_response_and_bands_b
 
 
 class StopAfter:
-    """Says stop at the n-th question; reading 12 workouts asks 12 times, following 9 of them 9 times, an epoch 3 times."""
+    """Says stop at the n-th question; reading 12 workouts asks 12 times, following 9 of them 9 times, an epoch 4 times."""
 
     def __init__(self, questions: int) -> None:
         self.left = questions
@@ -113,7 +113,7 @@ def test_a_job_interrupted_anywhere_ends_with_the_same_tensors_as_an_uninterrupt
     pieces = submit(dataset_id, stage, start=shipped_id, epochs=EPOCHS, batch_size=4)
     attempts = 0
     while job_row(pieces).state != JobState.SUCCEEDED:
-        run_job(replace(context, stopping=StopAfter(12 + 9 + 4 + 2 * attempts)), claim(context), "cpu")
+        run_job(replace(context, stopping=StopAfter(12 + 9 + 5 + 2 * attempts)), claim(context), "cpu")
         attempts += 1
         assert attempts < 40
     assert attempts > 2
@@ -126,7 +126,7 @@ def test_a_job_interrupted_anywhere_ends_with_the_same_tensors_as_an_uninterrupt
 
 def test_a_damaged_latest_checkpoint_is_replaced_by_the_one_before(context, submit_stage1, job_row, work):
     job_id = submit_stage1(batch_size=4)
-    run_job(replace(context, stopping=StopAfter(12 + 9 + 9)), claim(context), "cpu")
+    run_job(replace(context, stopping=StopAfter(12 + 9 + 12)), claim(context), "cpu")
     job = job_row(job_id)
     assert job.previous_sha256
     context.store.path(job.account_id, job.latest_sha256).write_bytes(b"torn")
