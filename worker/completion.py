@@ -85,10 +85,11 @@ def _rival(
     with reporter.context.database.reading() as session:
         version, revision = _incumbent(session, job)
         known = model_versions.evaluation(session, version.id, dataset.id)
-        if known is not None:
-            return version, revision, known.report
-    predictor = Predictor(load_serving(reporter.context.database, reporter.context.store, version))
-    return version, revision, _score(reporter, job, people, predictor)
+    checkpoint = load_serving(
+        reporter.context.database, reporter.context.store, version
+    )  # one that is lost is no rival
+    report = known.report if known else _score(reporter, job, people, Predictor(checkpoint))
+    return version, revision, report
 
 
 def _incumbent(session: Session, job: Job) -> tuple[ModelVersion, int]:

@@ -13,6 +13,7 @@ from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.level import Level, fit_level
 from hrmodel.workouts.workout import Workout
 from service.errors import Conflict
+from service.registry import damage
 from service.registry.artifacts import ArtifactDamaged, ArtifactMissing, ArtifactStore
 from service.registry.imports import StoredWorkout
 from service.registry.session import Database
@@ -81,14 +82,17 @@ def load_checkpoint(store: ArtifactStore, version: ModelVersion) -> Checkpoint:
 
 
 def load_serving(database: Database, store: ArtifactStore, version: ModelVersion) -> Checkpoint:
-    """Read the checkpoint of a version that serves. Raises Conflict when it was deleted just now, else JobFailure."""
+    """Read the checkpoint of a version that serves. Raises Conflict when another serves now: it was deleted, or its
+    file is lost and whoever it served fell back. Else JobFailure.
+    """  # fmt: skip
     try:
         return load_checkpoint(store, version)
     except JobFailure:
         with database.reading() as session:
-            if session.get(ModelVersion, version.id) is not None:
-                raise
-        raise Conflict("version_deleted", f"Model version {version.id} was deleted; another one serves.") from None
+            deleted = session.get(ModelVersion, version.id) is None
+        if not deleted and not damage.fall_back(database, store, version):
+            raise
+        raise Conflict("version_lost", f"Model version {version.id} no longer serves; another one does.") from None
 
 
 def held_out(people: Mapping[str, PersonData]) -> list[PersonData]:

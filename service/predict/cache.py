@@ -95,5 +95,9 @@ def load_predictor(store: ArtifactStore, version: ModelVersion) -> Predictor:
         # serving needs neither the past nor what a resume needs
         return Predictor(replace(checkpoint, history=[], training=None, training_meta=None))
     except (ArtifactMissing, ArtifactDamaged, InvalidCheckpoint, OSError) as error:
-        detail = f"The file of model version {version.id} is missing or damaged; promote another version."
+        detail = f"The file of model version {version.id} is missing or damaged; {_remedy(version)}."
         raise Unavailable("model_unavailable", detail, retry_after=60) from error
+
+
+def _remedy(version: ModelVersion) -> str:
+    return "run `stagewise migrate`, which stores it again" if version.account_id is None else "promote another version"

@@ -17,7 +17,7 @@ from hrmodel.workouts.workout import Array
 from service.deps import Services
 from service.predict.plan_schemas import DistanceUnit, PlanRequest
 from service.predict.samples import ALTITUDES, refuse, wrong
-from service.predict.service import answered_by, find, known_of, predictor_of, rounded
+from service.predict.service import answered_by, find, known_of, ready, rounded
 
 MIN_METRES = 200.0
 METRES: dict[DistanceUnit, float] = {"m": 1.0, "km": 1000.0, "mi": 1609.344}
@@ -28,7 +28,8 @@ def plan(services: Services, account_id: UUID, body: PlanRequest) -> bytes:
     route = to_route(body)
     with services.database.reading() as session:
         found = find(session, account_id, body)
-    predictor, known = predictor_of(services, found), known_of(found)
+    found, predictor = ready(services, account_id, body, found)
+    known = known_of(found)
     person = known["level"] or predictor.checkpoint.level
     known["level"] = level = person or _usual_runner(predictor)
     slowest, fastest = known_speeds(level)

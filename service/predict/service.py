@@ -17,11 +17,11 @@ from hrmodel.signals.level import Level
 from hrmodel.signals.response import Response
 from hrmodel.workouts.workout import Array, Workout
 from service.deps import Services
-from service.errors import Conflict, FieldError
+from service.errors import Conflict, FieldError, Unavailable
 from service.fields import pointing
 from service.predict.samples import to_workout
 from service.predict.schemas import Addressed, PredictRequest
-from service.registry import serving
+from service.registry import damage, serving
 from service.registry.serving import Serving
 
 
@@ -38,7 +38,7 @@ def predict(services: Services, account_id: UUID, body: PredictRequest) -> bytes
     workout = to_workout(body)
     with services.database.reading() as session:
         found = find(session, account_id, body)
-    return msgspec.json.encode(_answer(services, body, workout, found))
+    return msgspec.json.encode(_answer(services, account_id, body, workout, found))
 
 
 def predict_batch(services: Services, account_id: UUID, bodies: list[PredictRequest]) -> bytes:
@@ -46,7 +46,7 @@ def predict_batch(services: Services, account_id: UUID, bodies: list[PredictRequ
     workouts = [to_workout(body, f"/requests/{index}") for index, body in enumerate(bodies)]
     with services.database.reading() as session:
         found = [find(session, account_id, body, f"/requests/{index}") for index, body in enumerate(bodies)]
-    answers = [_answer(services, *each) for each in zip(bodies, workouts, found, strict=True)]
+    answers = [_answer(services, account_id, *each) for each in zip(bodies, workouts, found, strict=True)]
     return msgspec.json.encode({"predictions": answers})
 
 
@@ -60,12 +60,19 @@ def find(session: Session, account_id: UUID, body: Addressed, at: str = "") -> S
         raise replace(error, errors=[FieldError(f"{at}/model_version_id", "is another subject's")]) from error
 
 
-def predictor_of(services: Services, found: Serving) -> Predictor:
-    """The version that answers, on one thread. Raises Unavailable."""
+def ready(services: Services, account_id: UUID, body: Addressed, found: Serving) -> tuple[Serving, Predictor]:
+    """Who answers, with the predictor, on one thread: one whose file is lost was replaced. Raises Unavailable."""
     # Requests run side by side: threads inside one would fight over the same cores (45 ms instead of 11). The setting
     # belongs to the calling thread, and this one comes from a pool.
     torch.set_num_threads(1)
-    return services.models.get(found.version)
+    try:
+        return found, services.models.get(found.version)
+    except Unavailable:
+        if body.model_version_id is not None or not damage.fall_back(services.database, services.store, found.version):
+            raise
+    with services.database.reading() as session:
+        found = find(session, account_id, body)
+    return found, services.models.get(found.version)
 
 
 def answered_by(found: Serving) -> dict[str, str | None]:
@@ -78,11 +85,12 @@ def answered_by(found: Serving) -> dict[str, str | None]:
     }
 
 
-def _answer(services: Services, body: PredictRequest, workout: Workout, found: Serving) -> dict[str, Any]:
+def _answer(
+    services: Services, account_id: UUID, body: PredictRequest, workout: Workout, found: Serving
+) -> dict[str, Any]:
     started = time.perf_counter()
-    prediction = predictor_of(services, found).predict(
-        workout, correct=body.correct, coverage=body.coverage, **known_of(found)
-    )
+    found, predictor = ready(services, account_id, body, found)
+    prediction = predictor.predict(workout, correct=body.correct, coverage=body.coverage, **known_of(found))
     services.metrics.predictions.observe(time.perf_counter() - started)
     return {**_series(prediction), "step_seconds": _step_seconds(body), "model": answered_by(found)}
 

@@ -102,7 +102,9 @@ def previous_version(session: Session, champion: Champion, without: Collection[U
     for change in changes:
         if change.model_version_id is None:
             continue
-        if change.reason == "rollback" and change.model_version_id in stack:
+        if change.reason == "damaged" and stack:
+            stack.pop()  # its file is lost: nobody goes back to it
+        if change.reason in ("rollback", "damaged") and change.model_version_id in stack:
             del stack[stack.index(change.model_version_id) + 1 :]
         elif not stack or stack[-1] != change.model_version_id:
             stack.append(change.model_version_id)

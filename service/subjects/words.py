@@ -34,6 +34,8 @@ def _serves(standing: Standing) -> str:
             return f"{serves} because {before} was rolled back"
         case "deleted":
             return f"{serves} because the model that served before was deleted with its data"
+        case "damaged":
+            return f"{serves} because the file of {before} is missing or damaged; train it again"
     return f"{serves} because {_not_beaten(standing)}" if standing.rejected else serves
 
 
