@@ -25,7 +25,7 @@ API = [
     *("--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "10"),
 ]
 WORKER = [
-    *(sys.executable, "-m", "celery", "-A", "worker.app", "worker"),
+    *(sys.executable, "-m", "celery", "--quiet", "-A", "worker.app", "worker"),
     *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
 ]
 WORKER_GRACE = 60.0  # s: the time to stop at a batch, write the checkpoint and hand the job back

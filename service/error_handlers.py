@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from service.errors import BadRequest, Conflict, FieldError, ServiceError, Unavailable, Unprocessable
+from service.registry.session import spoken_reason
 
 MEDIA_TYPE = "application/problem+json"
 DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
@@ -126,13 +127,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _database_away(request: Request, error: Exception) -> Response:
-    log.error("database away", error=type(error).__name__, reason=str(getattr(error, "orig", error))[:MAX_TEXT])
+    log.error("database away", error=type(error).__name__, reason=spoken_reason(error)[:MAX_TEXT])
     detail = "The database does not answer; nothing was changed. Try again."
     return problem(request, Unavailable("database_unavailable", detail, retry_after=RETRY_SECONDS))
 
 
 async def _integrity_error(request: Request, error: Exception) -> Response:
-    log.warning("constraint refused a write", reason=str(getattr(error, "orig", error))[:MAX_TEXT])
+    log.warning("constraint refused a write", reason=spoken_reason(error)[:MAX_TEXT])
     detail = "Something that this request refers to changed at the same time; look and try again."
     return problem(request, Conflict("changed_meanwhile", detail))
 

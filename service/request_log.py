@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.error_handlers import internal_error
 
 HEADER = "X-Request-ID"
-_GIVEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_GIVEN = re.compile(r"(?!sw_)[A-Za-z0-9._-]{1,64}")  # an API key would be in the logs
 INTERNAL_ERROR = 500
 
 log = structlog.get_logger("stagewise.access")
@@ -42,15 +42,16 @@ class RequestLog:
                 MutableHeaders(scope=message)[HEADER] = request.state.request_id
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_with_id)
-        except Exception:
-            log.exception("request failed", request_id=request.state.request_id)
-            if status:
-                raise  # the answer has begun: all that is left is to break the connection
-            await internal_error(request)(scope, receive, send_with_id)
-        finally:
-            self._note(scope, request, status or INTERNAL_ERROR, time.perf_counter() - started)
+        with structlog.contextvars.bound_contextvars(request_id=request.state.request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception:
+                log.exception("request failed", request_id=request.state.request_id)
+                if status:
+                    raise  # the answer has begun: all that is left is to break the connection
+                await internal_error(request)(scope, receive, send_with_id)
+            finally:
+                self._note(scope, request, status or INTERNAL_ERROR, time.perf_counter() - started)
 
     def _note(self, scope: Scope, request: Request, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unknown")

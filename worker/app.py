@@ -53,7 +53,6 @@ def make_app() -> Celery:
         task_queues=[Queue(queue.TRAINING), Queue(queue.IMPORTS)],
         worker_concurrency=training_slots() + 1,
         worker_pool="prefork",
-        worker_hijack_root_logger=True,
         worker_send_task_events=False,
         worker_enable_remote_control=True,
         worker_proc_alive_timeout=60.0,
@@ -117,6 +116,12 @@ class KeepReconciler(bootsteps.StartStopStep):
 app.steps["worker"].add(KeepReconciler)
 
 
+@signals.setup_logging.connect
+def set_up_logging(**_: Any) -> None:
+    """Our JSON lines in place of Celery's own format, in the worker and in each of its processes."""
+    log_as_json()
+
+
 @signals.worker_shutting_down.connect
 def stop_jobs(**_: Any) -> None:
     """Every running job stops at its next batch and goes back to queued."""
@@ -128,7 +133,6 @@ def prepare_process(**_: Any) -> None:
     """One torch thread, gone with the parent."""
     import torch
 
-    log_as_json()
     torch.set_num_threads(1)
     die_with_parent()
 

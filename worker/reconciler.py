@@ -12,7 +12,7 @@ from service import queue
 from service.logs import log_as_json
 from service.registry import jobs, sweep
 from service.registry.artifacts import ArtifactStore
-from service.registry.session import Database
+from service.registry.session import Database, spoken_reason
 from service.settings import Settings, get_settings
 
 HINT_EVERY_SECONDS = 5.0
@@ -70,7 +70,7 @@ def main() -> None:
         try:
             reconciler.look()
         except Exception as error:  # must outlive every fault of what it watches over
-            log.warning("reconciler could not look", error=repr(error))
+            log.warning("reconciler could not look", reason=spoken_reason(error))
         time.sleep(pause)
 
 

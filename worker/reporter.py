@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from hrmodel.training.fit import Stop
 from service.registry import jobs
 from service.registry.artifacts import ArtifactStore
-from service.registry.session import Database
+from service.registry.session import Database, spoken_reason
 from service.registry.tables import Job
 
 log = structlog.get_logger(__name__)
@@ -91,7 +91,7 @@ class Reporter:
                 answer = jobs.heartbeat(session, self.claim, self.context.lease_seconds, self.progress)
                 stale = self._write(session) if answer.ours else []
         except DATABASE_AWAY as error:
-            log.warning("heartbeat failed", job=str(self.claim.job_id), error=type(error).__name__)
+            log.warning("heartbeat failed", reason=spoken_reason(error))
             if self._tried - self._renewed > self.context.lease_seconds:
                 raise LeaseLost from error
             return

@@ -4,9 +4,11 @@ import errno
 from collections.abc import Callable
 
 import structlog
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from hrmodel.training.fit import NonFiniteLoss, explain_out_of_memory
 from service.registry import jobs
+from service.registry.session import spoken_reason
 from service.registry.tables import Job, Stage
 from worker import ingest, training
 from worker.failures import JobFailure
@@ -17,29 +19,36 @@ log = structlog.get_logger(__name__)
 
 def run_job(context: Context, claim: jobs.Claim, device: str) -> None:
     """Run one claimed job to its end. A lost claim ends here without a trace: another attempt has the job."""
-    reporter = Reporter(context, claim)
+    with bound_contextvars(job=str(claim.job_id), attempt=claim.attempt, request_id=None):
+        _run_to_end(Reporter(context, claim), device)
+
+
+def _run_to_end(reporter: Reporter, device: str) -> None:
+    claim = reporter.claim
     try:
         _run(reporter, device)
     except LeaseLost:
-        log.warning("claim lost", job=str(claim.job_id), attempt=claim.attempt)
+        log.warning("claim lost")
     except Cancelled:
         _end(reporter, lambda session: jobs.cancel_running(session, claim))
     except HandBack:
         _end(reporter, lambda session: jobs.hand_back(session, claim))
     except DATABASE_AWAY as error:
         # Nothing can be written now; the lease ends by itself, and the job goes on from its checkpoint.
-        log.error("database away", job=str(claim.job_id), error=repr(error))
+        log.error("database away", reason=spoken_reason(error))
     except Exception as error:
         failure = explain(error)
-        log.exception("job failed", job=str(claim.job_id), code=failure.code)
+        log.exception("job failed", code=failure.code)
         _end(reporter, lambda session: jobs.fail(session, claim, failure.code, failure.message))
-    log.info("job left", job=str(claim.job_id), attempt=claim.attempt)
+    log.info("job left")
 
 
 def _run(reporter: Reporter, device: str) -> None:
     reporter.report()
     with reporter.context.database.reading() as session:
         job = session.get_one(Job, reporter.claim.job_id)
+        bind_contextvars(request_id=jobs.request_of(session, job.id))
+    log.info("job taken", stage=job.stage.value)
     if job.stage == Stage.IMPORT:
         ingest.import_upload(reporter, job)
     else:
@@ -66,4 +75,4 @@ def _end(reporter: Reporter, change: Callable[..., bool]) -> None:
         with reporter.context.database.unit_of_work() as session:
             change(session)
     except DATABASE_AWAY as error:
-        log.error("end not written; the lease will run out", job=str(reporter.claim.job_id), error=repr(error))
+        log.error("end not written; the lease will run out", reason=spoken_reason(error))

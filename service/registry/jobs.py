@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, true, update
 from sqlalchemy.orm import Session, aliased
 
 from service.errors import Conflict, NotFound
+from service.logs import current_request
 from service.registry.session import db_now
 from service.registry.tables import (
     TERMINAL_STATES,
@@ -77,7 +78,8 @@ def add(
     )
     session.add(job)
     session.flush()
-    _event(session, job.id, job.attempt, "queued")
+    request_id = current_request()
+    _event(session, job.id, job.attempt, "queued", **({"request_id": request_id} if request_id else {}))
     return job
 
 
@@ -87,6 +89,13 @@ def require(session: Session, account_id: UUID, job_id: UUID) -> Job:
     if job is None:
         raise NotFound("job_not_found", f"There is no job {job_id}.")
     return job
+
+
+def request_of(session: Session, job_id: UUID) -> str | None:
+    """The id of the HTTP request that queued a job, for the worker's log lines; None when it was not a request."""
+    queued = select(JobEvent.detail).where(JobEvent.job_id == job_id, JobEvent.event == "queued")
+    detail = session.scalar(queued.order_by(JobEvent.id).limit(1))
+    return detail.get("request_id") if detail else None
 
 
 def newest_stage1(session: Session, dataset_id: UUID) -> Job | None:

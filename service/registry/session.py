@@ -106,3 +106,10 @@ def ping(database: Database) -> None:
     """Raise what the driver raises when the database does not answer."""
     with database.reading() as session:
         session.execute(text("SELECT 1"))
+
+
+def spoken_reason(error: Exception) -> str:
+    """The driver's words for a log, without PostgreSQL's DETAIL: that repeats values of rows."""
+    reason = getattr(error, "orig", None) or error
+    primary = getattr(getattr(reason, "diag", None), "message_primary", None)
+    return f"{type(reason).__name__}: {primary or reason}"
