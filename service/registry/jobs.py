@@ -4,6 +4,7 @@ A worker's writes carry its `Claim` (job and attempt): a stale one matches no ro
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -149,8 +150,11 @@ def retry(session: Session, job: Job) -> Job:
 
 
 def claim_next(session: Session, worker: str, stages: tuple[Stage, ...], lease_seconds: float) -> Claim | None:
-    """Take the fairest claimable job: of the account with the fewest running jobs, the oldest. None: nothing to do."""
-    candidate = _claimable(stages).order_by(_running_of_account(), Job.created_at, Job.id).limit(1)
+    """Take the fairest claimable job: of the account with the fewest running jobs, and of several such that whose last
+    start is longest ago, the oldest. None: nothing to do.
+    """  # fmt: skip
+    fairest = (_running_of_account(), _last_start_of_account().asc().nulls_first(), Job.created_at, Job.id)
+    candidate = _claimable(stages).order_by(*fairest).limit(1)
     candidate = candidate.with_for_update(skip_locked=True, of=Job)
     claimed = session.execute(
         update(Job)
@@ -314,6 +318,13 @@ def _running_of_account() -> ColumnElement[int]:
     other = aliased(Job)
     running = select(func.count()).where(other.account_id == Job.account_id, other.state == JobState.RUNNING)
     return running.correlate(Job).scalar_subquery()
+
+
+def _last_start_of_account() -> ColumnElement[datetime | None]:
+    """Accounts take turns also where one worker runs one job at a time, and nobody has a running one at a claim."""
+    other = aliased(Job)
+    last = select(func.max(other.started_at)).where(other.account_id == Job.account_id)
+    return last.correlate(Job).scalar_subquery()
 
 
 def _ours(claim: Claim) -> tuple[ColumnElement[bool], ...]:

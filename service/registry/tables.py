@@ -235,6 +235,7 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         Index("ix_jobs_account_id_created_at_id", "account_id", "created_at", "id"),
+        Index("ix_jobs_account_id_started_at", "account_id", "started_at"),
         Index("ix_jobs_state_stage_created_at", "state", "stage", "created_at"),
         Index("ix_jobs_dataset_id_stage_created_at", "dataset_id", "stage", "created_at"),
     )
