@@ -1,6 +1,7 @@
 """Secrets in files: the first API key, and what docker-compose.yml needs, made at random on the first start."""
 
 import hashlib
+import hmac
 import os
 import secrets
 from pathlib import Path
@@ -18,7 +19,7 @@ def ensure_key(database: Database, file: Path) -> None:
         session.refresh(account, with_for_update=True)
         parts = accounts.split_key(file.read_text().strip()) if file.exists() else None
         known = accounts.find_key(session, parts.public) if parts else None
-        if parts and known and known.secret_sha256 == parts.secret_sha256:
+        if parts and known and hmac.compare_digest(known.secret_sha256, parts.secret_sha256):
             return
         text = accounts.create_key(session, account, "made at the first start", accounts.SCOPES)
         write(file, text, 0o600)

@@ -1,9 +1,9 @@
 """The seed's `.pt` files, in and out."""
 
-import pickle
 import warnings
 from io import BytesIO
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -80,7 +80,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise InvalidCheckpoint(f"{path} is larger than {MAX_BYTES // 2**20} MB")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise InvalidCheckpoint(f"{path} is not a .pt file of plain tensors: {error}") from error
     if not isinstance(content, dict):
         raise InvalidCheckpoint(f"{path} holds a {type(content).__name__}, not a dict with {', '.join(SEED_KEYS)}")

@@ -1,0 +1,59 @@
+"""What every answer tells a browser: show it only as what it is, in no frame, run nothing from it, keep no copy."""
+
+import base64
+import hashlib
+import re
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+DOCS, STATIC = "/docs", "/static-offline-docs"  # the documentation page, and the files that it loads
+NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+_INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+
+
+class SecurityHeaders:
+    """Wraps the application. A page that brings a policy of its own keeps it."""
+
+    def __init__(self, app: ASGIApp, policies: dict[str, str]) -> None:
+        self._app, self._policies = app, policies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path: str = scope["path"]
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(ALWAYS)
+                headers.setdefault("Content-Security-Policy", self._policies.get(path, NOTHING))
+                if not path.startswith(STATIC):
+                    headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def page_policies(app: FastAPI) -> dict[str, str]:
+    """What the documentation page may do: run its own files and the one script in it, and ask this server."""
+    assert app.openapi_url is not None
+    page = get_swagger_ui_html(
+        openapi_url=app.openapi_url, title=app.title, oauth2_redirect_url=app.swagger_ui_oauth2_redirect_url
+    )
+    allowed = " ".join(f"'sha256-{_digest(script)}'" for script in _INLINE_SCRIPT.findall(bytes(page.body).decode()))
+    own = "style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"  # it sets styles as it draws
+    return {DOCS: f"{NOTHING}; script-src 'self' {allowed}; {own}"}
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
