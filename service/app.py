@@ -26,6 +26,7 @@ from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
 from service.request_log import RequestLog
 from service.security import KeyRing
+from service.security_headers import STATIC, SecurityHeaders, page_policies
 from service.settings import Settings, get_settings
 from service.subjects import router as subjects
 
@@ -55,6 +56,7 @@ def create_app(
 
     app = FastAPIOffline(  # /docs from files of ours: nothing is fetched from elsewhere
         redoc_url=None,
+        static_url=STATIC,
         title="Stagewise",
         version=version("stagewise"),
         lifespan=lifespan,
@@ -63,6 +65,7 @@ def create_app(
     )
     app.state.services = make_services(settings, database, store or ArtifactStore(settings.artifact_dir), sender)
     app.add_middleware(RequestLog)
+    app.add_middleware(SecurityHeaders, policies=page_policies(app))
     add_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -79,7 +82,7 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         store=store,
         sender=sender,
         keys=KeyRing(database),
-        limits=RateLimits(),
+        limits=RateLimits(settings.max_predictions_per_minute),
         models=ModelCache(store),
         metrics=Metrics(),
         compute=CapacityLimiter(os.cpu_count() or 1),

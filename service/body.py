@@ -55,11 +55,14 @@ async def read_body(request: Request, limit: int) -> bytes:
     return body
 
 
-def check_announced_size(request: Request, limit: int) -> None:
-    """Refuse a body by its Content-Length, before reading any of it."""
+def check_announced_size(request: Request, limit: int) -> int:
+    """Refuse a body by its Content-Length, before reading any of it; the number of bytes announced, 0 without."""
     announced = request.headers.get("content-length", "")
-    if announced.isascii() and announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
+    if not (announced.isascii() and announced.isdigit()):
+        return 0
+    if len(announced) > 18 or int(announced) > limit:
         raise too_large(limit)
+    return int(announced)
 
 
 def too_large(limit: int) -> TooLarge:

@@ -86,7 +86,7 @@ async def admit(request: Request) -> Caller:
             services.limits.count_failure(address)
         raise
     if request.method == "POST":
-        services.limits.count_post(caller.key)
+        services.limits.count_post(caller.account_id)
     return caller
 
 

@@ -1,4 +1,4 @@
-"""How often is too often: wrong keys from one address, and POST requests with one key.
+"""How often is too often: wrong keys from one address, and predictions (and other POST requests) of one account.
 
 Counted in fixed minutes in this process. (The package `limits` does the same, but its memory starts a thread per hit:
 5 ms of a prediction's 10.)
@@ -7,13 +7,13 @@ Counted in fixed minutes in this process. (The package `limits` does the same, b
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from uuid import UUID
 
 from service.errors import TooManyRequests
 
 WINDOW_SECONDS = 60.0
 FAILURES = 30
-POSTS = 60_000
 
 
 class Window:
@@ -22,16 +22,16 @@ class Window:
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit, self._clock = limit, clock
         self._lock = threading.Lock()
-        self._counts: dict[str, int] = {}
+        self._counts: dict[Hashable, int] = {}
         self._ends = clock() + WINDOW_SECONDS
 
-    def count(self, name: str) -> None:
-        """Remember one more."""
+    def count(self, name: Hashable, more: int = 1) -> None:
+        """Remember so many more."""
         with self._lock:
             self._turn()
-            self._counts[name] = self._counts.get(name, 0) + 1
+            self._counts[name] = self._counts.get(name, 0) + more
 
-    def wait(self, name: str) -> int | None:
+    def wait(self, name: Hashable) -> int | None:
         """Seconds until this name may come again; None: now."""
         with self._lock:
             self._turn()
@@ -47,8 +47,8 @@ class Window:
 class RateLimits:
     """The limits of one API process; every process counts for itself."""
 
-    def __init__(self, failures: int = FAILURES, posts: int = POSTS) -> None:
-        self._failures, self._posts = Window(failures), Window(posts)
+    def __init__(self, predictions: int, failures: int = FAILURES) -> None:
+        self._failures, self._predictions = Window(failures), Window(predictions)
 
     def check_failures(self, address: str) -> None:
         """Raise TooManyRequests when this address has sent too many wrong keys."""
@@ -58,10 +58,14 @@ class RateLimits:
         """Remember a wrong key."""
         self._failures.count(address)
 
-    def count_post(self, key: str) -> None:
-        """Count a POST of a key. Raises TooManyRequests over the limit."""
-        _refuse(self._posts.wait(key), "Too many POST requests came with this key.")
-        self._posts.count(key)
+    def count_post(self, account_id: UUID) -> None:
+        """Count a POST of an account. Raises TooManyRequests over the limit."""
+        _refuse(self._predictions.wait(account_id), "Too many predictions a minute came from this account.")
+        self._predictions.count(account_id)
+
+    def count_more(self, account_id: UUID, more: int) -> None:
+        """Count what a POST holds beside its first prediction: it is answered, the next one may have to wait."""
+        self._predictions.count(account_id, more)
 
 
 def _refuse(wait: int | None, detail: str) -> None:

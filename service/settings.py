@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lease_seconds: float = Field(default=60.0, ge=1.0, le=3600.0)
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
+    max_account_bytes: int = Field(default=100 * 1024**3, ge=1)
+    max_jobs: int = Field(default=10_000, ge=1)
+    max_predictions_per_minute: int = Field(default=60_000, ge=1)
     database_url_setting: str | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL"))
     broker_url_setting: str | None = Field(default=None, validation_alias=AliasChoices("BROKER_URL"))
     database_url_file: Path | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL_FILE"))
@@ -74,6 +77,9 @@ def environment(settings: Settings) -> dict[str, str]:
         "STAGEWISE_DEVICE": settings.device,
         "STAGEWISE_LEASE_SECONDS": str(settings.lease_seconds),
         "STAGEWISE_MAX_UPLOAD_BYTES": str(settings.max_upload_bytes),
+        "STAGEWISE_MAX_ACCOUNT_BYTES": str(settings.max_account_bytes),
+        "STAGEWISE_MAX_JOBS": str(settings.max_jobs),
+        "STAGEWISE_MAX_PREDICTIONS_PER_MINUTE": str(settings.max_predictions_per_minute),
         "DATABASE_URL": settings.database_url,
         "BROKER_URL": settings.broker_url,
         "ARTIFACT_DIR": str(settings.artifact_dir.resolve()),

@@ -53,7 +53,9 @@ async def upload_dataset(
             "raw_body_required", "Send the file's bytes as the body, not as a form: --data-binary @file."
         )
     service.subject_of(query)
-    check_announced_size(request, services.settings.max_upload_bytes)
+    announced = check_announced_size(request, services.settings.max_upload_bytes)
+    if idempotency_key is None:  # with one, the upload may be there already: that is seen at its end
+        await service.check_room(services, caller.account_id, announced)
     file = await service.store_upload(services, caller.account_id, request.stream())
     wish = once(request, idempotency_key, file[0]) if idempotency_key else None
     accepted = await service.accept(services, caller.account_id, query, file, wish)

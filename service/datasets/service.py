@@ -27,7 +27,7 @@ from service.error_handlers import DATABASE_AWAY
 from service.errors import Conflict, FieldError, Unavailable, Unprocessable
 from service.fields import ErrorRead
 from service.queue import hint, send_after_commit
-from service.registry import datasets, idempotency, jobs, removal, subjects, sweep
+from service.registry import datasets, idempotency, jobs, quotas, removal, subjects, sweep
 from service.registry.datasets import DatasetRow
 from service.registry.idempotency import Once
 from service.registry.pages import PageRequest
@@ -42,6 +42,16 @@ def subject_of(query: DatasetQuery) -> str | None:
         message = "does not go with kind=population, which is many people's"
         raise Unprocessable("invalid_request", "A population has no subject.", [FieldError("?subject", message)])
     return None
+
+
+async def check_room(services: Services, account_id: UUID, announced: int) -> None:
+    """Refuse an upload that is too much for its account before reading it. Raises TooManyRequests."""
+    await to_thread.run_sync(_check_room, services, account_id, announced)
+
+
+def _check_room(services: Services, account_id: UUID, announced: int) -> None:
+    with services.database.reading() as session:
+        quotas.check_bytes(session, account_id, announced, services.settings.max_account_bytes)
 
 
 async def store_upload(services: Services, account_id: UUID, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
@@ -67,6 +77,9 @@ def _accept(
             send_after_commit(session, services.sender)
             dataset_id = idempotency.begin(session, account_id, once)
             if new := dataset_id is None:
+                quotas.lock(session, account_id)
+                quotas.check_jobs(session, account_id, services.settings.max_jobs)
+                quotas.check_bytes(session, account_id, file[1], services.settings.max_account_bytes)
                 dataset_id = _add(session, account_id, query, file)
                 _check_file(services, account_id, file[0])
                 idempotency.finish(session, account_id, once, dataset_id)

@@ -3,9 +3,9 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from service.deps import ApiRoute, OnceDep, PageDep, ReadCaller, SessionDep, TrainCaller
+from service.deps import ApiRoute, OnceDep, PageDep, ReadCaller, ServicesDep, SessionDep, TrainCaller
 from service.fields import After, SubjectFilter, instant
 from service.jobs import service, views
 from service.jobs.schemas import (
@@ -18,6 +18,7 @@ from service.jobs.schemas import (
     Stage1JobCreate,
     Stage2JobCreate,
 )
+from service.jobs.service import Submission
 from service.openapi import PICTURE, problems
 from service.registry.job_history import JobFilter
 from service.registry.tables import JobState, Stage
@@ -37,31 +38,34 @@ _LOG: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ApiRoute)
 
 JobId = Annotated[UUID, Path(description="The job.")]
+
+
+async def get_submission(caller: TrainCaller, services: ServicesDep, session: SessionDep, once: OnceDep) -> Submission:
+    """What every request for a new job brings beside its body."""
+    limit = services.settings.max_jobs
+    return Submission(session=session, account_id=caller.account_id, max_jobs=limit, once=once)
+
+
+SubmissionDep = Annotated[Submission, Depends(get_submission, scope="function")]
 LineLimit = Annotated[int, Query(ge=1, le=10_000, description="How many at most.")]
 
 
 @router.post("/base", status_code=202, responses=problems(404, 409, body=True))
-def submit_base_job(
-    body: BaseJobCreate, response: Response, caller: TrainCaller, session: SessionDep, once: OnceDep
-) -> JobRead:
+def submit_base_job(body: BaseJobCreate, response: Response, submission: SubmissionDep) -> JobRead:
     """Train a base model on a population dataset. It becomes the account's default base if it is better."""
-    return _accepted(response, service.submit_base(session, caller.account_id, body, once))
+    return _accepted(response, service.submit_base(submission, body))
 
 
 @router.post("/stage1", status_code=202, responses=problems(404, 409, body=True))
-def submit_stage1_job(
-    body: Stage1JobCreate, response: Response, caller: TrainCaller, session: SessionDep, once: OnceDep
-) -> JobRead:
+def submit_stage1_job(body: Stage1JobCreate, response: Response, submission: SubmissionDep) -> JobRead:
     """Train stage 1 on a person's dataset, from a base model: layer 0 is frozen, layer 1 and the output train."""
-    return _accepted(response, service.submit_stage1(session, caller.account_id, body, once))
+    return _accepted(response, service.submit_stage1(submission, body))
 
 
 @router.post("/stage2", status_code=202, responses=problems(404, 409, body=True))
-def submit_stage2_job(
-    body: Stage2JobCreate, response: Response, caller: TrainCaller, session: SessionDep, once: OnceDep
-) -> JobRead:
+def submit_stage2_job(body: Stage2JobCreate, response: Response, submission: SubmissionDep) -> JobRead:
     """Train stage 2, everything, from the newest stage 1 on the dataset; waits for one that still trains."""
-    return _accepted(response, service.submit_stage2(session, caller.account_id, body, once))
+    return _accepted(response, service.submit_stage2(submission, body))
 
 
 @router.get("", responses=problems())
@@ -143,9 +147,9 @@ def cancel_job(job_id: JobId, caller: TrainCaller, session: SessionDep) -> JobRe
 
 
 @router.post("/{job_id}/retry", status_code=202, responses=problems(404, 409))
-def retry_job(job_id: JobId, response: Response, caller: TrainCaller, session: SessionDep, once: OnceDep) -> JobRead:
+def retry_job(job_id: JobId, response: Response, submission: SubmissionDep) -> JobRead:
     """Do a failed or cancelled job again, as a new job."""
-    return _accepted(response, service.retry(session, caller.account_id, job_id, once))
+    return _accepted(response, service.retry(submission, job_id))
 
 
 def _accepted(response: Response, job: JobRead) -> JobRead:

@@ -1,5 +1,7 @@
 """Jobs: what may be asked for, and when."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -11,24 +13,34 @@ from service.fields import pointing
 from service.jobs import views
 from service.jobs.schemas import BaseJobCreate, JobCreate, JobRead, Stage1JobCreate, Stage2JobCreate
 from service.queue import hint
-from service.registry import datasets, idempotency, jobs, model_versions
+from service.registry import datasets, idempotency, jobs, model_versions, quotas
 from service.registry.idempotency import Once
 from service.registry.tables import Dataset, DatasetKind, DatasetState, Job, JobState, Stage
 
 
-def submit_base(session: Session, account_id: UUID, body: BaseJobCreate, once: Once | None) -> JobRead:
-    """Queue a base model of many people. Raises NotFound, Conflict or Unprocessable."""
-    return _submit(session, account_id, Stage.BASE, body, once)
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """Who asks for a job, in which transaction, how many jobs they may have, and whether to do it once."""
+
+    session: Session
+    account_id: UUID
+    max_jobs: int
+    once: Once | None
 
 
-def submit_stage1(session: Session, account_id: UUID, body: Stage1JobCreate, once: Once | None) -> JobRead:
-    """Queue stage 1 from a base. Raises NotFound, Conflict or Unprocessable."""
-    return _submit(session, account_id, Stage.STAGE1, body, once)
+def submit_base(request: Submission, body: BaseJobCreate) -> JobRead:
+    """Queue a base model of many people. Raises NotFound, Conflict, Unprocessable or TooManyRequests."""
+    return _submit(request, Stage.BASE, body)
 
 
-def submit_stage2(session: Session, account_id: UUID, body: Stage2JobCreate, once: Once | None) -> JobRead:
-    """Queue stage 2 from a stage 1 that is there or on its way. Raises NotFound, Conflict or Unprocessable."""
-    return _submit(session, account_id, Stage.STAGE2, body, once)
+def submit_stage1(request: Submission, body: Stage1JobCreate) -> JobRead:
+    """Queue stage 1 from a base. Raises NotFound, Conflict, Unprocessable or TooManyRequests."""
+    return _submit(request, Stage.STAGE1, body)
+
+
+def submit_stage2(request: Submission, body: Stage2JobCreate) -> JobRead:
+    """Queue stage 2 from a stage 1 that is there or on its way. Raises as `submit_stage1`."""
+    return _submit(request, Stage.STAGE2, body)
 
 
 def cancel(session: Session, account_id: UUID, job_id: UUID) -> JobRead:
@@ -37,27 +49,33 @@ def cancel(session: Session, account_id: UUID, job_id: UUID) -> JobRead:
     return views.show(session, account_id, job_id)
 
 
-def retry(session: Session, account_id: UUID, job_id: UUID, once: Once | None) -> JobRead:
-    """Do a failed or cancelled job again as a new one. Raises NotFound or Conflict."""
-    made = idempotency.begin(session, account_id, once)
+def retry(request: Submission, job_id: UUID) -> JobRead:
+    """Do a failed or cancelled job again as a new one. Raises NotFound, Conflict or TooManyRequests."""
+    return _once(
+        request, lambda: jobs.retry(request.session, jobs.require(request.session, request.account_id, job_id))
+    )
+
+
+def _submit(request: Submission, stage: Stage, body: JobCreate) -> JobRead:
+    return _once(request, lambda: _add(request.session, request.account_id, stage, body))
+
+
+def _once(request: Submission, make: Callable[[], Job]) -> JobRead:
+    """The job of `make`, or the one that the same request made before; say after the commit that there is work."""
+    session, account_id = request.session, request.account_id
+    made = idempotency.begin(session, account_id, request.once)
     if made is None:
-        job = jobs.retry(session, jobs.require(session, account_id, job_id))
-        idempotency.finish(session, account_id, once, job.id)
-        hint(session, job.stage)
+        quotas.lock(session, account_id)
+        quotas.check_jobs(session, account_id, request.max_jobs)
+        job = make()
         made = job.id
-    return views.show(session, account_id, made)
-
-
-def _submit(session: Session, account_id: UUID, stage: Stage, body: JobCreate, once: Once | None) -> JobRead:
-    made = idempotency.begin(session, account_id, once)
-    if made is None:
-        made = _add(session, account_id, stage, body).id
-        idempotency.finish(session, account_id, once, made)
+        idempotency.finish(session, account_id, request.once, made)
+        hint(session, job.stage)
     return views.show(session, account_id, made)
 
 
 def _add(session: Session, account_id: UUID, stage: Stage, body: JobCreate) -> Job:
-    """Record a job and say that there is work."""
+    """Record a job. Raises NotFound, Conflict or Unprocessable."""
     with pointing("/dataset_id"):
         dataset = datasets.require(session, account_id, body.dataset_id)
     _check_dataset(dataset, stage)
@@ -67,7 +85,7 @@ def _add(session: Session, account_id: UUID, stage: Stage, body: JobCreate) -> J
     elif isinstance(body, Stage2JobCreate):
         start, depends_on = _stage1(session, account_id, dataset, body.stage1_model_version_id)
     configuration = _configuration(stage, body, dataset.train_workouts)
-    job = jobs.add(
+    return jobs.add(
         session,
         dataset,
         stage=stage,
@@ -75,8 +93,6 @@ def _add(session: Session, account_id: UUID, stage: Stage, body: JobCreate) -> J
         start_model_version_id=start,
         depends_on=depends_on,
     )
-    hint(session, stage)
-    return job
 
 
 def _check_dataset(dataset: Dataset, stage: Stage) -> None:

@@ -29,6 +29,7 @@ async def predict(body: PredictRequest, caller: PredictCaller, services: Service
 async def predict_batch(body: BatchRequest, caller: PredictCaller, services: ServicesDep) -> Response:
     """Predict up to 64 workouts at once; one wrong request refuses all, and the answer says which."""
     bodies = body.requests
+    services.limits.count_more(caller.account_id, len(bodies) - 1)
     answer = await to_thread.run_sync(
         service.predict_batch, services, caller.account_id, bodies, limiter=services.compute
     )

@@ -129,7 +129,7 @@ def test_wrong_keys_from_one_address_are_slowed_down_and_known_keys_pass(connect
 
 
 def test_posts_with_one_key_are_limited(app):
-    limits = RateLimits(posts=2)
+    limits = RateLimits(predictions=2)
     limits.count_post("a")
     limits.count_post("a")
     limits.count_post("b")

@@ -1,0 +1,45 @@
+"""How much an account may have at once: jobs that wait or run, and bytes of what it uploaded.
+
+Lock, then check, in the transaction that adds to it: so simultaneous requests count each other.
+"""
+
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from service.errors import TooManyRequests
+from service.registry.tables import Account, Dataset, DatasetState, Job, JobState, Workout
+
+JOB_RETRY_SECONDS = 60
+BYTES_RETRY_SECONDS = 3600
+_WAITING = (DatasetState.QUEUED, DatasetState.IMPORTING)
+
+
+def lock(session: Session, account_id: UUID) -> None:
+    """Let other requests that look at this account's quotas wait for this transaction (on SQLite all writers do)."""
+    # key_share: rows that refer to the account may be written meanwhile
+    session.execute(select(Account.id).where(Account.id == account_id).with_for_update(key_share=True))
+
+
+def check_jobs(session: Session, account_id: UUID, limit: int) -> None:
+    """Raise TooManyRequests unless it may have one more queued or running job."""
+    alive = Job.state.in_((JobState.QUEUED, JobState.RUNNING))
+    count = session.scalar(select(func.count()).where(Job.account_id == account_id, alive)) or 0
+    if count >= limit:
+        detail = f"This account has {count} queued and running jobs; {limit} is the most. Wait until some have ended."
+        raise TooManyRequests("too_many_jobs", detail, retry_after=JOB_RETRY_SECONDS)
+
+
+def check_bytes(session: Session, account_id: UUID, more: int, limit: int) -> None:
+    """Raise TooManyRequests unless it may store `more` bytes beside what it has."""
+    if (stored := stored_bytes(session, account_id)) + more > limit:
+        detail = f"This account stores {stored} bytes and sends {more}; {limit} is the most. Delete datasets."
+        raise TooManyRequests("too_many_bytes", detail, retry_after=BYTES_RETRY_SECONDS)
+
+
+def stored_bytes(session: Session, account_id: UUID) -> int:
+    """Bytes of an account's imported workouts, and of uploads that wait for their import (deleted after it)."""
+    workouts = select(func.sum(Workout.size)).where(Workout.account_id == account_id)
+    uploads = select(func.sum(Dataset.upload_size)).where(Dataset.account_id == account_id, Dataset.state.in_(_WAITING))
+    return int(session.scalar(workouts) or 0) + int(session.scalar(uploads) or 0)
