@@ -59,7 +59,10 @@ def _fit() -> Iterator[tuple[str, bytes]]:
     yield "body of 4 GB.fit", whole[:4] + b"\xff" * 4 + whole[8:]
     yield "never defined.fit", fit(b"\5" * 10_000)
     yield "no size.fit", fit(definition(RECORD, *[(n, 0, 2) for n in range(255)]), b"\5" * 100_000)
-    yield "infinite numbers.fit", fit(definition(RECORD, TIME, *[(n, 8, 0x89) for n in range(254)]), b"\5" + b"\x7f\xf0" * 1018)
+    yield (
+        "infinite numbers.fit",
+        fit(definition(RECORD, TIME, *[(n, 8, 0x89) for n in range(254)]), b"\5" + b"\x7f\xf0" * 1018),
+    )
     yield "all invalid.fit", fit(definition(RECORD, TIME, (3, 1, 2), (5, 4, 0x86)), (b"\5" + b"\xff" * 9) * 10_000)
     one = definition(RECORD, TIME) + b"\5" + struct.pack("<I", START)
     ends = (b"\5" + struct.pack("<I", START), b"\5" + struct.pack("<I", 0xFFFFFFFE))
@@ -104,9 +107,18 @@ def large() -> Iterator[tuple[str, bytes]]:
 def _tracks() -> Iterator[tuple[str, bytes]]:
     for extension, root, begin, point, end in (
         ("gpx", "gpx", "<trk>", '<trkpt lat="1" lon="1"><time>{}</time><hr>140</hr></trkpt>', "</trk>"),
-        ("tcx", "TrainingCenterDatabase", "<Activity><Track>", "<Trackpoint><Time>{}</Time></Trackpoint>", "</Track></Activity>"),
+        (
+            "tcx",
+            "TrainingCenterDatabase",
+            "<Activity><Track>",
+            "<Trackpoint><Time>{}</Time></Trackpoint>",
+            "</Track></Activity>",
+        ),
     ):
-        times = (f"2024-05-{1 + s // 86_400:02d}T{s // 3600 % 24:02d}:{s // 60 % 60:02d}:{s % 60:02d}Z" for s in range(100_000))
+        times = (
+            f"2024-05-{1 + s // 86_400:02d}T{s // 3600 % 24:02d}:{s // 60 % 60:02d}:{s % 60:02d}Z"
+            for s in range(100_000)
+        )
         many = "".join(map(point.format, times))
         for name, body in (
             ("a million points", begin + many * 10 + end),

@@ -137,7 +137,10 @@ def _tensors() -> Iterator[tuple[str, str, Any]]:
             yield f"{key}, {name}", key, value
     for name, lengths in _lengths().items():
         yield f"lengths, {name}", "original_lengths", lengths
-    for name, people in {"bits": torch.zeros(2, dtype=torch.uint8).view(torch.bits8), "wide": torch.zeros(2, 100_000)}.items():
+    for name, people in {
+        "bits": torch.zeros(2, dtype=torch.uint8).view(torch.bits8),
+        "wide": torch.zeros(2, 100_000),
+    }.items():
         yield f"people, {name}", "userId", people
 
 
@@ -179,7 +182,10 @@ def _parquet() -> Iterator[tuple[str, bytes]]:
     yield "infinite times.parquet", written(table(t=[[float("inf")] * 300, [-huge, huge] * 150]))
     yield "lists of lists.parquet", written(table(t=[[[[1.0]]], [[[2.0]]]]))
     yield "lists that differ.parquet", written(table(speed=[[1.0], [2.0] * 1000]))
-    yield "null everywhere.parquet", written(table(**{name: pa.nulls(2, pa.list_(pa.float64())) for name in ("t", "speed")}))
+    yield (
+        "null everywhere.parquet",
+        written(table(**{name: pa.nulls(2, pa.list_(pa.float64())) for name in ("t", "speed")})),
+    )
     yield "far days.parquet", written(table(day=[2**62, -(2**62)], run=[-(2**62), 2**62]))
     yield "no rows.parquet", written(table(0))
     many = {f"c{i}": pa.nulls(2) for i in range(3000)}
@@ -192,7 +198,10 @@ def _parquet() -> Iterator[tuple[str, bytes]]:
         yield f"{count} rows, they say.parquet", _more_rows(count)
     for text, rows in (("a" * 100_000, 2), ("a" * 1_000_000, 3000)):
         names = pa.DictionaryArray.from_arrays(pa.array([0] * rows), [text])
-        yield f"names of {len(text)} letters {rows} times.parquet", written(table(rows, athlete_id=names), compression="zstd")
+        yield (
+            f"names of {len(text)} letters {rows} times.parquet",
+            written(table(rows, athlete_id=names), compression="zstd"),
+        )
 
 
 def _more_rows(count: int) -> bytes:
@@ -217,10 +226,16 @@ def large() -> Iterator[tuple[str, bytes]]:
         long = pa.LargeListArray.from_arrays([0, count], pa.nulls(count, pa.float32()).fill_null(0.0))
         one = table(1, t=long, speed=long, heart_rate=long)
         yield f"{count} zeros in a row.parquet", written(one, compression="zstd")
-    yield "a million rows.parquet", written(table(1_000_000, t=[[]] * 1_000_000, speed=[[]] * 1_000_000, heart_rate=[[]] * 1_000_000))
+    yield (
+        "a million rows.parquet",
+        written(table(1_000_000, t=[[]] * 1_000_000, speed=[[]] * 1_000_000, heart_rate=[[]] * 1_000_000)),
+    )
     page = pa.array(["a" * 50_000_000 + str(i) for i in range(6)])
     yield "pages of 300 MB.parquet", written(table(6, athlete_id=page), compression="zstd", use_dictionary=False)
     yield "a deflated bomb of 2 GB/train.pt", _bomb(2000)
     yield "10000 workouts/train.pt", saved(tensors(10_000))
     yield "a million storages/train.pt", saved(tensors(userId=[torch.zeros(1) for _ in range(20_000)]))
-    yield "a million members/train.pt", forged([(b"train/data.pkl", b".")] + [(b"train/data/%d" % i, b"") for i in range(300_000)])
+    yield (
+        "a million members/train.pt",
+        forged([(b"train/data.pkl", b".")] + [(b"train/data/%d" % i, b"") for i in range(300_000)]),
+    )

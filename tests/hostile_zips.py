@@ -26,7 +26,12 @@ def zipped(members: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED
 
 
 def forged(
-    members: list[tuple[bytes, bytes]], *, method: int = 0, size: int | None = None, flags: int = 0, crc: int | None = None
+    members: list[tuple[bytes, bytes]],
+    *,
+    method: int = 0,
+    size: int | None = None,
+    flags: int = 0,
+    crc: int | None = None,
 ) -> bytes:
     """A zip file with raw names and raw data of each member; `size` and `crc`: what each claims to unpack to."""
     data, table = bytearray(), bytearray()

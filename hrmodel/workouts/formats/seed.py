@@ -31,6 +31,12 @@ STEP_SECONDS = 10.0
 MAX_SCALER_BYTES = 1 << 16
 UNIX_SECONDS = 1e8  # timestamps above it are dates (after 1973), below it seconds of the workout
 KILOMETRES_PER_HOUR = Units(speed="km/h")
+NUMBERS = {  # torch has more types, and cannot compute with all of them
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool),
+    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+}
+MAX_ID = 1 << 64
+MAX_NAME = 100  # characters
 
 
 def read(source: Source) -> Iterator[Workout]:
@@ -115,10 +121,10 @@ def _series(tensors: Mapping[str, Any], name: str) -> Tensor:
 
 
 def _is_plain(value: Any) -> TypeGuard[Tensor]:
-    """Numbers in memory: pickles can also describe tensors that are sparse, complex or nowhere."""
+    """Numbers in memory: pickles can also describe tensors that are sparse, complex, quantized or nowhere."""
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
         return False
-    return not (value.is_complex() or value.is_quantized)
+    return value.dtype in NUMBERS
 
 
 def _lengths(tensors: Mapping[str, Any], series: Mapping[str, Tensor]) -> list[int]:
@@ -144,7 +150,16 @@ def _people(tensors: Mapping[str, Any], workouts: int) -> list[str | None]:
         value = value.reshape(workouts, -1)[:, 0].tolist()
     if not isinstance(value, list) or len(value) != workouts:
         raise InvalidFile("unknown_schema", "userId", f"expected one for each of the {workouts} workouts")
-    return [str(int(one)) if isinstance(one, float) and math.isfinite(one) else str(one)[:100] for one in value]
+    return [_name(one) for one in value]
+
+
+def _name(person: Any) -> str:
+    """Of text and numbers only: lists that hold each other can take forever to print."""
+    if isinstance(person, float) and math.isfinite(person):
+        person = int(person)
+    if not isinstance(person, str) and not (isinstance(person, int) and abs(person) < MAX_ID):
+        raise InvalidFile("unknown_schema", "userId", "each must be a name or a number")
+    return str(person)[:MAX_NAME]
 
 
 def _check_clock(timestamps: Tensor) -> None:
