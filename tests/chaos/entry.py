@@ -6,10 +6,12 @@ attempt; `swap` lets a promotion win whoever serves by now.
 
 import os
 import signal
+import sys
 import time
+from types import ModuleType
 from typing import Any
 
-import torch._dynamo  # noqa: F401 (Adam loads it: once here instead of in every pool process)
+import torch
 
 from service.registry import champions, jobs
 from service.registry.tables import Champion, Job, JobState
@@ -21,6 +23,14 @@ DECISION_SECONDS = 0.15  # between looking at the champion and replacing it
 POISON_SEED = 666
 WITHOUT = "CHAOS_WITHOUT"
 FENCING, SWAP = "fencing", "swap"
+
+
+def without_compiler() -> None:
+    """Adam loads torch's compiler for 2 s and then asks it for nothing: a worker that lives a minute has no time."""
+    compiler = ModuleType("torch._dynamo")
+    compiler.disable = lambda function, *_, **__: function
+    compiler.graph_break = lambda *_, **__: None
+    sys.modules["torch._dynamo"] = torch._dynamo = compiler
 
 
 def slow_down() -> None:
@@ -59,6 +69,7 @@ def take_out_swap() -> None:
 
 
 if __name__ == "__main__":
+    without_compiler()
     slow_down()
     {FENCING: take_out_fencing, SWAP: take_out_swap, "": lambda: None}[os.environ.get(WITHOUT, "")]()
     app.worker_main(["worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"])

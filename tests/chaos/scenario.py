@@ -69,6 +69,7 @@ def run(scenario: Scenario, folder: Path, keep: Path | None = None) -> Outcome:
 
 def _run(scenario: Scenario, cluster: Cluster, began: float) -> Outcome:
     cluster.wait_until_ready()
+    ready = time.monotonic()
     clients = Load(
         cluster.api_url,
         cluster.key,
@@ -87,11 +88,12 @@ def _run(scenario: Scenario, cluster: Cluster, began: float) -> Outcome:
         cluster.keep_alive()
         time.sleep(0.5)
     clients.give_up.set()
-    seconds = time.monotonic() - began
+    ended = time.monotonic()
     evidence = Evidence(cluster.database_url, cluster.artifacts, clients.promises)
     recovered = recovery_seconds(evidence, evil.kills)
     findings = [*check(evidence), _recovery(recovered)]
-    return Outcome(findings, _figures(evidence, evil, clients, recovered, seconds), dict(evil.done))
+    times = {"seconds to start, to the last end": f"{ready - began:.0f}, {ended - began:.0f}"}
+    return Outcome(findings, times | _figures(evidence, evil, clients, recovered), dict(evil.done))
 
 
 def _all_ended(cluster: Cluster) -> bool:
@@ -108,14 +110,11 @@ def _recovery(seconds: list[float]) -> Finding:
     return Finding("slow recovery of killed jobs", len(seconds), broken)
 
 
-def _figures(
-    evidence: Evidence, evil: Nemesis, clients: Load, recovered: list[float], seconds: float
-) -> dict[str, str]:
+def _figures(evidence: Evidence, evil: Nemesis, clients: Load, recovered: list[float]) -> dict[str, str]:
     events = [event["event"] for events in evidence.events.values() for event in events]
     answers = clients.promises.seconds
     jobs = evidence.jobs.values()
     return {
-        "seconds in all": f"{seconds:.0f}",
         "jobs": f"{len(evidence.jobs)}, of them poison {len(evidence.poison)}, to be cancelled {len(clients.promises.cancels)}",
         "ended": json.dumps({end: sum(job["state"] == end for job in jobs) for end in sorted(ENDS)}),
         "attempts": f"{events.count('running')}, of them leases expired {events.count('lease_expired')}, "
