@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stagewise
 ACCURACY := benchmarks/bench_accuracy.py
 QUICK ?=
+SEED ?=
+MINUTES ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test test-slow test-compose bench bench-accuracy base
+.PHONY: help setup demo up check test test-slow test-compose chaos bench bench-accuracy base
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -42,6 +44,9 @@ test-slow: $(STAMP) ## The tests that start servers and workers
 
 test-compose: $(STAMP) ## The whole service in Docker (needs a Docker engine)
 	$(BIN)/pytest -m compose
+
+chaos: $(STAMP) ## Kill everything at random under load and check every promise: make chaos SEED=1 MINUTES=20
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 bench: $(STAMP) ## The benchmarks of speed: each prints a table of ratios
 	@set -e; for script in $(filter-out $(ACCURACY),$(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(BIN)/python $$script; done

@@ -18,6 +18,7 @@ from kombu.entity import Queue
 from service import queue
 from service.logs import log_as_json
 from service.settings import environment, get_settings
+from worker import transport
 
 PR_SET_PDEATHSIG = 1
 LOOK_SECONDS = 1.0
@@ -47,6 +48,7 @@ def training_slots() -> int:
 
 def make_app() -> Celery:
     """The worker's Celery app: one process more than training slots, so that an import always finds one."""
+    transport.install()
     made = Celery("stagewise", broker=get_settings().broker_url, include=["worker.tasks"])
     made.conf.update(
         queue.broker_options(),

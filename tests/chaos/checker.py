@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -68,6 +68,14 @@ class Evidence:
         """A file's bytes; None when it is not there."""
         path = self.artifacts / ("shipped" if account_id is None else str(account_id)) / sha256
         return path.read_bytes() if path.exists() else None
+
+    def told(self) -> Iterator[str]:
+        """Every event of every job, in the order of time: to read when something went wrong."""
+        events = [event for events in self.events.values() for event in events]
+        for event in sorted(events, key=lambda each: each["id"]):
+            job = self.jobs[event["job_id"]]
+            what = f"{event['event']} {event['attempt']} {event['detail']}"
+            yield f"{event['created_at']:%H:%M:%S.%f} {job['id']} {job['stage']} {what}"
 
 
 def check(evidence: Evidence) -> list[Finding]:

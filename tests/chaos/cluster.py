@@ -28,7 +28,7 @@ from tests.processes import descendants
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE = 6.0
-WORKERS = 5
+WORKERS = 4
 DATABASE, BROKER = "database", "broker"  # what stands behind a proxy
 
 

@@ -36,10 +36,8 @@ class Proxy:
             self.cut(connection)
 
     def cut(self, connection: asyncio.Task) -> None:
-        for writer in self.connections.get(connection, ()):
-            with contextlib.suppress(OSError):
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-            writer.transport.abort()
+        for writer in self.connections[connection]:
+            reset(writer)
         connection.cancel()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -48,7 +46,7 @@ class Proxy:
         self.connections[me] = [writer]
         try:
             if self.mode == "reset":
-                return self.cut(me)
+                return reset(writer)
             await self.passing.wait()
             server, to_server = await asyncio.open_connection(HOST, self.target)
             self.connections[me].append(to_server)
@@ -81,6 +79,12 @@ class Proxy:
                     continue
                 sink.write(data)
                 await sink.drain()
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    writer.transport.abort()
 
 
 async def main(ports: list[int]) -> None:

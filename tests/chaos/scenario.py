@@ -90,6 +90,7 @@ def _run(scenario: Scenario, cluster: Cluster, began: float) -> Outcome:
     clients.give_up.set()
     ended = time.monotonic()
     evidence = Evidence(cluster.database_url, cluster.artifacts, clients.promises)
+    (cluster.folder / "events.log").write_text("".join(f"{row}\n" for row in evidence.told()))
     recovered = recovery_seconds(evidence, evil.kills)
     findings = [*check(evidence), _recovery(recovered)]
     times = {"seconds to start, to the last end": f"{ready - began:.0f}, {ended - began:.0f}"}

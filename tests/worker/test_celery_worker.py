@@ -1,6 +1,7 @@
 """The real worker: Celery processes, a Valkey broker, PostgreSQL and SQLite; processes are killed with signal 9."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+import redis
 import torch
 from celery import Celery
 from fastapi.testclient import TestClient
@@ -124,6 +126,31 @@ def test_the_same_hint_delivered_ten_times_trains_once(context, broker, start_wo
     start_worker(broker)
     wait_until(lambda: job_row(job_id).state == JobState.SUCCEEDED, 180)
     assert events(context, job_id).count("running") == 1
+
+
+UNREADABLE = [
+    b"\xff\x00",
+    b"no JSON",
+    b"null",
+    b"[]",
+    b"{}",
+    b'{"properties": {}}',
+    b'{"headers": [], "properties": {"delivery_tag": 1}}',
+    b'{"headers": {"task": {}}, "properties": {"delivery_tag": 1}}',
+    pickle.dumps({"task": queue.TRAINING}),
+]
+
+
+def test_a_worker_outlives_messages_that_cannot_be_read(broker, context, start_worker, stage1, job_row):
+    client = redis.Redis.from_url(broker)
+    for name in (queue.TRAINING, queue.IMPORTS):
+        client.lpush(name, *UNREADABLE)
+    worker = start_worker(broker)
+    job_id = stage1()  # nobody sends a hint: the reconciler must
+    wait_until(lambda: job_row(job_id).state == JobState.SUCCEEDED, 180)
+    assert worker.poll() is None
+    assert client.llen(queue.TRAINING) == client.llen(queue.IMPORTS) == 0
+    client.close()
 
 
 def test_with_the_broker_stopped_a_job_is_accepted_at_once_and_runs_after_its_return(
