@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -17,6 +18,7 @@ import redis
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.export import to_seed_pt
 from hrmodel.signals.features import FeatureContract
+from service.child import die_with_parent
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
 from service.registry.shipped import install_shipped_base
@@ -24,7 +26,7 @@ from tests import servers
 from tests.chaos import entry
 from tests.chaos.proxy import Proxies
 from tests.network_builders import tiny_network
-from tests.processes import descendants
+from tests.processes import alive, descendants
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE = 6.0
@@ -37,40 +39,47 @@ class Process:
     """One of ours, started again when it has ended."""
 
     name: str
-    command: list[str]
-    environment: dict[str, str]
+    launch: Callable[[Path], int]  # takes the log, gives the process id
     log: Path
-    popen: subprocess.Popen[bytes] | None = None
+    pid: int = 0
     stopped: bool = False  # by SIGSTOP
-    starts: list[float] = field(default_factory=list)
+    started: float = 0.0  # epoch seconds
 
     def start(self) -> None:
-        with self.log.open("ab") as output:
-            self.popen = subprocess.Popen(
-                self.command,
-                env=self.environment,
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                preexec_fn=servers.die_with_parent,
-            )
-        self.stopped = False
-        self.starts.append(time.time())
+        self.pid, self.stopped, self.started = self.launch(self.log), False, time.time()
 
     @property
     def running(self) -> bool:
-        return self.popen is not None and self.popen.poll() is None
+        return bool(alive({self.pid}))
 
     @property
     def family(self) -> set[int]:
-        return {self.popen.pid, *descendants(self.popen.pid)} if self.running else set()
+        return {self.pid, *descendants(self.pid)} if self.running else set()
 
     def signal_all(self, number: int) -> None:
         """To the process and everything that it started, at the same instant."""
         with suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, number)
+            os.killpg(self.pid, number)
+
+
+class Template:
+    """A process that has loaded what a worker needs, and forks one when asked: entry.py."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        command = [sys.executable, "-m", "tests.chaos.entry"]
+        self._process = subprocess.Popen(
+            command, env=environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def fork(self, log: Path) -> int:
+        self._process.stdin.write(f"{log}\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
 
 
 class Cluster:
@@ -99,9 +108,10 @@ class Cluster:
             "STAGEWISE_DEVICE": "cpu",
             entry.WITHOUT: without,
         }
-        serve = ["-m", "uvicorn", "--factory", "service.app:create_app", "--no-access-log"]
-        self.api = self._process("api", [*serve, "--host", "127.0.0.1", "--port", str(self.ports["api"])])
-        self.workers = [self._process(f"worker{number}", ["-m", "tests.chaos.entry"]) for number in range(WORKERS)]
+        self._apis: list[subprocess.Popen[bytes]] = []
+        self.api = Process("api", self._launch_api, folder / "api.log")
+        names = [f"worker{number}" for number in range(WORKERS)]
+        self.workers = [Process(name, lambda log: self._template.fork(log), folder / f"{name}.log") for name in names]
 
     def __enter__(self) -> "Cluster":
         with ExitStack() as started:
@@ -112,6 +122,8 @@ class Cluster:
             behind = {DATABASE: _port(self.postgresql.url), BROKER: _port(self.valkey.url.removesuffix("/0"))}
             self.proxies = Proxies({self.ports[name]: port for name, port in behind.items()})
             started.callback(self.proxies.close)
+            self._template = Template(self.environment)
+            started.callback(self._template.close)
             self._migrate()
             for process in self.processes:
                 started.callback(self._end, process)
@@ -152,12 +164,27 @@ class Cluster:
             assert time.monotonic() < deadline, "the workers did not start"
             time.sleep(0.2)
 
-    def _process(self, name: str, arguments: list[str]) -> Process:
-        return Process(name, [sys.executable, *arguments], self.environment, self.folder / f"{name}.log")
+    def _launch_api(self, log: Path) -> int:
+        command = [sys.executable, "-m", "uvicorn", "--factory", "service.app:create_app", "--no-access-log"]
+        command += ["--host", "127.0.0.1", "--port", str(self.ports["api"])]
+        with log.open("ab") as output:
+            popen = subprocess.Popen(
+                command,
+                env=self.environment,
+                cwd=ROOT,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        self._apis.append(popen)  # kept: it is ours to wait for
+        return popen.pid
 
     def _end(self, process: Process) -> None:
         process.signal_all(signal.SIGKILL)
-        process.popen.wait()
+        servers.wait_until_gone({process.pid})
+        for api in self._apis:
+            api.poll()
 
     def _migrate(self) -> None:
         command = [sys.executable, "-m", "service.cli", "migrate", "--key-file", str(self.folder / "state" / "api-key")]
@@ -189,11 +216,6 @@ def _tiny_base(folder: Path) -> Path:
     to_seed_pt(checkpoint, folder / "base.pt")
     (folder / "base.json").write_text(json.dumps(facts))
     return folder
-
-
-def pid_of(worker: str) -> int:
-    """The process behind a job's `worker`."""
-    return int(worker.rsplit(":", 1)[1])
 
 
 def some(choices: list[Process], rng: random.Random) -> Process | None:

@@ -18,7 +18,8 @@ import psycopg
 import redis
 
 from service import queue
-from tests.chaos.cluster import BROKER, DATABASE, LEASE, Cluster, Process, pid_of, some
+from tests.chaos.cluster import BROKER, DATABASE, LEASE, Cluster, Process, some
+from tests.processes import alive
 
 APART = 3.0  # s between faults at least: a worker needs 5 to 8 s to start
 KILLS_WITHOUT_WARNING, KILLS_WITH_WARNING = "worker killed", "worker told to stop, then killed"
@@ -89,8 +90,25 @@ class Nemesis:
     # -- workers ------------------------------------------------------------------------------------------------------
 
     def kill_worker(self) -> str | None:
-        worker = some(self.cluster.workers, self.rng)
+        worker = self._victim()
         return self._kill(worker) if worker else None
+
+    def _victim(self) -> Process | None:
+        """A worker without a job that has crashed twice: the third time in a row it would rightly count as poison."""
+        rows = self._running("AND crashes >= 2")
+        if rows is None:
+            return None
+        spared = {worker.name for worker in self.cluster.workers if worker.family & rows}
+        return some([worker for worker in self.cluster.workers if worker.name not in spared], self.rng)
+
+    def _running(self, condition: str = "") -> set[int] | None:
+        """The processes of running jobs, as the rows name them; None when the database does not answer."""
+        try:
+            with psycopg.connect(self.cluster.database_url, connect_timeout=2) as connection:
+                rows = connection.execute(f"SELECT worker FROM jobs WHERE state = 'running' {condition}").fetchall()
+        except psycopg.OperationalError:
+            return None
+        return {int(worker.rsplit(":", 1)[1]) for (worker,) in rows}
 
     def _kill(self, worker: Process) -> str:
         self.kills.append((time.time(), worker.family))
@@ -101,10 +119,10 @@ class Nemesis:
         worker = self._tell()
         if worker is None:
             return None
-        told, seconds = worker.popen, self.rng.uniform(0.1, 2.0)
+        told, seconds = worker.pid, self.rng.uniform(0.1, 2.0)
 
         def kill() -> None:
-            if worker.popen is told and worker.running:
+            if worker.pid == told and worker.running:
                 self._kill(worker)
 
         self._after(seconds, kill)
@@ -114,31 +132,26 @@ class Nemesis:
         worker = self._tell()
         if worker is None:
             return None
-        threading.Thread(target=self._watch_exit, args=(worker.popen,), daemon=True).start()
+        threading.Thread(target=self._watch_exit, args=(worker.pid,), daemon=True).start()
         return worker.name
 
     def _tell(self) -> Process | None:
-        ready = [w for w in self.cluster.workers if w.starts and time.time() - w.starts[-1] > 8.0]
-        worker = some(ready, self.rng)
+        worker = self._victim()
         if worker:
-            worker.popen.terminate()
+            os.kill(worker.pid, signal.SIGTERM)
         return worker
 
-    def _watch_exit(self, told) -> None:
+    def _watch_exit(self, told: int) -> None:
         began = time.monotonic()
-        told.wait()
-        if told.returncode >= 0:  # else something killed it meanwhile
+        while alive({told}):
+            time.sleep(0.05)
+        if not any(told in pids for _, pids in self.kills):  # else it was killed meanwhile
             self.exits.append(time.monotonic() - began)
 
     def kill_training(self) -> str | None:
         """The process of a running job, as the job's row names it."""
         ours = {pid for worker in self.cluster.workers if not worker.stopped for pid in worker.family}
-        try:
-            with psycopg.connect(self.cluster.database_url, connect_timeout=2) as connection:
-                rows = connection.execute("SELECT worker FROM jobs WHERE state = 'running'").fetchall()
-        except psycopg.OperationalError:
-            return None
-        running = sorted({pid_of(worker) for (worker,) in rows if worker} & ours)
+        running = sorted(ours & (self._running("AND crashes < 2") or set()))
         if not running:
             return None
         pid = self.rng.choice(running)
@@ -147,7 +160,7 @@ class Nemesis:
         return f"process {pid}"
 
     def stop_worker(self) -> str | None:
-        worker = some(self.cluster.workers, self.rng)
+        worker = self._victim()
         if worker is None or sum(w.stopped for w in self.cluster.workers) >= len(self.cluster.workers) - 1:
             return None
         seconds = LEASE + self.rng.uniform(1.0, 6.0)
