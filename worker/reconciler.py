@@ -44,17 +44,19 @@ class Reconciler:
                 queue.IMPORTS: jobs.claimable(session, jobs.IMPORT_STAGES),
             }
         for name, count in counts.items():
-            self._repeat_hint(name, count)
+            self._repeat_hint(name, count, at_once=changed > 0)
         if time.monotonic() - self._swept > SWEEP_EVERY_SECONDS:
             self._swept = time.monotonic()
             sweep.old_files(self.database, self.store)
 
-    def _repeat_hint(self, name: str, count: int) -> None:
-        """A hint per free slot, when rows have been claimable for a while: the first hint may be lost."""
+    def _repeat_hint(self, name: str, count: int, at_once: bool) -> None:
+        """A hint per free slot, when rows have been claimable for a while: the first hint may be lost. At once for jobs
+        that were just put back: nobody else says so.
+        """  # fmt: skip
         now = time.monotonic()
         if count == 0:
             self._waiting_since.pop(name, None)
-        elif now - self._waiting_since.setdefault(name, now) >= HINT_EVERY_SECONDS:
+        elif at_once or now - self._waiting_since.setdefault(name, now) >= HINT_EVERY_SECONDS:
             self._waiting_since[name] = now
             for _ in range(min(count, self.slots)):
                 self.sender.send(name)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from functools import lru_cache
 
 import structlog
@@ -15,6 +16,8 @@ from service.settings import get_settings
 from worker.app import app, device_count, handing_back, stopping, training_slot
 from worker.reporter import Context
 from worker.runner import run_job
+
+LAST_READ_SECONDS = 1.0  # so long this worker itself may still take a hint from the broker, which nobody would act on
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +52,7 @@ def import_uploads() -> None:
 
 
 def run_claimable(stages: tuple[Stage, ...], device: str) -> None:
-    """Claim and run until nothing is claimable or the worker shuts down."""
+    """Claim and run until nothing is claimable or the worker shuts down; then others go on at once."""
     mine = context()
     while not stopping():
         with mine.database.unit_of_work() as session:
@@ -57,3 +60,7 @@ def run_claimable(stages: tuple[Stage, ...], device: str) -> None:
         if claim is None:
             return
         run_job(mine, claim, device)
+    time.sleep(LAST_READ_SECONDS)
+    sender = queue.BrokerSender(get_settings().broker_url)
+    sender.send(queue.queue_of(stages[0]))
+    sender.close()

@@ -125,6 +125,7 @@ class Cluster:
             self._template = Template(self.environment)
             started.callback(self._template.close)
             self._migrate()
+            started.callback(self._reap_apis)
             for process in self.processes:
                 started.callback(self._end, process)
                 process.start()
@@ -183,8 +184,10 @@ class Cluster:
     def _end(self, process: Process) -> None:
         process.signal_all(signal.SIGKILL)
         servers.wait_until_gone({process.pid})
+
+    def _reap_apis(self) -> None:
         for api in self._apis:
-            api.poll()
+            api.wait()
 
     def _migrate(self) -> None:
         command = [sys.executable, "-m", "service.cli", "migrate", "--key-file", str(self.folder / "state" / "api-key")]

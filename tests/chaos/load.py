@@ -104,7 +104,7 @@ class Block:
         self.note(dataset["job_id"], "import")
         for each in range(STAGE1 - 1):
             self.train("stage1", dataset["id"], seed=each // 2)
-        poison = self.number % 5 == 0
+        poison = self.number % 4 == 3
         for each in range(BLOCK - STAGE1 - 1):
             self.train("stage2", dataset["id"], seed=POISON_SEED if poison and each == 2 else each // 2)
         last = self.train("stage1", dataset["id"], seed=99)  # nothing waits for it

@@ -34,17 +34,17 @@ def test_every_promise_is_kept_for_three_minutes(outcome_of):
     assert outcome_of(Scenario.of(3.0, SEED)).broken == []
 
 
-STOPS = {"worker stopped for longer than its lease": 5}
+STOPS = {"worker stopped for longer than its lease": 4}
 
 
 def test_without_the_attempt_condition_the_checker_sees_stale_writes(outcome_of):
     """Long jobs, so that a stopped worker awakes while another one has its job."""
     broken = outcome_of(
-        Scenario(seed=SEED, blocks=1, seconds=60.0, quota=STOPS, epochs=30, without=entry.FENCING)
+        Scenario(seed=SEED, blocks=1, seconds=40.0, quota=STOPS, epochs=30, without=entry.FENCING)
     ).broken
     assert any(sentence.startswith("illegal transitions") for sentence in broken)
 
 
 def test_without_the_compare_and_swap_the_checker_sees_champions_get_worse(outcome_of):
-    broken = outcome_of(Scenario(seed=SEED, blocks=3, seconds=10.0, quota={}, without=entry.SWAP)).broken
+    broken = outcome_of(Scenario(seed=SEED, blocks=2, seconds=5.0, quota={}, without=entry.SWAP)).broken
     assert any(sentence.startswith("champions that got worse") for sentence in broken)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import dropwhile
 from pathlib import Path
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from service.registry.tables import EpochMetrics, JobEvent, JobState
 from service.settings import Settings
 from tests import servers
 from tests.processes import alive, command_line, descendants, wait_until
+from worker.reconciler import HINT_EVERY_SECONDS
 
 pytestmark = pytest.mark.slow
 LEASE = 6.0
@@ -190,6 +192,28 @@ def test_a_worker_that_is_told_to_stop_hands_its_job_back_and_exits(context, bro
     assert events(context, job_id)[-1] == "handed_back"
     start_worker(broker)
     wait_until(lambda: job_row(job_id).state == JobState.SUCCEEDED, 180)
+
+
+def test_a_job_that_is_handed_back_goes_on_at_once_in_an_idle_worker(
+    context, broker, start_worker, stage1, job_row, tmp_path
+):
+    workers = [start_worker(broker), start_worker(broker)]
+    wait_until(lambda: [b"ready." in log.read_bytes() for log in tmp_path.glob("worker-*.log")] == [True, True], 120)
+    job_id = stage1()
+    queue.BrokerSender(broker).send(queue.TRAINING)
+    wait_until(lambda: job_row(job_id).epoch >= 3, 120)
+    busy = int(job_row(job_id).worker.split(":")[1])
+    next(worker for worker in workers if busy in descendants(worker.pid)).send_signal(signal.SIGTERM)
+    wait_until(lambda: "running" in dict(after_the_hand_back(context, job_id)), 60)
+    (_, back), (_, again) = after_the_hand_back(context, job_id)[:2]
+    assert (again - back).total_seconds() < HINT_EVERY_SECONDS  # not by a repeated hint
+
+
+def after_the_hand_back(context, job_id):
+    with context.database.reading() as session:
+        told = select(JobEvent.event, JobEvent.created_at).where(JobEvent.job_id == job_id).order_by(JobEvent.id)
+        rows = [tuple(row) for row in session.execute(told)]
+    return list(dropwhile(lambda row: row[0] != "handed_back", rows))
 
 
 def test_a_killed_training_process_does_not_take_its_siblings_along(context, broker, start_worker, stage1, job_row):
