@@ -104,6 +104,34 @@ def import_(
 
 
 @app.command()
+def backup(file: Annotated[Path, typer.Argument(help="The file to write; - for standard output.")]) -> None:
+    """Write everything into one file, also while the service runs. It holds heart rates: keep it private."""
+    from service.archive import back_up
+
+    with opened() as database:
+        try:
+            said = back_up(database, get_settings(), file)
+        except OSError as error:
+            fail(f"The backup could not be written to {file}: {error.strerror}.")
+    typer.echo(said, err=True)
+
+
+@app.command()
+def restore(file: Annotated[Path, typer.Argument(help="A backup; - for standard input.")]) -> None:
+    """Bring a backup back into an empty database and artifact folder, while no service runs on them."""
+    from service.archive import bring_back
+    from service.embedded import StartError
+    from service.registry.restore import RestoreError
+
+    try:
+        typer.echo(bring_back(get_settings(), file), err=True)
+    except (RestoreError, StartError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"The backup {file} could not be restored: {error.strerror}.")
+
+
+@app.command()
 def demo(
     data: Annotated[Path | None, typer.Option(help="Your own export: a file or a folder.", exists=True)] = None,
 ) -> None:

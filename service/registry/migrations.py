@@ -6,6 +6,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from service.registry.session import Database
 
@@ -25,8 +26,23 @@ def upgrade(database_url: str, revision: str = "head") -> None:
     command.upgrade(configuration(database_url), revision)
 
 
+def drop_all(database_url: str) -> None:
+    """Take every table away, with what is in it."""
+    command.downgrade(configuration(database_url), "base")
+
+
 def schema_is_behind(database: Database) -> bool:
     """Whether the database lacks a migration that this code needs."""
     head = ScriptDirectory(str(SCRIPTS)).get_current_head()
     with database.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() != head
+        return current_revision(connection) != head
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The revision of a database; None before the first migration."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def is_known(revision: str) -> bool:
+    """Whether this code has the migration."""
+    return any(script.revision == revision for script in ScriptDirectory(str(SCRIPTS)).walk_revisions())

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, select, union_all
@@ -16,6 +17,14 @@ from service.registry.tables import Account, Dataset, DatasetState, Job, ModelVe
 
 OLD_SECONDS = 24 * 3600.0
 UNFINISHED = (DatasetState.QUEUED, DatasetState.IMPORTING)
+REFERENCES = (  # and the uploads of unfinished datasets
+    (Workout, Workout.digest),
+    (Job, Job.latest_sha256),
+    (Job, Job.previous_sha256),
+    (Job, Job.best_sha256),
+    (ModelVersion, ModelVersion.sha256),
+    (ModelVersion, ModelVersion.pt_sha256),
+)
 
 
 def referenced(session: Session, account_id: UUID | None, digests: Iterable[str]) -> set[str]:
@@ -29,17 +38,16 @@ def referenced(session: Session, account_id: UUID | None, digests: Iterable[str]
 
 
 def _references(account_id: UUID | None, chunk: list[str]) -> list[Select[tuple[str]]]:
-    columns = (
-        (Workout, Workout.digest),
-        (Job, Job.latest_sha256),
-        (Job, Job.previous_sha256),
-        (Job, Job.best_sha256),
-        (ModelVersion, ModelVersion.sha256),
-        (ModelVersion, ModelVersion.pt_sha256),
-    )
-    rows = [select(column).where(table.account_id == account_id, column.in_(chunk)) for table, column in columns]
+    rows = [select(column).where(table.account_id == account_id, column.in_(chunk)) for table, column in REFERENCES]
     uploads = select(Dataset.upload_sha256).where(Dataset.account_id == account_id, Dataset.state.in_(UNFINISHED))
     return [*rows, uploads.where(Dataset.upload_sha256.in_(chunk))]  # type: ignore[list-item]
+
+
+def everything(session: Session) -> set[tuple[UUID | None, str]]:
+    """Every file that some row refers to: account (None: shipped) and digest."""
+    uploads = select(Dataset.account_id, Dataset.upload_sha256).where(Dataset.state.in_(UNFINISHED))
+    rows: list[Any] = [select(table.account_id, column).where(column.is_not(None)) for table, column in REFERENCES]
+    return {(account_id, digest) for each in [*rows, uploads] for account_id, digest in session.execute(each)}
 
 
 def delete_unreferenced(
