@@ -4,7 +4,6 @@ A worker's writes carry its `Claim` (job and attempt): a stale one matches no ro
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -153,8 +152,9 @@ def claim_next(session: Session, worker: str, stages: tuple[Stage, ...], lease_s
     """Take the fairest claimable job: of the account with the fewest running jobs, and of several such that whose last
     start is longest ago, the oldest. None: nothing to do.
     """  # fmt: skip
-    fairest = (_running_of_account(), _last_start_of_account().asc().nulls_first(), Job.created_at, Job.id)
-    candidate = _claimable(stages).order_by(*fairest).limit(1)
+    turn = _turns(stages).subquery()
+    fairest = (turn.c.running, turn.c.last_start.asc().nulls_first(), Job.created_at, Job.id)
+    candidate = _claimable(stages).join(turn, turn.c.account_id == Job.account_id).order_by(*fairest).limit(1)
     candidate = candidate.with_for_update(skip_locked=True, of=Job)
     claimed = session.execute(
         update(Job)
@@ -314,17 +314,20 @@ def _claimable(stages: tuple[Stage, ...]) -> Any:
     )
 
 
-def _running_of_account() -> ColumnElement[int]:
-    other = aliased(Job)
-    running = select(func.count()).where(other.account_id == Job.account_id, other.state == JobState.RUNNING)
-    return running.correlate(Job).scalar_subquery()
+def _turns(stages: tuple[Stage, ...]) -> Any:
+    """A row per account with something claimable: its running jobs and its last start.
 
-
-def _last_start_of_account() -> ColumnElement[datetime | None]:
-    """Accounts take turns also where one worker runs one job at a time, and nobody has a running one at a claim."""
-    other = aliased(Job)
-    last = select(func.max(other.started_at)).where(other.account_id == Job.account_id)
-    return last.correlate(Job).scalar_subquery()
+    Once per account, not per job: whoever has 10,000 waiting must not slow the claims of all. The last start lets
+    accounts take turns also where one worker runs one job at a time, and nobody has a running one at a claim.
+    """
+    running, started = aliased(Job), aliased(Job)
+    count = select(running.account_id, func.count().label("running")).where(running.state == JobState.RUNNING)
+    busy = count.group_by(running.account_id).subquery()
+    waiting = _claimable(stages).with_only_columns(Job.account_id).distinct().subquery()
+    last = select(func.max(started.started_at)).where(started.account_id == waiting.c.account_id).scalar_subquery()
+    return select(
+        waiting.c.account_id, func.coalesce(busy.c.running, 0).label("running"), last.label("last_start")
+    ).outerjoin(busy, busy.c.account_id == waiting.c.account_id)
 
 
 def _ours(claim: Claim) -> tuple[ColumnElement[bool], ...]:

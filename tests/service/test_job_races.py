@@ -14,6 +14,7 @@ from service.registry import imports, jobs, sweep
 from service.registry.imports import ImportedWorkout
 from service.registry.session import bound_clock
 from service.registry.tables import Dataset, DatasetState, Job, JobState, Stage, Subject
+from service.settings import Settings
 from tests import registry_builders as builders
 from tests.builders import Sent
 
@@ -178,7 +179,7 @@ class Services:
     """What accepting an upload needs."""
 
     def __init__(self, database, store):
-        self.database, self.store, self.sender = database, store, Sent()
+        self.database, self.store, self.sender, self.settings = database, store, Sent(), Settings()
 
 
 def test_an_upload_whose_file_an_import_of_the_same_bytes_deleted_is_refused_not_accepted(database, store):
