@@ -10,7 +10,7 @@ SEED ?=
 MINUTES ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test test-slow test-compose chaos bench bench-accuracy base
+.PHONY: help setup demo up check test test-slow test-compose test-chaos chaos bench bench-accuracy base
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ test-slow: $(STAMP) ## The tests that start servers and workers
 
 test-compose: $(STAMP) ## The whole service in Docker (needs a Docker engine)
 	$(BIN)/pytest -m compose
+
+test-chaos: $(STAMP) ## Three minutes of random kills, and that the checker would notice a broken promise
+	$(BIN)/pytest -m chaos tests/chaos/test_chaos.py --durations 5
 
 chaos: $(STAMP) ## Kill everything at random under load and check every promise: make chaos SEED=1 MINUTES=20
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
