@@ -32,8 +32,9 @@ def logging_to(path: Path | None) -> Iterator[None]:
         file = logging.FileHandler(path, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         handlers.append(file)
-    before = log.level
+    before = log.level, log.propagate
     log.setLevel(logging.DEBUG)
+    log.propagate = False  # a host's own logging would print everything twice
     for handler in handlers:
         log.addHandler(handler)
     try:
@@ -46,7 +47,8 @@ def logging_to(path: Path | None) -> Iterator[None]:
         for handler in handlers:
             log.removeHandler(handler)
             handler.close()
-        log.setLevel(before)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 @contextmanager
