@@ -37,7 +37,7 @@ from hrmodel.workouts.reader import (
 from hrmodel.workouts.units import Units
 
 MAX_FRAME_BYTES = 256 << 20
-MEMORY_BYTES = 640 << 20  # torch alone, for seed-format files, takes a third of it
+MEMORY_BYTES = 256 << 20  # of data; with its libraries a process then stays below 300 MB
 MAX_EXTRA_MEMORY = 4 << 30
 CPU_SECONDS, CPU_SECONDS_PER_MB = 120, 2
 FILE_BYTES = 10_000_000_000

@@ -1,9 +1,11 @@
 """The readable files of an upload: the file itself, a folder, and what zip and gzip files hold, two levels deep."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path, PurePosixPath
 from zipfile import ZipFile, ZipInfo
 
@@ -47,7 +49,7 @@ class Opener:
 
     units: Units | None
     progress: Progress
-    budget: archive.Budget = field(default_factory=archive.Budget)
+    budget: archive.Budget
 
     def files(self, path: Path, name: str) -> Iterator[UploadedFile]:
         """Those of the file or folder at `path`, which is called `name`."""
@@ -84,7 +86,7 @@ class Opener:
 
     def _in_zip(self, place: "_Place") -> Iterator[UploadedFile]:
         try:
-            zip_file = archive.open_archive(place.path)
+            zip_file = archive.open_archive(place.path, self.budget)
         except InvalidFile as error:
             yield place.problem(error)
             return
@@ -104,10 +106,9 @@ class Opener:
         inside = place.inside(archive.label(entry))
         try:
             head = archive.head(zip_file, entry, HEAD_BYTES)
-            if not _is_readable(head):  # photos and the like are not worth unpacking
+            if not _is_readable(head, place.depth + 1):  # photos and the like are not worth unpacking
                 raise unknown_format()
-            with archive.temporary_folder() as folder:
-                target = folder / "member"
+            with archive.temporary_file() as target:
                 archive.unpack(zip_file, entry, target, self.budget)
                 yield from self._at(
                     _Place(
@@ -123,8 +124,7 @@ class Opener:
             yield UploadedFile(label=inside, problem=error)
 
     def _in_gzip(self, place: "_Place") -> Iterator[UploadedFile]:
-        with archive.temporary_folder() as folder:
-            target = folder / "unpacked"
+        with archive.temporary_file() as target:
             try:
                 archive.gunzip(place.path, target, self.budget)
             except InvalidFile as error:
@@ -150,8 +150,7 @@ class Opener:
             if other is None:
                 yield None
                 return
-            with archive.temporary_folder() as folder:
-                target = folder / "member"
+            with archive.temporary_file() as target:
                 archive.unpack(zip_file, other, target, self.budget)
                 yield Source(path=target, name=PurePosixPath(name).name, units=self.units)
 
@@ -180,19 +179,19 @@ class _Place:
         return UploadedFile(label=self.label, problem=error, whole=self.whole)
 
 
-def _is_readable(head: bytes) -> bool:
-    return detect(head) is not None or archive.is_zip(head) or archive.is_gzip(head)
+def _is_readable(head: bytes, depth: int) -> bool:
+    return detect(head) is not None or (depth < MAX_DEPTH and (archive.is_zip(head) or archive.is_gzip(head)))
 
 
 def _read_by_others(names: list[str], head: Callable[[str], bytes]) -> set[str]:
     """The names of files that another file's format reads together with its own."""
-    formats: dict[str, set[str]] = {}  # names of the formats in a folder
+    files: dict[str, list[str]] = defaultdict(list)  # of a folder
+    for name in names:
+        files[str(PurePosixPath(name).parent)].append(name)
 
+    @cache
     def in_folder(folder: str) -> set[str]:
-        if folder not in formats:
-            inside = (name for name in names if str(PurePosixPath(name).parent) == folder)
-            formats[folder] = {found.name for name in inside if (found := detect(head(name)))}
-        return formats[folder]
+        return {found.name for name in files.get(folder, ()) if (found := detect(head(name)))}
 
     patterns = [(pattern, format_.name) for format_ in FORMATS for pattern in format_.beside]
     return {

@@ -48,6 +48,10 @@ def read(source: Source) -> Iterator[Workout]:
     try:
         with pq.ParquetFile(source.path) as file:
             yield from _read_runs(file, source)
+    except pa.ArrowMemoryError as error:
+        raise InvalidFile(
+            "too_large", "", "its rows take more memory than an import may use; split the file"
+        ) from error
     except (pa.ArrowException, OSError) as error:
         raise InvalidFile("broken_parquet", "", f"the Parquet file cannot be read: {str(error)[:200]}") from error
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats.archive import Budget
 from hrmodel.workouts.formats.files import Opener, Progress, UploadedFile
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
@@ -127,4 +128,5 @@ def _other_files(labels: list[str]) -> FileReport:
 
 def _opener(path: Path, units: Units | None, on_progress: Callable[[float], None]) -> Opener:
     size = 0 if path.is_dir() else path.stat().st_size
-    return Opener(units=units, progress=Progress(total=size, tell=on_progress))
+    budget = Budget() if path.is_dir() else Budget.of(size)  # a folder is on our own disk
+    return Opener(units=units, progress=Progress(total=size, tell=on_progress), budget=budget)
