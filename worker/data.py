@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from hrmodel.evaluation.contenders import EvaluationData
+from hrmodel.evaluation.contenders import EvaluationData, in_time
 from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
 from hrmodel.signals.batches import ScaledWorkout
 from hrmodel.signals.features import FeatureContract
@@ -33,8 +33,8 @@ class PersonData:
 
     @property
     def workouts(self) -> list[GriddedWorkout]:
-        """All of them: training, validation, test."""
-        return [workout for split in SPLITS for workout in self.splits[split]]
+        """All of them in time order."""
+        return in_time(workout for split in SPLITS for workout in self.splits[split])
 
     def scaled(self, split: str) -> list[ScaledWorkout]:
         """A split's workouts in the person's scale."""

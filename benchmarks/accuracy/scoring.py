@@ -16,7 +16,7 @@ Scores = dict[str, dict[str, float]]  # one workout: protocol -> mae, and per ba
 
 def score_baseline(contender: Contender, data: EvaluationData, protocols: Sequence[str]) -> list[Scores]:
     """The test workouts in time order, each predicted with what all before it taught and only then followed."""
-    trackings = replay(contender, data.workouts)[len(data.train) + len(data.val) :]
+    trackings = data.before_tests(replay(contender, data.workouts))
     known = [Known(tracking=tracking) for tracking in trackings]
     return [_score(contender, *each, protocols) for each in zip(data.test, known, strict=False)]
 

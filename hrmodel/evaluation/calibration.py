@@ -1,5 +1,6 @@
 """Bands of a model for one subject, from workouts that it never learned from, predicted the way that it serves them."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -27,18 +28,18 @@ def followed(network: Network, data: EvaluationData, on_workout: Callable[[], No
     from the checkpoint's on: for a base all of them, else validation and test. `on_workout` is called as work advances.
     """
     known = [Known(tracking=tracking) for tracking in replay(network, data.workouts, on_workout)]
-    fresh = len(data.val) + len(data.test)
-    if network.predictor.checkpoint.level is None:
-        fresh += len(data.train)
-    fresh = min(fresh, WINDOW + len(data.test))
-    recent = data.workouts[len(data.workouts) - fresh :]
+    learned = set() if network.predictor.checkpoint.level is None else {id(workout) for workout in data.train}
+    fresh = [i for i, workout in enumerate(data.workouts) if id(workout) not in learned]
+    places = data.before_tests(range(len(data.workouts) + 1))
+    earlier = [bisect_left(fresh, place) for place in places]  # how many fresh ones came before
+    first = max(0, earlier[0] - WINDOW)
     past = []
-    for each in zip(recent, known[-1 - fresh :], strict=False):
-        past.append(residuals_of(network, *each))
+    for i in fresh[first:]:
+        past.append(residuals_of(network, data.workouts[i], known[i]))
         on_workout()
-    after = range(fresh - len(data.test), fresh + 1)
-    bands = [personal_intervals(network.predictor.intervals, past[:count]) for count in after]
-    return [replace(state, intervals=own) for state, own in zip(known[-len(bands) :], bands, strict=True)]
+    prior = network.predictor.intervals
+    bands = [personal_intervals(prior, past[: count - first]) for count in earlier]
+    return [replace(known[place], intervals=own) for place, own in zip(places, bands, strict=True)]
 
 
 def residuals_of(network: Network, workout: GriddedWorkout, known: Known) -> Residuals:

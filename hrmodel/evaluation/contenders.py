@@ -1,8 +1,8 @@
 """Whatever predicts: the network and the baselines answer the same tasks, under the same tracking."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from hrmodel.signals.steps import measured_heart_rate
 from hrmodel.signals.tracking import Tracking
 from hrmodel.workouts.workout import Array
 
+State = TypeVar("State")
 COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 BATCH = 16  # free runs of one workout side by side: more saves no time on a CPU
 
@@ -32,8 +33,14 @@ class EvaluationData:
 
     @property
     def workouts(self) -> list[GriddedWorkout]:
-        """All of them: training, validation, test."""
-        return [*self.train, *self.val, *self.test]
+        """All of them in time order. After later uploads it is not that of the splits."""
+        return in_time([*self.train, *self.val, *self.test])
+
+    def before_tests(self, states: Sequence[State]) -> list[State]:
+        """Of the states before each of `workouts` and after them all: those before each test workout, and the last."""
+        tests = {id(workout) for workout in self.test}
+        before = [state for workout, state in zip(self.workouts, states, strict=False) if id(workout) in tests]
+        return [*before, *states[len(self.workouts) :]]
 
     @property
     def max_heart_rate(self) -> float:
@@ -107,6 +114,11 @@ class Network:
 
 def nothing() -> None:
     """Do nothing: the default of `on_workout`."""
+
+
+def in_time(workouts: Iterable[GriddedWorkout]) -> list[GriddedWorkout]:
+    """In the order in which they were done."""
+    return sorted(workouts, key=lambda workout: workout.sort_key)
 
 
 def replay(

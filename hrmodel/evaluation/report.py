@@ -53,7 +53,7 @@ def evaluate(predictor: Predictor, data: EvaluationData, *, on_progress: Callabl
     for done, (name, fit) in enumerate(BASELINES.items(), start=2):
         baseline = fit(data)
         beat = partial(on_progress, (done - 1) / parts)
-        trackings = replay(baseline, data.workouts, beat)[len(data.train) + len(data.val) :]
+        trackings = data.before_tests(replay(baseline, data.workouts, beat))
         easy[name] = _results(baseline, data, [Known(tracking=tracking) for tracking in trackings], ignore)
         on_progress(done / parts)
     report["protocols"] = {name: _table(results, name) for name in PROTOCOLS}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from itertools import count
 
-from hrmodel.evaluation.contenders import EvaluationData, Network, replay
+from hrmodel.evaluation.contenders import EvaluationData, Network, in_time, replay
 from hrmodel.evaluation.report import ignore
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.prediction.predictor import Predictor
@@ -21,10 +21,10 @@ def personal_targets(
     if data.level is None:
         raise ValueError("a person without a level has no targets: fit the level on their workouts first")
     network = Network(predictor=Predictor(start), level=data.level)
-    workouts, done = [*data.train, *data.val], count(1)
+    workouts, done = in_time([*data.train, *data.val]), count(1)
     trackings = replay(network, workouts, lambda: on_progress(next(done) / len(workouts)))
-    scaled = []
+    scaled = {}
     for workout, tracking in zip(workouts, trackings, strict=False):
         response = network.features(workout) @ tracking.mean
-        scaled.append(ScaledWorkout(gridded=workout, level=data.level, response=response))
-    return scaled[: len(data.train)], scaled[len(data.train) :]
+        scaled[id(workout)] = ScaledWorkout(gridded=workout, level=data.level, response=response)
+    return [scaled[id(workout)] for workout in data.train], [scaled[id(workout)] for workout in data.val]

@@ -6,11 +6,12 @@ times alone, never on which values are present.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.workouts.workout import Array, Workout
+from hrmodel.workouts.workout import EPOCH, Array, Workout
 
 STEP_SECONDS = 10.0
 SEGMENT_GAP_SECONDS = 60.0
@@ -43,6 +44,12 @@ class GriddedWorkout:
     segments: tuple[Segment, ...]
     bin_of_sample: NDArray[np.int64]  # (N,) global bin number of each input sample
     digest: str
+    started_at: datetime | None = None  # UTC
+
+    @property
+    def sort_key(self) -> datetime:
+        """Orders workouts in time; those without a start stay in the order that they are in."""
+        return self.started_at or EPOCH
 
     @property
     def mean_heart_rate(self) -> float:
@@ -80,7 +87,7 @@ def to_grid(workout: Workout, digest: str = "") -> GriddedWorkout:
         )
         for bin_number, part in zip(first, _parts(offsets, lengths), strict=True)
     )
-    return GriddedWorkout(segments=segments, bin_of_sample=bins, digest=digest)
+    return GriddedWorkout(segments=segments, bin_of_sample=bins, digest=digest, started_at=workout.started_at)
 
 
 def carried(heart_rate: Array) -> Array:

@@ -110,6 +110,22 @@ def test_without_test_workouts_what_is_known_is_for_the_next_one(data):
     assert np.array_equal(known[0].tracking.mean, followed(personal(data), data)[0].tracking.mean)
 
 
+def test_workouts_that_came_with_a_later_upload_are_followed_in_the_order_in_which_they_were_done(data):
+    """After the second upload the newest workouts train; those held out before lie between them."""
+    ordered = data.workouts
+    later = replace(data, train=[*ordered[:6], *ordered[10:16]], val=ordered[6:8], test=[*ordered[8:10], *ordered[16:]])
+    assert later.workouts == ordered
+    for network in (base(data), personal(data)):
+        whole = replay(network, ordered)
+        known = followed(network, later)
+        for place, state in zip([8, 9, 16, 17, 18], known, strict=True):
+            assert np.array_equal(state.tracking.mean, whole[place].mean)
+        changed = followed(network, replace(later, train=[*ordered[:6], *map(higher, ordered[10:16])]))
+        assert known[1].intervals == changed[1].intervals
+        assert np.array_equal(known[1].tracking.mean, changed[1].tracking.mean)
+        assert not np.array_equal(known[2].tracking.mean, changed[2].tracking.mean)
+
+
 def test_with_no_workout_at_all_nothing_is_known_but_the_prior(data):
     (known,) = followed(base(data), EvaluationData(train=[], val=[], test=[], level=LEVEL))
     assert known.intervals == PRIOR

@@ -7,7 +7,6 @@ was checked; every tensor's type and shape is checked before its numbers are use
 
 import json
 import math
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats import archive
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import EPOCH, Array, Workout, advancing
@@ -29,6 +29,9 @@ SERIES = ("speed", "altitude", "heart_rate", "timestamps")
 STEPS = 500
 STEP_SECONDS = 10.0
 MAX_SCALER_BYTES = 1 << 16
+MAX_MEMBERS = 100  # of the zip; each tensor is one
+MAX_PICKLE_BYTES = 1 << 20  # with the names of 50,000 people
+SPLIT_SECONDS = 2e8  # six years
 UNIX_SECONDS = 1e8  # timestamps above it are dates (after 1973), below it seconds of the workout
 KILOMETRES_PER_HOUR = Units(speed="km/h")
 NUMBERS = {  # torch has more types, and cannot compute with all of them
@@ -43,7 +46,7 @@ def read(source: Source) -> Iterator[Workout]:
     """The workouts of one split file; its name is the split, and the scaler is looked for beside it.
 
     `source.units`: those of the unscaled values (default km/h and m). Timestamps that are no dates give no clock:
-    workout i then starts at 1970-01-01 + i days. Raises InvalidFile.
+    workout i then starts i hours after 1970-01-01, validation six and test twelve years later. Raises InvalidFile.
     """
     split = PurePosixPath(source.name).stem
     if split not in SPLITS:
@@ -93,10 +96,7 @@ def write_seed_dataset(workouts_by_split: Mapping[str, Sequence[Workout]], folde
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > path.stat().st_size:  # torch.save compresses nothing and writes each byte once
-            raise InvalidFile("too_large", "", "it claims to hold more than its own size; save it with torch.save")
+        _check_members(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except InvalidFile:
         raise
@@ -107,6 +107,16 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
         raise InvalidFile("unknown_schema", "", f"it must hold a dict of {', '.join(SERIES)}, original_lengths")
     return loaded
+
+
+def _check_members(path: Path) -> None:
+    """Raises InvalidFile for a zip that torch.save does not write."""
+    with archive.open_archive(path, archive.Budget(entries=MAX_MEMBERS)) as opened:
+        members = opened.infolist()
+    if sum(entry.file_size for entry in members) > path.stat().st_size:  # nothing is packed, each byte is there once
+        raise InvalidFile("too_large", "", "it claims to hold more than its own size; save it with torch.save")
+    if sum(entry.file_size for entry in members if "/data/" not in entry.filename) > MAX_PICKLE_BYTES:
+        raise InvalidFile("too_large", "", f"what it says beside tensors takes more than {MAX_PICKLE_BYTES} bytes")
 
 
 def _series(tensors: Mapping[str, Any], name: str) -> Tensor:
@@ -204,7 +214,7 @@ def _to_workout(
     kept = kept[advancing(clock[kept])]
     t = clock[kept] - clock[kept[0]]
     speed, altitude = units.to_metric(rows["speed"][kept], rows["altitude"][kept])
-    start = float(clock[kept[0]]) if clock[kept[0]] > UNIX_SECONDS else number * 86400.0
+    start = float(clock[kept[0]]) if clock[kept[0]] > UNIX_SECONDS else _start_without_clock(number, split)
     try:
         return Workout(
             t=t,
@@ -219,6 +229,11 @@ def _to_workout(
         )
     except (ValueError, OverflowError) as error:
         raise InvalidFile("invalid_workout", f"workout {number}", str(error)) from error
+
+
+def _start_without_clock(number: int, split: str) -> float:
+    """Seconds since 1970: in the order of the file, a split after the other, and all before any real clock."""
+    return SPLITS.index(split) * SPLIT_SECONDS + min(number * 3600.0, SPLIT_SECONDS - 3600.0 + number * 1e-3)
 
 
 def _resample(workout: Workout) -> dict[str, Any]:
