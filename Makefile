@@ -8,9 +8,10 @@ ACCURACY := benchmarks/bench_accuracy.py
 QUICK ?=
 SEED ?=
 MINUTES ?= 20
+N ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test test-slow test-compose test-chaos chaos bench bench-accuracy base
+.PHONY: help setup demo up check test test-slow test-compose test-chaos chaos malformed memory bench bench-accuracy base
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -31,10 +32,11 @@ demo: $(STAMP) ## Run the main job on a simulated runner, or on your own export:
 up: $(STAMP) ## Run the service on this machine until Ctrl-C; its state is in var/
 	$(BIN)/stagewise up
 
-check: $(STAMP) ## Lint, format and types
+check: $(STAMP) ## Lint, format, types, and known vulnerabilities of what is installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/audit.py
 
 test: $(STAMP) ## The quick tests
 	$(BIN)/pytest
@@ -50,6 +52,12 @@ test-chaos: $(STAMP) ## Three minutes of random kills, and that the checker woul
 
 chaos: $(STAMP) ## Kill everything at random under load and check every promise: make chaos SEED=1 MINUTES=20
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+malformed: $(STAMP) ## Send broken requests to a real API and count the answers: make malformed N=100000
+	$(BIN)/python -m tests.end_to_end.malformed $(N)
+
+memory: $(STAMP) ## Predict again and again and watch the memory of the API: make memory N=100000
+	$(BIN)/python -m tests.end_to_end.memory $(N)
 
 bench: $(STAMP) ## The benchmarks of speed: each prints a table of ratios
 	@set -e; for script in $(filter-out $(ACCURACY),$(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(BIN)/python $$script; done

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -148,15 +148,16 @@ def postgresql_server(folder: Path) -> Server:
 
 
 @contextmanager
-def valkey(folder: Path, port: int | None = None) -> Iterator[str]:
+def valkey(folder: Path, port: int | None = None, options: Sequence[str] = ()) -> Iterator[str]:
     """A Valkey server without persistence; its URL."""
-    with valkey_server(folder, port) as server:
+    with valkey_server(folder, port, options) as server:
         yield server.url
 
 
-def valkey_server(folder: Path, port: int | None = None) -> Server:
+def valkey_server(folder: Path, port: int | None = None, options: Sequence[str] = ()) -> Server:
     """A Valkey server without persistence that is still to be started."""
     port = port or free_port()
     command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    command += options
     url = f"redis://127.0.0.1:{port}/0"
     return Server(command, folder / "valkey.log", url, lambda: redis.Redis.from_url(url).ping(), cwd=folder)
