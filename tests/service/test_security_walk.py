@@ -1,8 +1,6 @@
 """What holds of every operation, by walking the served OpenAPI document: a new endpoint is covered by being served."""
 
 import re
-from dataclasses import dataclass
-from uuid import uuid4
 
 import pytest
 
@@ -10,95 +8,25 @@ from service.registry.accounts import SCOPES
 from service.registry.tables import Job, Stage
 from service.security_headers import ALWAYS
 from tests.builders import add_epochs, add_evaluation, add_population, crown, on_sqlite, row_counts
+from tests.openapi_walk import filled, nothing, operations
 from tests.readme import table_under
 
 pytestmark = on_sqlite
 OPEN = {"/healthz", "/readyz"}  # by design; the documentation is no operation
 BYTES = b"not a workout"
-OPTIONAL = ("model_version_id", "base_model_version_id", "stage1_model_version_id")
-
-
-@dataclass(frozen=True)
-class Operation:
-    method: str
-    path: str
-    parameters: tuple[dict, ...]
-    body: dict | None  # an example of it
-    binary: bool
-
-    def __str__(self):
-        return f"{self.method} {self.path}"
-
-    def names(self):
-        """Whatever in it names something of an account: path and query parameters, fields of the body."""
-        found = {(p["in"], p["name"]) for p in self.parameters if is_name(p["name"]) and p["in"] in ("path", "query")}
-        return found | {("body", name) for name in names_in(self.body)}
-
-    def send(self, client, named, **options):
-        """The request, with what it names taken from `named`; what is not there is left out."""
-        path = re.sub(r"{(\w+)}", lambda match: str(named[match[1]]), self.path)
-        query = [name for place, name in self.names() if place == "query" and name in named]
-        options["params"] = {name: str(named[name]) for name in query}
-        if self.body is not None:
-            options["json"] = filled(self.body, named)
-        elif self.binary:
-            options["content"] = BYTES
-        return client.request(self.method, path, **options)
-
-
-def is_name(field):
-    return field == "subject" or field.endswith("_id")
-
-
-def names_in(body):
-    """The fields that name something, at any depth."""
-    if isinstance(body, list):
-        return {name for item in body for name in names_in(item)}
-    fields = body if isinstance(body, dict) else {}
-    return {name for name in fields if is_name(name)} | {name for item in fields.values() for name in names_in(item)}
-
-
-def filled(body, named):
-    """The body with the fields that name something taken from `named`; what is not there is left out."""
-    if isinstance(body, list):
-        return [filled(item, named) for item in body]
-    if not isinstance(body, dict):
-        return body
-    kept = {name: item for name, item in body.items() if not is_name(name) or name in named}
-    return {name: str(named[name]) if is_name(name) else filled(item, named) for name, item in kept.items()}
-
-
-def resolve(document, schema):
-    while "$ref" in schema:
-        schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
-    if "anyOf" in schema:
-        return resolve(document, schema["anyOf"][0])
-    return schema
-
-
-def example_of(document, operation):
-    """An example of the JSON body with every field that names something; None when there is no such body."""
-    content = operation.get("requestBody", {}).get("content", {}).get("application/json")
-    if content is None:
-        return None
-    schema = resolve(document, content["schema"])
-    example = schema.get("examples", [{}])[0]
-    return {**example, **{name: "" for name in schema["properties"] if is_name(name)}}
 
 
 def walk(client):
-    document = client.get("/openapi.json").json()
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            binary = "application/octet-stream" in operation.get("requestBody", {}).get("content", {})
-            parameters = tuple(operation.get("parameters", []))
-            yield Operation(method.upper(), path, parameters, example_of(document, operation), binary)
+    return operations(client.get("/openapi.json").json())
 
 
-def nothing():
-    """An id of nothing for every name."""
-    ids = ("dataset_id", "job_id", "version_id", *OPTIONAL)
-    return {"subject": f"nobody-{uuid4().hex[:8]}", **{name: uuid4() for name in ids}}
+def send(operation, client, named, **options):
+    """The example request, with what it names taken from `named`; what is not there is left out."""
+    if operation.body is not None:
+        options["json"] = filled(operation.body, named)
+    elif operation.binary:
+        options["content"] = BYTES
+    return client.request(operation.method, operation.target(named), params=operation.query(named), **options)
 
 
 @pytest.fixture
@@ -124,9 +52,9 @@ def named(database, make_dataset, make_version):
 
 
 def test_there_is_something_to_walk(client):
-    operations = list(walk(client))
-    assert len(operations) > 30
-    assert sum(operation.body is not None for operation in operations) >= 7
+    found = list(walk(client))
+    assert len(found) > 30
+    assert sum(operation.body is not None for operation in found) >= 7
 
 
 def test_nothing_answers_without_a_valid_key_but_what_is_open_by_design(connect, database):
@@ -136,7 +64,7 @@ def test_nothing_answers_without_a_valid_key_but_what_is_open_by_design(connect,
         for header in (None, f"Bearer sw_{'0' * 16}_{'x' * 43}"):
             anybody.app.state.services.limits._failures._counts.clear()  # this is about keys, not about guessing
             headers = {"Authorization": header} if header else {}
-            response = operation.send(anybody, nothing(), headers=headers)
+            response = send(operation, anybody, nothing(), headers=headers)
             if operation.path in OPEN:
                 assert response.status_code in (200, 503), operation
             else:
@@ -152,7 +80,7 @@ def test_a_key_opens_what_the_readme_says_and_nothing_else(connect):
     for operation in walk(clients["admin"]):
         if operation.path in OPEN:
             continue
-        opened = {scope for scope, client in clients.items() if operation.send(client, nothing()).status_code != 403}
+        opened = {scope for scope, client in clients.items() if send(operation, client, nothing()).status_code != 403}
         assert opened == {promised[str(operation)].split(",")[0], "admin"}, operation
 
 
@@ -173,7 +101,7 @@ def test_what_is_somebody_elses_looks_like_what_is_not_there(client, stranger, d
             other = nothing() | mine | {name: nothing()[name]}
             in_path = {name: other[name] for kind, name in operation.names() if kind == "path"}
             needed = in_path | ({"dataset_id": mine["dataset_id"]} if place == "body" else {})
-            asked = [operation.send(stranger, {**needed, name: value}) for value in (named[name], other[name])]
+            asked = [send(operation, stranger, {**needed, name: value}) for value in (named[name], other[name])]
             shown = [
                 same_but_for(value, answer) for value, answer in zip((named[name], other[name]), asked, strict=True)
             ]
@@ -188,13 +116,13 @@ def test_what_is_somebody_elses_looks_like_what_is_not_there(client, stranger, d
 def test_the_owner_sees_all_of_it(client, named):
     for operation in walk(client):
         if operation.method == "GET" and operation.names():
-            response = operation.send(client, named)
+            response = send(operation, client, named)
             assert response.status_code == 200, (str(operation), response.text)
 
 
 def test_every_answer_tells_browsers_to_run_frame_guess_and_keep_nothing(client, connect, named):
     pages = ["/docs", "/", "/nowhere"]
-    answers = [(str(operation), operation.send(client, named)) for operation in walk(client)]
+    answers = [(str(operation), send(operation, client, named)) for operation in walk(client)]
     answers += [(path, connect().get(path, follow_redirects=False)) for path in pages]
     answers += [("401", connect().get("/jobs")), ("405", client.patch("/jobs")), ("422", client.get("/jobs?limit=0"))]
     for name, response in answers:
