@@ -1,6 +1,7 @@
 """The end of a training job: files on disk, then version, evaluation, promotion and state in one transaction."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -16,11 +17,19 @@ from hrmodel.network.export import seed_pt
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
 from service.errors import Conflict
-from service.registry import champions, jobs, model_versions
-from service.registry.tables import Account, Champion, Dataset, Job, ModelVersion, Stage
-from worker.data import PERSONAL, PersonData, held_out, load_serving
+from service.registry import champions, datasets, imports, jobs, model_versions
+from service.registry.tables import Account, Champion, Dataset, Job, ModelVersion, Stage, Subject
+from worker.data import PERSONAL, PersonData, held_out, load_person, load_serving
 from worker.failures import TRIES, JobFailure
 from worker.reporter import LeaseLost, Reporter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standard:
+    """The workouts that decide which version serves: of a person their newest dataset's, whichever one trained."""
+
+    dataset_id: UUID
+    people: Mapping[str, PersonData]
 
 
 def complete(
@@ -34,7 +43,8 @@ def complete(
     """Register the version, score it beside the model that serves, decide, and end the job. Raises LeaseLost."""
     files = store_files(reporter, job, checkpoint)
     predictor = _loaded(reporter, job, files["sha256"])
-    report = _score(reporter, job, people, predictor)
+    standard = own = Standard(dataset_id=dataset.id, people=people)
+    reports = {dataset.id: _score(reporter, job, own, predictor)}
     columns = {
         **files,
         "parent_id": parent.id if parent else None,
@@ -43,10 +53,13 @@ def complete(
     }
     for left in reversed(range(TRIES)):
         try:
-            rival = _rival(reporter, job, dataset, people)
+            standard = _standard(reporter, job, own, standard)
+            if standard.dataset_id not in reports:
+                reports[standard.dataset_id] = _score(reporter, job, standard, predictor)
+            rival = _rival(reporter, job, standard)
             reporter.report()
             with reporter.context.database.unit_of_work() as session:
-                _finish(session, reporter.claim, job, columns, report, rival)
+                _finish(session, reporter.claim, job, columns, reports, standard, rival)
             return
         except IntegrityError:  # the rival was deleted, or another job wrote its evaluation at the same time
             if not left:
@@ -78,18 +91,34 @@ def _loaded(reporter: Reporter, job: Job, sha256: str) -> Predictor:
     return predictor
 
 
-def _rival(
-    reporter: Reporter, job: Job, dataset: Dataset, people: Mapping[str, PersonData]
-) -> tuple[ModelVersion, int, dict[str, Any]]:
+def _standard(reporter: Reporter, job: Job, own: Standard, latest: Standard) -> Standard:
+    """The job's own dataset, or the newest where another has come since; `latest` is what was read of it before."""
+    with reporter.context.database.reading() as session:
+        newest = _deciding(session, job)
+        if newest in (own.dataset_id, latest.dataset_id):
+            return own if newest == own.dataset_id else latest
+        stored = imports.stored_workouts(session, newest)
+    person = load_person(reporter.context.store, job.account_id, stored, reporter.beat)
+    return Standard(dataset_id=newest, people={PERSONAL: person})
+
+
+def _deciding(session: Session, job: Job) -> UUID:
+    newest = datasets.newest_ready(session, job.subject_id) if job.subject_id else None
+    return newest.id if newest else job.dataset_id
+
+
+def _rival(reporter: Reporter, job: Job, standard: Standard) -> tuple[ModelVersion, int, dict[str, Any]]:
     """The version to beat, its pointer's revision, and its report on the same workouts (scored now if need be)."""
     with reporter.context.database.reading() as session:
         version, revision = _incumbent(session, job)
-        known = model_versions.evaluation(session, version.id, dataset.id)
+        known = model_versions.evaluation(session, version.id, standard.dataset_id)
     checkpoint = load_serving(
         reporter.context.database, reporter.context.store, version
     )  # one that is lost is no rival
-    report = known.report if known else _score(reporter, job, people, Predictor(checkpoint))
-    return version, revision, report
+    report = known.report if known else {}
+    if job.subject_id and "tracking" not in report:  # the first release's reports have none
+        report = {}
+    return version, revision, report or _score(reporter, job, standard, Predictor(checkpoint))
 
 
 def _incumbent(session: Session, job: Job) -> tuple[ModelVersion, int]:
@@ -105,15 +134,26 @@ def _finish(
     claim: jobs.Claim,
     job: Job,
     columns: dict[str, Any],
-    report: dict[str, Any],
+    reports: Mapping[UUID, dict[str, Any]],
+    standard: Standard,
     rival: tuple[ModelVersion, int, dict[str, Any]],
 ) -> None:
     """All rows of the end, or none: a claim that is no longer ours rolls everything back."""
     incumbent, revision, rival_report = rival
+    if job.subject_id is not None:
+        session.get(Subject, job.subject_id, with_for_update=True)  # an import that ends now waits, or is seen
+        if _deciding(session, job) != standard.dataset_id:
+            raise Conflict("newer_dataset", "An import of this subject ended in between; compare again.")
     version = model_versions.add(session, job, **columns)
-    own = model_versions.record_evaluation(session, version.id, job.dataset_id, report)
-    theirs = model_versions.record_evaluation(session, incumbent.id, job.dataset_id, rival_report)
-    decision = {**compare(report, rival_report), "champion_id": str(incumbent.id)}
+    model_versions.record_evaluation(session, version.id, job.dataset_id, reports[job.dataset_id])
+    report = reports[standard.dataset_id]
+    own = model_versions.record_evaluation(session, version.id, standard.dataset_id, report)
+    theirs = model_versions.record_evaluation(session, incumbent.id, standard.dataset_id, rival_report)
+    decision = {
+        **compare(report, rival_report),
+        "champion_id": str(incumbent.id),
+        "dataset_id": str(standard.dataset_id),
+    }
     if job.stage == Stage.BASE:
         decision |= champions.decide(own, theirs)  # the score of a base weighs people, not workouts, equally
     if job.subject_id is not None:
@@ -145,15 +185,16 @@ def _promote(session: Session, job: Job, version: ModelVersion, revision: int, d
     )
 
 
-def _score(reporter: Reporter, job: Job, people: Mapping[str, PersonData], predictor: Predictor) -> dict[str, Any]:
+def _score(reporter: Reporter, job: Job, standard: Standard, predictor: Predictor) -> dict[str, Any]:
     """On the subject's test workouts; a base zero-shot on the people whom it never saw."""
 
     def beat(_share: float) -> None:
         reporter.beat()
 
     if job.stage == Stage.BASE:
-        return evaluate_people(predictor, [person.splits["val"] for person in held_out(people)], on_progress=beat)
-    data = people[PERSONAL].for_evaluation(predictor.checkpoint)
+        people = held_out(standard.people)
+        return evaluate_people(predictor, [person.splits["val"] for person in people], on_progress=beat)
+    data = standard.people[PERSONAL].for_evaluation(predictor.checkpoint)
     return evaluate(predictor, data, on_progress=beat)
 
 

@@ -3,13 +3,14 @@
 import hashlib
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from hrmodel.evaluation.report import evaluate
+from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.workouts.cleaning import clean, heart_rate_density
 from hrmodel.workouts.duplicates import Extent, extent_of
@@ -21,14 +22,15 @@ from hrmodel.workouts.units import Units
 from service.errors import Conflict
 from service.registry import champions, imports, jobs, model_versions, sweep
 from service.registry.imports import ImportedFile, ImportedWorkout, StoredWorkout
-from service.registry.tables import Champion, Dataset, DatasetKind, Job, ModelVersion, Subject
-from worker.data import PersonData, load_person, load_serving, upload_path
+from service.registry.tables import Dataset, DatasetKind, Job, ModelVersion, Subject
+from worker.data import PersonData, load_checkpoint, load_person, load_serving, upload_path
 from worker.failures import TRIES, JobFailure
 from worker.merging import Merged
 from worker.reporter import LeaseLost, Reporter
 
 SEED_FORMAT = "seed"  # the only format whose own split is kept
 VAL_PEOPLE_SHARE = 0.15
+REPLAYED = 4  # newest versions of a subject, beside those that serve: for a promotion or a roll back
 READING_SHARE = 0.8  # of the job's progress
 TELL_SECONDS = 0.5
 
@@ -224,17 +226,26 @@ def _person(reporter: Reporter, job: Job, dataset: Dataset, workouts: list[Impor
 
 
 def _score(reporter: Reporter, job: Job, person: PersonData) -> Iterator[tuple[ModelVersion, dict[str, Any]]]:
-    """The base and, for a subject that has one, its champion: each replayed over all workouts for its tracking."""
+    """The base, the champion, and what may serve again soon: each replayed over all workouts for its tracking."""
     with reporter.context.database.reading() as session:
-        versions = [model_versions.default_base(session, job.account_id)]
-        serving = select(ModelVersion).join(Champion, Champion.model_version_id == ModelVersion.id)
-        champion = session.scalar(serving.where(Champion.subject_id == job.subject_id))
-        if champion is not None and champion.id != versions[0].id:
-            versions.append(champion)
-    for version in versions:
-        predictor = Predictor(load_serving(reporter.context.database, reporter.context.store, version))
-        data = person.for_evaluation(predictor.checkpoint)
-        yield version, evaluate(predictor, data, on_progress=lambda _: reporter.beat())
+        serving = [model_versions.default_base(session, job.account_id)]
+        champion = champions.current(session, job.subject_id)  # type: ignore[arg-type]
+        if champion is not None and champion.model_version_id != serving[0].id:
+            serving.append(session.get_one(ModelVersion, champion.model_version_id))
+        idle = model_versions.newest(session, job.subject_id, REPLAYED)  # type: ignore[arg-type]
+        if champion is not None and (earlier := champions.previous_version(session, champion)):
+            idle.append(session.get_one(ModelVersion, earlier))
+    for version in serving:
+        checkpoint = load_serving(reporter.context.database, reporter.context.store, version)
+        yield version, _evaluate(reporter, person, checkpoint)
+    for version in {version.id: version for version in idle if version.id not in {v.id for v in serving}}.values():
+        with suppress(JobFailure):  # its file is lost: nothing depends on it now
+            yield version, _evaluate(reporter, person, load_checkpoint(reporter.context.store, version))
+
+
+def _evaluate(reporter: Reporter, person: PersonData, checkpoint: Checkpoint) -> dict[str, Any]:
+    data = person.for_evaluation(checkpoint)
+    return evaluate(Predictor(checkpoint), data, on_progress=lambda _: reporter.beat())
 
 
 def _digest(workouts: list[ImportedWorkout]) -> str:

@@ -21,6 +21,7 @@ MEMORIES = (30.0, 120.0, 600.0)  # s, of the running means of effort
 RISES = (60.0, 300.0)  # s, of the rise at a workout's start
 USUAL_SPREAD = 0.3  # m/s: the speed's deviation within a workout at which `speed_spread` is 0
 USUAL_STEPS = 300  # 50 min: the workout length at which `duration` is 0
+FASTEST = 6.0  # spreads from the usual speed, either way: a wrong speed must not move the whole workout
 LONGEST = 7200.0  # s: drift is not drawn on beyond it
 
 NAMES = (
@@ -85,6 +86,7 @@ def response_features(gridded: GriddedWorkout, level: Level, contract: FeatureCo
 def _of_segment(segment: Segment, first: int, level: Level, contract: FeatureContract) -> Array:
     """(T, F - 4): all but the means over the workout; `first` counts the steps from its start to the segment's."""
     speed = np.nan_to_num((segment.speed - level.speed) / contract.population_speed_spread, nan=0.0)
+    speed = np.clip(speed, -FASTEST, FASTEST)
     climb = vertical_speed(segment, contract)
     seconds = (first + np.arange(segment.steps)) * STEP_SECONDS
     return np.column_stack(

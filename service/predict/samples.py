@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrmodel.signals.grid import STEP_SECONDS
+from hrmodel.workouts.speed_faults import SPEED_BOUNDS
 from hrmodel.workouts.units import ImplausibleSpeed, Units, check_running_speed
 from hrmodel.workouts.workout import MAX_SECONDS, Array, Workout
 from service.errors import FieldError, Unprocessable
@@ -66,6 +67,7 @@ def _motion(body: PredictRequest, at: str) -> tuple[Array, Array | None]:
         check_running_speed(speed, units)
     except ImplausibleSpeed as error:
         raise wrong(f"{at}/speed", str(error)) from error
+    speed = np.where(speed > SPEED_BOUNDS[1], np.nan, speed)  # as the import does: nobody runs so, it is a bad fix
     if altitude is not None:
         low, high = ALTITUDES
         outside = (altitude < low) | (altitude > high)

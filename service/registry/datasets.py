@@ -58,6 +58,12 @@ def require(session: Session, account_id: UUID, dataset_id: UUID) -> Dataset:
     return dataset
 
 
+def newest_ready(session: Session, subject_id: UUID) -> Dataset | None:
+    """The subject's newest dataset that is ready: it holds all their workouts, and its test workouts decide."""
+    ready = select(Dataset).where(Dataset.subject_id == subject_id, Dataset.state == DatasetState.READY)
+    return session.scalar(ready.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(1))
+
+
 def read(session: Session, account_id: UUID, dataset_id: UUID) -> DatasetRow:
     """The account's dataset as the API shows it. Raises NotFound."""
     row = session.execute(_shown(account_id).where(Dataset.id == dataset_id)).first()

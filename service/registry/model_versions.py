@@ -39,6 +39,12 @@ def of_job(session: Session, job_id: UUID) -> ModelVersion | None:
     return session.scalar(select(ModelVersion).where(ModelVersion.job_id == job_id))
 
 
+def newest(session: Session, subject_id: UUID, limit: int) -> list[ModelVersion]:
+    """The newest versions of a person, the newest first."""
+    theirs = select(ModelVersion).where(ModelVersion.subject_id == subject_id)
+    return list(session.scalars(theirs.order_by(ModelVersion.created_at.desc(), ModelVersion.id).limit(limit)))
+
+
 def shipped(session: Session) -> ModelVersion:
     """The newest base that came with the software. Raises Unavailable before `stagewise migrate` has put it there."""
     ours = select(ModelVersion).where(ModelVersion.account_id.is_(None), ModelVersion.stage == Stage.BASE)
@@ -88,3 +94,10 @@ def set_tracked(session: Session, subject_id: UUID, version_id: UUID, tracking: 
     row = tracked(session, subject_id, version_id) or Tracked(subject_id=subject_id, model_version_id=version_id)
     row.response, row.intervals, row.updated_at = tracking["response"], tracking["intervals"], utc_now()
     session.add(row)
+
+
+def track_as_scored(session: Session, subject_id: UUID, dataset_id: UUID) -> None:
+    """Store the trackings that the versions scored on a dataset of the subject had after its last workout."""
+    for scored in session.scalars(select(Evaluation).where(Evaluation.dataset_id == dataset_id)):
+        if tracking := scored.report.get("tracking"):
+            set_tracked(session, subject_id, scored.model_version_id, tracking)

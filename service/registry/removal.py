@@ -8,7 +8,7 @@ from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from service.errors import Conflict
-from service.registry import champions, model_versions, sweep
+from service.registry import champions, datasets, model_versions, sweep
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database, db_now
 from service.registry.tables import (
@@ -145,10 +145,11 @@ def _let_champions_fall_back(session: Session, account_id: UUID, gone: set[UUID]
 
 
 def _refresh_level(session: Session, subject: Subject, dataset: Dataset) -> None:
-    """The subject's level is its newest ready dataset's. Offsets that were tracked over the deleted one go with it."""
-    ready = select(Dataset).where(Dataset.subject_id == subject.id, Dataset.state == DatasetState.READY)
-    newest = session.scalar(ready.order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(1))
+    """The subject's level is its newest ready dataset's, and so is what each version has followed of them."""
+    newest = datasets.newest_ready(session, subject.id)
     if dataset.state == DatasetState.READY and (newest is None or newest.created_at < dataset.created_at):
         subject.level = newest.level if newest else None
         session.execute(delete(Tracked).where(Tracked.subject_id == subject.id))
+        if newest:
+            model_versions.track_as_scored(session, subject.id, newest.id)
     session.flush()

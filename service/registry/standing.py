@@ -105,12 +105,12 @@ def _rejected(session: Session, champion: Champion) -> Job | None:
 
 
 def _evaluation(session: Session, subject: Subject, version: ModelVersion, rejected: Job | None) -> Evaluation | None:
-    own = version.dataset_id if version.subject_id else None
+    decided_on = ((rejected.result or {})["decision"].get("dataset_id") or rejected.dataset_id) if rejected else None
     return model_pages.evaluation(
         session,
         subject.account_id,
         version.id,
-        dataset_id=rejected.dataset_id if rejected else own,
+        dataset_id=UUID(str(decided_on)) if decided_on else None,
         subject_id=subject.id,
     )
 

@@ -12,7 +12,7 @@ from service.predict.check import check_serves
 from service.registry import champions, model_pages, model_versions, removal, standing, subjects
 from service.registry.pages import PageRequest
 from service.registry.subjects import SubjectRow
-from service.registry.tables import Champion, Evaluation, ModelVersion, Subject
+from service.registry.tables import Champion, Evaluation, ModelVersion
 from service.subjects.schemas import (
     ChampionRead,
     ChangePage,
@@ -50,7 +50,7 @@ def show_champion(session: Session, account_id: UUID, name: str) -> ChampionRead
     if champion is None or version is None:
         champion = champions.require(session, subject.id)
         version = model_versions.require(session, account_id, champion.model_version_id)
-    own = _evaluation(session, account_id, subject, version)
+    own = model_pages.evaluation(session, account_id, version.id, subject_id=subject.id)
     base = model_pages.base_evaluation(session, account_id, own.dataset_id) if own else None
     change = subjects.latest_change(session, champion)
     tracked = model_versions.tracked(session, subject.id, version.id)
@@ -103,17 +103,6 @@ def delete(services: Services, account_id: UUID, name: str) -> None:
     with services.database.unit_of_work() as session:
         removed = removal.remove_subject(session, subjects.require(session, account_id, name))
     forget(services, removed)
-
-
-def _evaluation(session: Session, account_id: UUID, subject: Subject, version: ModelVersion) -> Evaluation | None:
-    """On the workouts that the version was held to; for a base, on the subject's newest."""
-    return model_pages.evaluation(
-        session,
-        account_id,
-        version.id,
-        dataset_id=version.dataset_id if version.subject_id else None,
-        subject_id=subject.id,
-    )
 
 
 def _read(row: SubjectRow) -> SubjectRead:

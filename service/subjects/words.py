@@ -106,9 +106,10 @@ def _next_step(standing: Standing) -> str:
         return f"{NAMES[job.stage]} is {'being trained' if job.state == JobState.RUNNING else 'waiting to be trained'}"
     if job and job.state == JobState.FAILED:
         return f"the newest {NAMES[job.stage]} failed: {(job.error_message or '').rstrip('.')}"
-    if standing.stage in (None, Stage.BASE) and not standing.rejected and not _rolled_back(standing):
+    untrained = job is None or job.state == JobState.CANCELLED
+    if standing.stage in (None, Stage.BASE) and not standing.rejected and untrained and not _rolled_back(standing):
         return _missing(standing)
-    if job and job.stage == Stage.STAGE1 and dataset:
+    if job and job.stage == Stage.STAGE1 and dataset and Stage.STAGE2 not in (standing.stage, *standing.errors):
         return "stage 2 was not trained yet; start it with POST /jobs/stage2"
     return ""
 

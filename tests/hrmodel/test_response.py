@@ -144,3 +144,12 @@ def test_a_response_with_other_weights_is_refused(change):
     weights = {name: weight for name, weight in (values["weights"] | change).items() if weight is not None}
     with pytest.raises(ValueError, match="a response has weights for level, speed"):
         Response.from_dict(values | {"weights": weights})
+
+
+def test_a_wrong_speed_moves_no_feature_far():
+    wrong = np.full(300, LEVEL.speed)
+    usual = columns(recorded(300, speed=wrong.copy()))
+    wrong[100] = 1000.0
+    moved = {name: np.abs(values - usual[name]).max() for name, values in columns(recorded(300, speed=wrong)).items()}
+    assert moved.pop("speed") == 6.0
+    assert max(moved.values()) < 2.0

@@ -64,7 +64,7 @@ def served(routes, settings, database, store, worker, monkeypatch):
     """The API on a port, and an environment that names it and a key."""
     routes.state.services = make_services(settings, database, store, worker)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(routes, log_level="error", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(routes, log_config=None, lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         monkeypatch.setenv("STAGEWISE_URL", f"http://127.0.0.1:{listening.getsockname()[1]}")

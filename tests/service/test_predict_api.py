@@ -136,6 +136,13 @@ def test_missing_values_are_taken_and_answered(client, base):
     assert np.isfinite(answer["heart_rate"]).all()
 
 
+def test_a_speed_that_nobody_runs_counts_as_missing(client, base):
+    speed = [2.8] * 120
+    answers = [post(client, speed=[*speed[:50], one, *speed[51:]]) for one in (None, 12.1, 90.0)]
+    assert answers[0]["heart_rate"] == answers[1]["heart_rate"] == answers[2]["heart_rate"]
+    assert answers[0]["heart_rate"] != post(client, speed=[*speed[:50], 6.0, *speed[51:]])["heart_rate"]
+
+
 def test_one_sample_is_a_workout(client, base):
     assert len(client.post("/predict", json={"speed": [2.5]}).json()["heart_rate"]) == 1
 

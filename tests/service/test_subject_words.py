@@ -36,6 +36,7 @@ def standing(stage=Stage.BASE, reason="first", decided=None, **facts) -> Standin
 
 
 NOT_BETTER = job(Stage.STAGE2, decided=decision(0.2, (-0.1, 0.5)))
+NEWER_STAGE1 = job(Stage.STAGE1, decided=decision(0.2, (0.1, 0.3)))
 TOO_FEW = job(Stage.STAGE1, decided=decision(None, None, 2))
 STORED_BEFORE = {"promote": True, "difference": -0.4, "test_workouts": 12}  # a decision without an interval
 
@@ -139,6 +140,21 @@ CASES = {
         standing(reason="rollback", before=Stage.STAGE1),
         "The base model serves because stage 1 was rolled back.",
     ),
+    "stage 2 serves, and a newer stage 1 did not beat it": (
+        standing(Stage.STAGE2, "promoted", decision(), before=Stage.STAGE1, job=NEWER_STAGE1, rejected=NEWER_STAGE1),
+        "Stage 2 serves: it beats stage 1 by 0.40 bpm [0.10, 0.70] on 12 test workouts. Stage 1 did not beat it: its "
+        "error is 0.20 bpm higher [0.10, 0.30] on 12 test workouts.",
+    ),
+    "the base forced over a trained stage 1": (
+        standing(reason="forced", decided=decision(0.2, (0.1, 0.3)), before=Stage.STAGE1, job=job(Stage.STAGE1)),
+        "The base model serves because it was promoted by force over stage 1: its error is 0.20 bpm higher "
+        f"[0.10, 0.30] on 12 test workouts. {START_STAGE2}",
+    ),
+    "fallen back after a deletion, with a stage 1 left": (
+        standing(reason="deleted", job=job(Stage.STAGE1)),
+        f"The base model serves because the model that served before was deleted with its data. {START_STAGE2}",
+    ),
+    "a cancelled job": (standing(job=job(Stage.STAGE1, JobState.CANCELLED)), f"The base model serves. {START_STAGE1}"),
     "fallen back after a deletion": (
         standing(reason="deleted"),
         f"The base model serves because the model that served before was deleted with its data. {START_STAGE1}",

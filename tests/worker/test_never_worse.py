@@ -4,7 +4,7 @@ Training and scoring are left out: each checkpoint names the errors that its eva
 files, golden check, comparison, the transaction that ends a job, promotion by hand, roll back and deletion.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -85,6 +85,12 @@ def named_report(empty: dict[str, Any], predictor: Predictor, digests: list[str]
     return {**empty, "score": score, "test_workouts": len(digests), "per_workout": rows}
 
 
+def person_of(digests: Iterable[str]) -> PersonData:
+    """The subject as a dataset with these test workouts has them."""
+    tests = [make_gridded([120.0], digest=digest) for digest in sorted(digests)]
+    return PersonData(splits={"train": [TRAINED], "val": [], "test": tests}, level=LEVEL)
+
+
 def evaluate(predictor: Predictor, data: EvaluationData, **_: Any) -> dict[str, Any]:
     """Stands in for `hrmodel.evaluation.report.evaluate`."""
     return named_report(report.evaluate(predictor, replace(data, test=[])), predictor, [w.digest for w in data.test])
@@ -134,27 +140,25 @@ class History(RuleBasedStateMachine):
     @rule(digests=test_sets)
     def upload(self, digests: set[str]) -> None:
         """A dataset, of which some test workouts are those of another one."""
-        made = builders.add_dataset(self.database, self.account, state=DatasetState.READY)
+        made = builders.add_dataset(self.database, self.account, state=DatasetState.READY, name="".join(digests))
         self.datasets[made.id] = digests
 
     @rule(n=picks, stage=stages, table=st.one_of(tables, tables, st.none()), other=st.integers(0, 3))
     def a_job_ends(self, n: int, stage: Stage, table: Errors | None, other: int) -> None:
-        """Perhaps as good as the champion to the bit; perhaps the champion changes after the job looked at it."""
+        """Perhaps as good as the champion to the bit; perhaps the champion changes after the job looked at it.
+
+        Whichever dataset trained it, the newest one's test workouts decide.
+        """
         meanwhile = {0: self.roll_back, 1: lambda: self.somebody_promotes(n, True)}.get(other)
         table = table or self.errors_of(self.champion())
         dataset_id = list(self.datasets)[n % len(self.datasets)]
-        digests = self.datasets[dataset_id]
-        person = {
-            "train": [TRAINED],
-            "val": [],
-            "test": [make_gridded([120.0], digest=digest) for digest in sorted(digests)],
-        }
-        result = self.complete(dataset_id, stage, person, table, meanwhile)
+        person = person_of(self.datasets[dataset_id])
+        result = self.complete(dataset_id, stage, person.splits, table, meanwhile)
         version_id = UUID(result["model_version_id"])
         self.versions[version_id] = dataset_id, table
         rival_id = UUID(result["decision"]["champion_id"])
         serving = [version for _, _, version in self.history()]
-        assert result["promoted"] == better(table, self.errors_of(rival_id), digests)
+        assert result["promoted"] == better(table, self.errors_of(rival_id), self.newest())
         assert (serving[-2:] == [rival_id, version_id]) == (version_id in serving) == result["promoted"]
 
     @rule(table=tables)
@@ -222,8 +226,7 @@ class History(RuleBasedStateMachine):
             self.seen[-1:] + history[len(self.seen) :], history[len(self.seen) :], strict=False
         ):
             if reason in ("promoted", "manual"):
-                dataset_id, table = self.versions[version_id]
-                assert better(table, self.errors_of(before[2]), self.datasets[dataset_id])
+                assert better(self.versions[version_id][1], self.errors_of(before[2]), self.newest())
             else:
                 assert reason in ("first", "forced", "rollback", "deleted")
         self.seen = history
@@ -273,6 +276,10 @@ class History(RuleBasedStateMachine):
         """Of any version that there was."""
         return self.base_errors[version_id] if version_id in self.base_errors else self.versions[version_id][1]
 
+    def newest(self) -> set[str]:
+        """The test workouts of the subject's newest dataset."""
+        return list(self.datasets.values())[-1]
+
     def champion(self) -> UUID:
         """The version that serves."""
         with self.database.reading() as session:
@@ -296,6 +303,8 @@ def named_errors(monkeypatch):
     """Evaluations find what checkpoints name."""
     monkeypatch.setattr(completion, "evaluate", evaluate)
     monkeypatch.setattr(completion, "evaluate_people", evaluate_people)
+    monkeypatch.setattr(completion.imports, "stored_workouts", lambda session, at: session.get_one(Dataset, at).name)
+    monkeypatch.setattr(completion, "load_person", lambda store, account, digests, beat: person_of(digests))
     monkeypatch.setattr(comparison, "RESAMPLES", 10)  # the interval informs, it does not decide
 
 
@@ -319,3 +328,28 @@ def test_a_model_that_fails_on_the_hardest_workout_is_not_better_for_it(context,
     serving = history.champion()
     history.a_job_ends(0, Stage.STAGE2, {**dict.fromkeys("abc", (4.25, 4.25)), "d": [None, None]}, 3)
     assert (history.champion(), serving in history.versions) == (serving, True)
+
+
+@on_sqlite
+@pytest.mark.usefixtures("named_errors")
+def test_a_job_on_an_older_dataset_is_held_to_the_newest_test_workouts(context, services):
+    history = History(context, services)  # a dataset with the test workouts a to d
+    history.upload(set(DIGESTS))
+    history.a_job_ends(1, Stage.STAGE1, dict.fromkeys(DIGESTS, (5.0, 5.0)), 3)
+    serving = history.champion()
+    better_on_the_older = {**dict.fromkeys("abcd", (4.75, 4.75)), **dict.fromkeys("ef", (20.0, 20.0))}
+    history.a_job_ends(0, Stage.STAGE1, better_on_the_older, 3)
+    assert (history.champion(), serving in history.versions) == (serving, True)
+    with pytest.raises(Conflict, match="not better"):
+        models.promote(services, history.account_id, list(history.versions)[-1], force=False)
+
+
+@on_sqlite
+@pytest.mark.usefixtures("named_errors")
+def test_an_import_that_ends_while_a_job_decides_makes_it_decide_again(context, services):
+    history = History(context, services)
+    worse = {**dict.fromkeys("abcd", (4.0, 4.0)), **dict.fromkeys("ef", (20.0, 20.0))}
+    (older,) = history.datasets
+    person = person_of(history.datasets[older])
+    result = history.complete(older, Stage.STAGE1, person.splits, worse, lambda: history.upload(set(DIGESTS)))
+    assert (result["promoted"], result["decision"]["test_workouts"]) == (False, 6)
