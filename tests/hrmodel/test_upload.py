@@ -192,6 +192,7 @@ def test_a_single_gzip_file_is_an_upload_too(tmp_path):
         (gzip.compress(bytes(50_000_000)), "200 times"),
         (gzip.compress(gzip.compress(gzip.compress(GPX.encode()))), "known are"),
     ],
+    ids=["cut", "zeros", "bomb", "three deep"],
 )
 def test_a_damaged_or_hostile_gzip_file_is_its_own_problem(tmp_path, content, problem):
     found = reports(zipped({"a.gpx.gz": content, "b.gpx": GPX}, tmp_path / "upload"))

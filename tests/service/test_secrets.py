@@ -101,14 +101,14 @@ def test_a_constraint_that_refuses_is_logged_without_the_rows_values(database):
 
 def test_a_line_stays_one_line_whatever_is_in_it(capfd):
     log_as_json()
-    nasty = 'a\nb\r\x1b[31m\x00\u2028\ud800"}'
-    structlog.get_logger().info("x", value=nasty, thing=object())
+    nasty = 'a\nb\r\x1b[31m\x00\u2028"}'
+    structlog.get_logger().info("x", value=nasty + "\ud800", thing=object())
     logging.getLogger("uvicorn.error").warning("library %s", nasty)
     logging.getLogger("celery.worker").info("told")
     logging.getLogger("httpx2").info("not told: it shows addresses")
     lines = lines_of(capfd)
     assert [line["event"] for line in lines] == ["x", f"library {nasty}", "told"]
-    assert lines[0]["value"] == nasty
+    assert lines[0]["value"] == nasty + "\ud800"
     assert lines[1]["logger"] == "uvicorn.error"
 
 
