@@ -13,3 +13,4 @@ def forget(services: Services, removed: Removed) -> None:
     services.models.forget(removed.versions)
     with suppress(*DATABASE_AWAY, OSError):
         removal.remove_files(services.database, services.store, removed)
+        services.database.shed_deleted()

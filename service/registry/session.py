@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Float, create_engine, event, text
@@ -36,6 +36,14 @@ class Database:
         """A transaction that only reads."""
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
+
+    def shed_deleted(self) -> None:
+        """Let go of what deleted rows held: SQLite's log keeps old pages until it is written back. PostgreSQL's vacuum
+        does that by itself.
+        """  # fmt: skip
+        if self.engine.dialect.name == "sqlite":
+            with closing(self.engine.raw_connection()) as connection:  # no transaction may be open
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def dispose(self) -> None:
         """Close every pooled connection."""
