@@ -73,7 +73,8 @@ def test_nothing_is_left_of_a_person_who_was_deleted(context, client, work, tmp_
     work()
     speed = [2.8] * 60
     assert client.post("/predict", json={"subject": PERSON, "speed": speed}).status_code == 200
-    assert places(PERSON, tmp_path) and places(FILE, tmp_path)
+    assert places(PERSON, tmp_path)
+    assert places(FILE, tmp_path)
     assert len(files(context)) > len(stored) + 9
     assert client.delete(f"/subjects/{PERSON}").status_code == 204
     assert rows(context) == kept
