@@ -4,6 +4,7 @@ A worker's writes carry its `Claim` (job and attempt): a stale one matches no ro
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +35,8 @@ LEGAL = {
     JobState.RUNNING: {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED},
     **{state: set[JobState]() for state in TERMINAL_STATES},
 }
+
+_DEPENDENCY = aliased(Job)  # made once: it costs more than the query
 
 
 @dataclass(frozen=True)
@@ -152,13 +155,9 @@ def claim_next(session: Session, worker: str, stages: tuple[Stage, ...], lease_s
     """Take the fairest claimable job: of the account with the fewest running jobs, and of several such that whose last
     start is longest ago, the oldest. None: nothing to do.
     """  # fmt: skip
-    turn = _turns(stages).subquery()
-    fairest = (turn.c.running, turn.c.last_start.asc().nulls_first(), Job.created_at, Job.id)
-    candidate = _claimable(stages).join(turn, turn.c.account_id == Job.account_id).order_by(*fairest).limit(1)
-    candidate = candidate.with_for_update(skip_locked=True, of=Job)
     claimed = session.execute(
         update(Job)
-        .where(Job.id == candidate.scalar_subquery(), Job.state == JobState.QUEUED)
+        .where(Job.id == _fairest(stages), Job.state == JobState.QUEUED)
         .values(
             state=JobState.RUNNING,
             attempt=Job.attempt + 1,
@@ -262,11 +261,10 @@ def reconcile(session: Session) -> int:
     over = select(Job).where(Job.state == JobState.RUNNING, Job.lease_until < db_now())
     over = over.with_for_update(skip_locked=True)  # a cancel request that comes now waits, and is not overlooked
     changed = sum(_expire(session, job) for job in session.scalars(over).all())
-    dependency = aliased(Job)
     hopeless = (
         select(Job)
-        .outerjoin(dependency, Job.depends_on == dependency.id)
-        .where(Job.state == JobState.QUEUED, dependency.state.in_((JobState.FAILED, JobState.CANCELLED)))
+        .join(_DEPENDENCY, Job.depends_on == _DEPENDENCY.id)
+        .where(Job.state == JobState.QUEUED, _DEPENDENCY.state.in_((JobState.FAILED, JobState.CANCELLED)))
     )
     return changed + sum(_fail_dependent(session, job) for job in session.scalars(hopeless).all())
 
@@ -304,14 +302,22 @@ def _fail_dependent(session: Session, job: Job) -> bool:
 
 
 def _claimable(stages: tuple[Stage, ...]) -> Any:
-    dependency = aliased(Job)
-    ready = select(dependency.id).where(dependency.id == Job.depends_on, dependency.state == JobState.SUCCEEDED)
+    ready = select(_DEPENDENCY.id).where(_DEPENDENCY.id == Job.depends_on, _DEPENDENCY.state == JobState.SUCCEEDED)
     return select(Job.id).where(
         Job.state == JobState.QUEUED,
         Job.stage.in_(stages),
         Job.cancel_requested.is_not(true()),
         or_(Job.depends_on.is_(None), ready.exists()),
     )
+
+
+@cache  # putting this statement together takes longer than running it
+def _fairest(stages: tuple[Stage, ...]) -> Any:
+    """The job whose turn it is, locked: none that another claim is taking right now."""
+    turn = _turns(stages).subquery()
+    order = (turn.c.running, turn.c.last_start.asc().nulls_first(), Job.created_at, Job.id)
+    candidate = _claimable(stages).join(turn, turn.c.account_id == Job.account_id).order_by(*order).limit(1)
+    return candidate.with_for_update(skip_locked=True, of=Job).scalar_subquery()
 
 
 def _turns(stages: tuple[Stage, ...]) -> Any:
