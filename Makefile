@@ -9,9 +9,10 @@ QUICK ?=
 SEED ?=
 MINUTES ?= 20
 N ?= 100000
+STEPS ?= 500000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test test-slow test-compose test-chaos chaos malformed memory bench bench-accuracy base
+.PHONY: help setup demo up check test test-slow test-compose test-chaos chaos machine malformed memory bench bench-accuracy base
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -52,6 +53,9 @@ test-chaos: $(STAMP) ## Three minutes of random kills, and that the checker woul
 
 chaos: $(STAMP) ## Kill everything at random under load and check every promise: make chaos SEED=1 MINUTES=20
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+machine: $(STAMP) ## Random histories of jobs beside a model of what they should be: make machine STEPS=500000
+	$(BIN)/python -m tests.service.job_machine $(STEPS)
 
 malformed: $(STAMP) ## Send broken requests to a real API and count the answers: make malformed N=100000
 	$(BIN)/python -m tests.end_to_end.malformed $(N)

@@ -1,0 +1,44 @@
+"""Whatever happens to jobs in whatever order: their rows are what a plain model of the design says."""
+
+from functools import cache
+
+import pytest
+from hypothesis import Phase
+from sqlalchemy import literal, null, select
+
+from service.registry import jobs
+from service.registry.tables import Job
+from tests.builders import on_sqlite
+from tests.service.job_machine import run
+from tests.service.job_model import QUEUED, RUNNING
+
+STEPS = {"sqlite": (9_000, 95), "postgresql": (1_000, 12)}  # and histories; `make machine` takes any number
+
+
+def test_ten_thousand_random_steps_of_jobs_are_what_the_model_says(database):
+    steps, histories = STEPS[database.engine.dialect.name]
+    assert run(database, steps, histories, derandomize=True) >= steps
+
+
+BROKEN = {
+    "the attempt is not looked at": ("_ours", lambda claim: (Job.id == claim.job_id, Job.state == RUNNING)),
+    "crashes are not counted": ("MAX_CRASHES", 1000),
+    "accounts take no turns": (
+        "_turns",
+        lambda stages: select(Job.account_id, literal(0).label("running"), null().label("last_start")).distinct(),
+    ),
+    "a dependency is not waited for": (
+        "_claimable",
+        lambda stages: select(Job.id).where(Job.state == QUEUED, Job.cancel_requested.is_(False)),
+    ),
+    "events are not written": ("_event", lambda *_, **__: None),
+}
+
+
+@on_sqlite
+@pytest.mark.parametrize("what", BROKEN)
+def test_the_model_notices_when(database, monkeypatch, what):
+    monkeypatch.setattr(jobs, "_fairest", cache(jobs._fairest.__wrapped__))  # not the statement made before
+    monkeypatch.setattr(jobs, *BROKEN[what])
+    with pytest.raises((AssertionError, BaseExceptionGroup)):
+        run(database, 9_000, 95, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False)
