@@ -1,3 +1,7 @@
+import math
+import random
+from contextlib import suppress
+
 import pytest
 import torch
 
@@ -15,6 +19,7 @@ STAGES = {
     "stage1": StageConfig(stage="stage1", freeze_layers=(0,), epochs=8, learning_rate=1e-2, batch_size=4, ema=0.9),
     "stage2": StageConfig(stage="stage2", epochs=8, learning_rate=1e-2, batch_size=4, ema=0.9),
     "seed": StageConfig(stage="stage1", freeze_layers=(0,), epochs=8, batch_size=4),
+    "early": StageConfig(stage="stage1", freeze_layers=(0,), epochs=8, learning_rate=0.5, batch_size=4, patience=2),
     "plateau": StageConfig(epochs=8, learning_rate=0.5, batch_size=4, scheduler_patience=0, patience=6),
 }
 
@@ -39,43 +44,37 @@ def file_of(model, state):
     ).to_bytes()
 
 
-def interrupted(stage, *, after_epoch):
-    """The last file before training is stopped in the middle of the epoch after `after_epoch`."""
-    files = []
+def attempt(stage, data, *, dies_at=(math.inf, 0)):
+    """What a process writes after each epoch that starts from a file (None: from the beginning) and dies in an epoch
+    after so many batches. Its random state is its own.
+    """  # fmt: skip
+    torch.manual_seed(12345)
+    files: list[bytes] = []
 
-    def stop(state):
-        if state.epoch == after_epoch and state.batch == 2:
+    def on_batch(state):
+        if (state.epoch + 1, state.batch) == dies_at:
             raise Stop
 
-    with pytest.raises(Stop):
-        train(tiny_network(), stage, on_batch=stop, on_epoch=lambda *end: files.append(file_of(*end)))
-    assert len(files) == after_epoch
-    return files[-1]
-
-
-def resumed(data):
-    """Go on from a file in what could be another process; the random state there is another."""
-    torch.manual_seed(12345)
-    checkpoint = Checkpoint.from_bytes(data)
-    model, stage = checkpoint.build(), StageConfig.from_dict(checkpoint.configuration)
-    state = TrainingState.from_tensors(model, stage, checkpoint.training, checkpoint.training_meta)
-    return file_of(model, train(model, stage, resume=state))
+    model, resume = tiny_network(), None
+    if data is not None:
+        checkpoint = Checkpoint.from_bytes(data)
+        model = checkpoint.build()
+        resume = TrainingState.from_tensors(model, stage, checkpoint.training, checkpoint.training_meta)
+    with suppress(Stop):
+        train(model, stage, resume=resume, on_batch=on_batch, on_epoch=lambda *end: files.append(file_of(*end)))
+    return files
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_a_job_stopped_in_its_fourth_epoch_ends_as_one_that_was_not_bit_for_bit(name):
-    stage = STAGES[name]
-    model = tiny_network()
-    straight = file_of(model, train(model, stage))
-    assert resumed(interrupted(stage, after_epoch=3)) == straight  # weights, averages, optimiser, scheduler, history
-
-
-@pytest.mark.parametrize("after_epoch", [1, 7])
-def test_where_it_was_stopped_does_not_matter(after_epoch):
-    stage = STAGES["stage1"]
-    model = tiny_network()
-    straight = file_of(model, train(model, stage))
-    assert resumed(interrupted(stage, after_epoch=after_epoch)) == straight
+def test_a_job_that_dies_in_every_epoch_at_a_random_batch_is_the_uninterrupted_one_bit_for_bit(name):
+    stage, chance = STAGES[name], random.Random(name)
+    straight = attempt(stage, None)  # weights, averages, optimiser, scheduler, early stopping, history
+    assert len(straight) == (7 if name == "early" else 8)
+    for epoch in range(1, len(straight) + 1):
+        start = straight[epoch - 2] if epoch > 1 else None
+        assert attempt(stage, start, dies_at=(epoch, chance.randint(1, 3))) == []
+        assert attempt(stage, start, dies_at=(epoch + 1, chance.randint(1, 3))) == [straight[epoch - 1]], epoch
+    assert attempt(stage, straight[3])[-1] == straight[-1]
 
 
 def test_the_plateau_case_really_lowers_its_learning_rate_on_both_sides_of_a_stop():
@@ -86,8 +85,7 @@ def test_the_plateau_case_really_lowers_its_learning_rate_on_both_sides_of_a_sto
 def test_a_finished_job_that_is_resumed_trains_no_more():
     model = tiny_network()
     state = train(model, STAGES["stage2"])
-    finished = file_of(model, state)
-    assert resumed(finished) == finished
+    assert attempt(STAGES["stage2"], file_of(model, state)) == []
 
 
 def test_an_incomplete_state_is_an_error_that_names_what_is_missing():
