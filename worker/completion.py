@@ -51,7 +51,8 @@ def complete(
         "dataset_digest": checkpoint.data_digest,
         "code_version": checkpoint.code_version,
     }
-    for left in reversed(range(TRIES)):
+    failed = 0
+    while True:
         try:
             standard = _standard(reporter, job, own, standard)
             if standard.dataset_id not in reports:
@@ -61,12 +62,12 @@ def complete(
             with reporter.context.database.unit_of_work() as session:
                 _finish(session, reporter.claim, job, columns, reports, standard, rival)
             return
-        except IntegrityError:  # the rival was deleted, or another job wrote its evaluation at the same time
-            if not left:
-                raise
-        except Conflict:
+        except Conflict:  # another champion came first: so somebody gets ahead each time, and this ends
             continue
-    raise JobFailure("champion_busy", "The subject's champion kept changing while this job ended; retry the job.")
+        except IntegrityError:  # the rival was deleted, or another job wrote its evaluation at the same time
+            failed += 1
+            if failed == TRIES:
+                raise
 
 
 def store_files(reporter: Reporter, job: Job, checkpoint: Checkpoint) -> dict[str, Any]:

@@ -9,7 +9,6 @@ CODES = frozenset(
         "broken_checkpoint",
         "broken_upload",
         "cancelled",
-        "champion_busy",
         "data_missing",
         "dependency_failed",
         "failed_golden_check",
