@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 
 from service import health
 from service.datasets import router as datasets
-from service.deps import Services
+from service.deps import TRANSACTIONS, Services
 from service.error_handlers import add_error_handlers
 from service.jobs import router as jobs
 from service.logs import log_as_json
@@ -85,5 +85,6 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         limits=RateLimits(settings.max_predictions_per_minute),
         models=ModelCache(store),
         metrics=Metrics(),
+        transactions=CapacityLimiter(TRANSACTIONS),
         compute=CapacityLimiter(os.cpu_count() or 1),
     )

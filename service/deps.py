@@ -1,11 +1,11 @@
 """What endpoints ask for: the caller, a transaction, a page, an idempotency key. And the route that admits callers."""
 
 import hashlib
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, fail_after, to_thread
 from fastapi import Depends, Header, Request
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from service.body import read_json
+from service.errors import Unavailable
 from service.fields import PAGE_LIMIT, CursorQuery, LimitQuery
 from service.metrics import Metrics
 from service.predict.cache import ModelCache
@@ -25,6 +26,8 @@ from service.registry.session import Database
 from service.security import Caller, KeyRing, bearer, unknown_key
 from service.settings import Settings
 
+TRANSACTIONS = 12  # at once; SQLAlchemy's pool for SQLite has 15 connections, anyio 40 threads
+SLOT_SECONDS = 10.0
 BEARER = HTTPBearer(auto_error=False, description="An API key, `sw_<public>_<secret>`: `stagewise keys create`.")
 
 
@@ -40,6 +43,7 @@ class Services:
     limits: RateLimits
     models: ModelCache
     metrics: Metrics
+    transactions: CapacityLimiter  # fewer at once than there are threads and connections
     compute: CapacityLimiter  # as many predictions at once as there are cores
 
 
@@ -104,7 +108,25 @@ TrainCaller = Annotated[Caller, _with_scope("train")]
 PredictCaller = Annotated[Caller, _with_scope("predict")]
 
 
-def get_session(request: Request) -> Iterator[Session]:
+async def transaction_slot(request: Request) -> AsyncIterator[None]:
+    """Wait for a transaction's turn where waiting takes no thread. Raises Unavailable.
+
+    Whoever holds SQLite's write lock, or a row that others wait for, needs a thread again to answer and commit: were
+    all of them taken by the waiting, nobody would get ahead.
+    """
+    services: Services = request.app.state.services
+    try:
+        with fail_after(SLOT_SECONDS):
+            await services.transactions.acquire_on_behalf_of(request)
+    except TimeoutError as error:
+        raise Unavailable("busy", "Too many requests at once; try again in a moment.", retry_after=5) from error
+    try:
+        yield
+    finally:
+        services.transactions.release_on_behalf_of(request)
+
+
+def get_session(request: Request, _: Annotated[None, Depends(transaction_slot, scope="function")]) -> Iterator[Session]:
     """One request is one transaction; what it says to workers goes out after the commit."""
     services: Services = request.app.state.services
     if request.method in ("GET", "HEAD"):

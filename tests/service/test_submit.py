@@ -159,13 +159,13 @@ def test_the_same_request_with_an_idempotency_key_is_done_once(client, sent, mak
     assert (response.status_code, response.json()["code"]) == (409, "idempotency_key_reused")
 
 
-def test_simultaneous_duplicates_make_one_job(client, sent, database, make_dataset):
+def test_of_a_hundred_equal_submissions_at_once_one_becomes_a_job(client, sent, database, make_dataset):
     body = {"dataset_id": str(make_dataset().id)}
     client.get("/jobs")  # the key is known from here on
     before = row_counts(database)["jobs"]
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(100) as pool:
         posts = [
-            pool.submit(client.post, "/jobs/stage1", json=body, headers={"Idempotency-Key": "k"}) for _ in "12345678"
+            pool.submit(client.post, "/jobs/stage1", json=body, headers={"Idempotency-Key": "k"}) for _ in range(100)
         ]
     answers = [post.result() for post in posts]
     assert {answer.status_code for answer in answers} == {202}, [answer.text for answer in answers]
