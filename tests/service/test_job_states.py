@@ -1,5 +1,6 @@
 """The state machine of jobs on a real database."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
@@ -49,10 +50,37 @@ def reconcile(database: Database) -> int:
 
 def test_a_hundred_claims_at_once_have_one_winner(database):
     job_id = add_job(database, add_dataset(database))
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(100) as pool:
         claims = list(pool.map(lambda n: claim(database, f"w{n}"), range(100)))
     assert [c for c in claims if c] == [jobs.Claim(job_id, 1)]
     assert events(database, job_id) == ["queued", "running"]
+
+
+def test_two_reconcilers_at_once_count_each_dead_worker_once(database):
+    dataset = add_dataset(database)
+    crashed = [add_job(database, dataset) for _ in range(20)]
+    waiting = [add_job(database, dataset, Stage.STAGE2, depends_on=crashed[0])]
+    with bound_clock(0.0):
+        for _ in crashed:
+            claim(database)
+    with database.unit_of_work() as session:  # the first has crashed twice before, the second is to be cancelled
+        session.get_one(Job, crashed[0]).crashes = 2
+        session.get_one(Job, crashed[1]).cancel_requested = True
+    both = threading.Barrier(2)
+
+    def reconcile_with_the_other(_):
+        both.wait(20)
+        return reconcile(database)
+
+    with ThreadPoolExecutor(2) as pool:
+        changed = sum(pool.map(reconcile_with_the_other, range(2)))
+    changed += reconcile(database)  # whoever comes later sees the end of what the job waited for
+    assert changed == len(crashed) + len(waiting)
+    ends = [["queued", "running", "failed"], ["queued", "running", "cancelled"]]
+    assert [events(database, job_id) for job_id in crashed[:2]] == ends
+    assert [events(database, job_id) for job_id in crashed[2:]] == [["queued", "running", "lease_expired"]] * 18
+    assert events(database, waiting[0]) == ["queued", "failed"]
+    assert [row(database, job_id).crashes for job_id in crashed] == [3] + [1] * 19
 
 
 def test_the_account_with_the_fewest_running_jobs_comes_first_then_the_oldest_job(database):
