@@ -66,6 +66,7 @@ def test_every_command_is_one_that_a_test_runs():
                 "id_of",
                 "finished",
                 ".venv/bin/",
+                "env STAGEWISE_STATE_DIR=restored .venv/bin/",
             )
             assert not line or line.startswith(known), line
 
@@ -128,7 +129,8 @@ def test_the_walk_through_the_api_the_keys_and_the_offline_commands_run_as_they_
     with running(tmp_path / "var") as service:
         blocks = [block for block in bash_blocks() if not block.startswith(("make", "docker"))]
         script = "\n".join(["set -euxo pipefail", *blocks]).replace("http://127.0.0.1:8000", service.url)
-        environment = {**os.environ, "STAGEWISE_STATE_DIR": str(tmp_path / "var"), "no_proxy": "127.0.0.1"}
+        place = {"STAGEWISE_STATE_DIR": str(tmp_path / "var"), "STAGEWISE_URL": service.url}
+        environment = {**os.environ, **place, "no_proxy": "127.0.0.1"}
         walked = subprocess.run(
             ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400
         )
