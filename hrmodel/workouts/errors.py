@@ -1,7 +1,5 @@
 """What a file reader says when it cannot go on."""
 
-INCOMPLETE = "incomplete"  # the code of a file that was read whole, and lacks others that belong to it
-
 
 class InvalidFile(ValueError):
     """A file that is not a workout file we can read: a code for programs, where it broke, and what to do.

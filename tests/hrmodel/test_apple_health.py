@@ -9,10 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hrmodel.workouts.cleaning import clean, is_running
-from hrmodel.workouts.errors import INCOMPLETE, InvalidFile
+from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import apple_health, apple_join, apple_records, apple_route, apple_xml, gpx
 from hrmodel.workouts.formats.source import Source
-from hrmodel.workouts.formats.upload import FileReport, read_upload, read_workouts
 from tests.apple_writer import (
     PHONE,
     START,
@@ -46,18 +45,7 @@ def source_of(path, asked=None):
 
 
 def read_path(path):
-    return whole(apple_health.read(source_of(path)))
-
-
-def whole(workouts):
-    """All of them; that routes are missing is another test's."""
-    found = []
-    try:
-        found.extend(workouts)
-    except InvalidFile as error:
-        if error.code != INCOMPLETE:
-            raise
-    return found
+    return list(apple_health.read(source_of(path)))
 
 
 @pytest.fixture
@@ -203,7 +191,7 @@ def test_progress_moves_while_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(apple_xml, "CHUNK_BYTES", 10_000)
     path = write_folder(tmp_path, write())
     heard = []
-    whole(apple_health.read(Source(path=path, advanced=heard.append)))
+    list(apple_health.read(Source(path=path, advanced=heard.append)))
     assert len(heard) > 10
     assert sum(heard) == path.stat().st_size
 
@@ -365,12 +353,8 @@ def test_where_the_route_has_no_speed_for_long_the_distance_tells_it(read):
     assert np.allclose(run.speed, np.where(run.t < 100, 2.5, 3.0))
 
 
-def test_without_the_routes_in_the_upload_speed_is_that_of_the_records_and_it_is_said(read, tmp_path):
+def test_without_the_routes_in_the_upload_speed_is_that_of_the_records(read):
     (run,) = read(write())
-    reports = [one for one in read_upload(tmp_path, name="export") if isinstance(one, FileReport)]
-    assert [(one.format, one.workouts) for one in reports] == [("apple_health", 1)]
-    assert "1 route that it names is not in this upload" in reports[0].problem
-    assert len(list(read_workouts(tmp_path))) == 1
     assert run.altitude is None
     assert np.nanmedian(run.speed) == pytest.approx(3.0)
 

@@ -1,12 +1,7 @@
 """A worker without a broker: a context, a tiny shipped base, uploads of simulated runners."""
 
 import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,14 +21,11 @@ from service.registry.session import Database
 from service.registry.shipped import install_shipped_base
 from service.registry.tables import Dataset, DatasetState, Job, Stage
 from tests import registry_builders as builders
-from tests import servers
 from tests.network_builders import tiny_network
 from worker.reporter import Context
 from worker.runner import run_job
 
 LEASE = 60.0
-WORKER_LEASE = 6.0  # of worker processes
-ROOT = Path(__file__).resolve().parents[2]
 ALL_STAGES = (*jobs.IMPORT_STAGES, *jobs.TRAINING_STAGES)
 
 
@@ -136,34 +128,3 @@ def dataset_id(upload: Callable[..., UUID], work: Callable[[], None], runner_wor
     made = upload(runner_workouts)
     work()
     return made
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[str]:
-    with servers.valkey(tmp_path) as url:
-        yield url
-
-
-@pytest.fixture
-def start_worker(database_url: str, store, tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
-    """Start workers; all are gone at the end."""
-    with ExitStack() as started:
-
-        def start(broker_url: str) -> subprocess.Popen[bytes]:
-            environment = {
-                **os.environ,
-                "DATABASE_URL": database_url,
-                "BROKER_URL": broker_url,
-                "ARTIFACT_DIR": str(store.root),
-                "STAGEWISE_LEASE_SECONDS": str(WORKER_LEASE),
-                "STAGEWISE_DEVICE": "cpu",
-                "STAGEWISE_STATE_DIR": str(tmp_path),
-            }
-            command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-l", "INFO"]
-            with (tmp_path / f"worker-{time.monotonic_ns()}.log").open("wb") as log:
-                process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
-            started.callback(process.wait)
-            started.callback(process.kill)
-            return process
-
-        yield start

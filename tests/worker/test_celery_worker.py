@@ -3,7 +3,11 @@
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import dropwhile
 from pathlib import Path
 from uuid import UUID
@@ -23,11 +27,42 @@ from service.registry.tables import EpochMetrics, JobEvent, JobState
 from service.settings import Settings
 from tests import servers
 from tests.processes import alive, command_line, descendants, wait_until
-from tests.worker.conftest import WORKER_LEASE
 from worker.reconciler import HINT_EVERY_SECONDS
 
 pytestmark = pytest.mark.slow
-LEASE = WORKER_LEASE
+LEASE = 6.0
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[str]:
+    with servers.valkey(tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def start_worker(database_url: str, store, tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Start workers; all are gone at the end."""
+    with ExitStack() as started:
+
+        def start(broker_url: str) -> subprocess.Popen[bytes]:
+            environment = {
+                **os.environ,
+                "DATABASE_URL": database_url,
+                "BROKER_URL": broker_url,
+                "ARTIFACT_DIR": str(store.root),
+                "STAGEWISE_LEASE_SECONDS": str(LEASE),
+                "STAGEWISE_DEVICE": "cpu",
+                "STAGEWISE_STATE_DIR": str(tmp_path),
+            }
+            command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-l", "INFO"]
+            with (tmp_path / f"worker-{time.monotonic_ns()}.log").open("wb") as log:
+                process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
+            started.callback(process.wait)
+            started.callback(process.kill)
+            return process
+
+        yield start
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrmodel.workouts.cleaning import is_running
-from hrmodel.workouts.errors import INCOMPLETE, InvalidFile
+from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import apple_route
 from hrmodel.workouts.formats.apple_readings import Readings, Window
 from hrmodel.workouts.formats.apple_records import Records, SourceKey
@@ -40,27 +40,15 @@ class Recorded:
 
 
 class Joiner:
-    """Makes workouts. Those whose routes cannot be read are made without them."""
+    """Makes workouts. `problem`: the first route that could not be read; its workout has been made without it."""
 
     def __init__(self, records: Records, source: Source) -> None:
-        self._broken: InvalidFile | None = None  # the first one
-        self._missing = 0
+        self.problem: InvalidFile | None = None
         self._clock = records.clock
         self._readings = Readings(records)
         self._source = source
         self._seen: set[str] = set()  # routes
         self._total = 0
-
-    @property
-    def problem(self) -> InvalidFile | None:
-        """What was wrong with routes so far."""
-        if self._broken or not self._missing:
-            return self._broken
-        routes = "1 route" if self._missing == 1 else f"{self._missing} routes"
-        hint = "of their runs only a rough speed is known and no altitude; upload export.zip as the phone made it"
-        return InvalidFile(
-            INCOMPLETE, "", f"{routes} that it names {'is' if self._missing == 1 else 'are'} not in this upload: {hint}"
-        )
 
     def workout(self, recorded: Recorded, label: str) -> Workout:
         """The workout; one in which nothing was recorded has only its two ends. Raises InvalidFile."""
@@ -117,13 +105,11 @@ class Joiner:
     def _read(self, name: str) -> Route | None:
         try:
             with self._source.beside(name) as file:
-                if file is not None:
-                    return apple_route.read(file)
-                self._missing += 1
+                return None if file is None else apple_route.read(file)  # None when only export.xml was uploaded
         except InvalidFile as error:
             if error.code != "no_track":  # the phone also writes routes without points
-                self._broken = self._broken or error.inside(name)
-        return None
+                self.problem = self.problem or error.inside(name)
+            return None
 
     def _speed(self, window: Window) -> Array:
         """(S,) m/s of each second: as the watch measured it, else by distance."""

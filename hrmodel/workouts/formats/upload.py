@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hrmodel.workouts.errors import INCOMPLETE, InvalidFile
+from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.archive import Budget
 from hrmodel.workouts.formats.files import Opener, Progress, UploadedFile
 from hrmodel.workouts.units import Units
@@ -60,8 +60,7 @@ def read_with_format(path: Path, *, units: Units | None = None) -> Iterator[Foun
         try:
             yield from _read(file)
         except InvalidFile as error:
-            if error.code != INCOMPLETE:
-                raise error.inside(file.label) from error
+            raise error.inside(file.label) from error
     if not known:
         raise unknown.inside(path.name)
 
