@@ -16,7 +16,7 @@ from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.workout import Array, Workout, advancing
 
 MAX_POINTS = 150_000  # of one track: 41 hours at one a second; as many take 2 to 4 s to read
-MAX_FILE_POINTS = 250_000  # of the tracks before one: as many take some 5 s
+MAX_FILE_POINTS = 150_000  # of the tracks before one: with its own at most 300 000 in all, in some 5 s
 MAX_TRACKS = 2000
 MAX_VALUE = 1e12  # in any unit
 ONE_FOOT = 120.0  # steps/min: below this median the device counted one foot
