@@ -1,6 +1,7 @@
 import gzip
 import io
 import os
+import re
 import zipfile
 
 import pytest
@@ -13,6 +14,7 @@ from hrmodel.workouts.formats.seed import SCALER_FILE, write_seed_dataset
 from hrmodel.workouts.formats.upload import FileReport, read_upload, read_with_format, read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.units import Units
+from tests import apple_writer
 
 GPX = '<gpx><trk><trkpt lat="1" lon="1"><time>2024-05-01T08:00:00Z</time></trkpt></trk></gpx>'
 
@@ -81,6 +83,20 @@ def test_a_zip_of_the_seeds_files_brings_its_scaler(tmp_path, seed_folder):
     offline = {w.digest: w.split for w in read_workouts(seed_folder)}
     assert {digest: split for digest, (split, _) in service.items()} == offline
     assert ("val", "export/val.pt: workout 0") in service.values()
+
+
+def test_an_export_of_apple_health_without_its_routes_says_what_is_missing_and_how_to_have_it(tmp_path):
+    export, route = apple_writer.write(), apple_writer.route(*(apple_writer.point(i, 3.0) for i in range(1200)))
+    (tmp_path / "alone").write_bytes(export)
+    ((_, workouts, problem),) = reports(tmp_path / "alone").values()
+    assert workouts == 1
+    assert problem.startswith("routes of runs that are not in this upload: 1;")
+    assert problem.endswith("upload the whole export.zip to have both")
+    whole = zipped({"a/export.xml": export, "a/workout-routes/route_1.gpx": route}, tmp_path / "whole")
+    assert reports(whole) == {"a/export.xml": ("apple_health", 1, None)}
+    (tmp_path / "cut").write_bytes(export[:-10])
+    (found,) = reports(tmp_path / "cut").values()
+    assert re.search("damaged.*; routes of runs that are not in this upload: 1;", found[2])
 
 
 def test_declared_units_reach_every_member_of_an_upload(tmp_path, seed_folder):

@@ -25,6 +25,10 @@ PAUSES = {
     "HKWorkoutEventTypeResume": False,
     "HKWorkoutEventTypeMotionResumed": False,
 }
+NO_ROUTES = (
+    "routes of runs that are not in this upload: {}; without them a run has no elevation, and only the speed of its "
+    "distance records; upload the whole export.zip to have both"
+)
 MAX_WORKOUTS = 50_000
 MAX_PARTS = 200_000  # routes and pauses of all workouts
 
@@ -51,6 +55,8 @@ def read(source: Source) -> Iterator[Workout]:
             yield joiner.workout(recorded, f"workout {number}" if len(export.workouts) > 1 else "")
         except InvalidFile as error:  # the other workouts are fine
             problem = problem or error
+    if joiner.missing:
+        source.noted(NO_ROUTES.format(joiner.missing))
     if problem := problem or joiner.problem:
         raise problem
     if not export.workouts:

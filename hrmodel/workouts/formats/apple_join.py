@@ -40,10 +40,14 @@ class Recorded:
 
 
 class Joiner:
-    """Makes workouts. `problem`: the first route that could not be read; its workout has been made without it."""
+    """Makes workouts. `problem`: the first route that could not be read; its workout has been made without it.
+
+    `missing`: how many routes are not in the upload.
+    """
 
     def __init__(self, records: Records, source: Source) -> None:
         self.problem: InvalidFile | None = None
+        self.missing = 0
         self._clock = records.clock
         self._readings = Readings(records)
         self._source = source
@@ -105,11 +109,13 @@ class Joiner:
     def _read(self, name: str) -> Route | None:
         try:
             with self._source.beside(name) as file:
-                return None if file is None else apple_route.read(file)  # None when only export.xml was uploaded
+                if file is not None:
+                    return apple_route.read(file)
+                self.missing += 1  # only export.xml was uploaded
         except InvalidFile as error:
             if error.code != "no_track":  # the phone also writes routes without points
                 self.problem = self.problem or error.inside(name)
-            return None
+        return None
 
     def _speed(self, window: Window) -> Array:
         """(S,) m/s of each second: as the watch measured it, else by distance."""

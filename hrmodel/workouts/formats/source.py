@@ -16,8 +16,8 @@ def nothing_beside(_name: str) -> "AbstractContextManager[Source | None]":
     return nullcontext(None)
 
 
-def _ignore(_size: float) -> None:
-    """Nobody asks how far the reading is."""
+def _ignore(_: object) -> None:
+    """Nobody wants to be told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Source:
     `path`: its bytes, perhaps under a name of ours. `name`: its own name without a folder. `beside(name)`: the file at
     this place relative to its folder (`workout-routes/route_1.gpx`) for as long as the context is open, None when there
     is none; raises InvalidFile when it cannot be unpacked. Readers tell `advanced` how many more bytes they have read;
-    `chunks` does so by itself.
+    `chunks` does so by itself. `noted` hears, in sentences for the report, what is missing though nothing is damaged.
     """
 
     path: Path
@@ -35,6 +35,7 @@ class Source:
     units: Units | None = None
     beside: Beside = nothing_beside
     advanced: Callable[[float], None] = _ignore
+    noted: Callable[[str], None] = _ignore
 
     def chunks(self, size: int) -> Iterator[bytes]:
         """The file's bytes from its beginning, piece by piece."""

@@ -30,7 +30,7 @@ class FileReport:
     file: str
     format: str | None  # None: not one that we know
     workouts: int
-    problem: str | None  # what is wrong with it, and where in it
+    problem: str | None  # what is wrong with it and where in it, or missing beside it
 
 
 def _ignore(_: Any) -> None:
@@ -98,23 +98,24 @@ def read_upload(
 
 
 def _read_file(file: UploadedFile) -> Iterator[FoundWorkout | FileReport]:
-    workouts, problem = 0, file.problem
+    workouts, problem, notes = 0, file.problem, list[str]()
     try:
-        for found in _read(file):
+        for found in _read(file, notes.append):
             workouts += 1
             yield found
     except InvalidFile as error:
         problem = error
     if problem is not None and file.whole and not workouts:
         raise problem.inside(file.label)
-    yield FileReport(file.label, file.format.name if file.format else None, workouts, str(problem) if problem else None)
+    problems = [str(problem)] * (problem is not None) + notes
+    yield FileReport(file.label, file.format.name if file.format else None, workouts, "; ".join(problems) or None)
 
 
-def _read(file: UploadedFile) -> Iterator[FoundWorkout]:
+def _read(file: UploadedFile, noted: Callable[[str], None] = _ignore) -> Iterator[FoundWorkout]:
     """The workouts of one file, told where they come from."""
     if file.source is None or file.format is None:
         return
-    for workout in file.format.read(file.source):
+    for workout in file.format.read(replace(file.source, noted=noted)):
         place = f"{file.label}: {workout.source}" if workout.source else file.label
         yield FoundWorkout(file.format.name, replace(workout, source=place))
 
