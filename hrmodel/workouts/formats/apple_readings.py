@@ -61,11 +61,13 @@ class Readings:
         if int((last - first).sum()) > MAX_LAYERS * (length + 1):
             raise InvalidFile("too_large", "", f"more than {MAX_LAYERS} {channel} records cover the same second")
         covered, by = _ranges(first, last)
-        rates, ranks = np.full(length, np.nan), np.full(length, MAX_SOURCES + 1)
+        minutes = length // MINUTE + 1  # the last one is cut at the end
+        rates, ranks = np.full(minutes * MINUTE, np.nan), np.full(minutes * MINUTE, MAX_SOURCES + 1, np.int16)
         rates[covered] = (_bits(found, 8, 14) / RATE)[by]
         ranks[covered] = rank[by]
-        rates[ranks != _best_of_minute(np.arange(length), ranks, length)] = np.nan
-        return rates
+        of_minute = ranks.reshape(minutes, MINUTE)
+        rates.reshape(minutes, MINUTE)[of_minute != of_minute.min(axis=1, keepdims=True)] = np.nan
+        return rates[:length]
 
     def _between(self, channel: str, start: int, end: int) -> Packed:
         """Those whose time is in [start, end)."""
