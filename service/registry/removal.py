@@ -43,6 +43,8 @@ def remove_dataset(session: Session, dataset: Dataset) -> Removed:
 
     Raises Conflict while a worker is busy with one of its jobs.
     """
+    if dataset.subject_id is not None:
+        session.get(Subject, dataset.subject_id, with_for_update=True)  # first, as a job that ends does: no circle
     removed = _remove(session, dataset.account_id, [dataset], "dataset_in_use")
     if dataset.subject_id is not None:
         _refresh_level(session, session.get_one(Subject, dataset.subject_id), dataset)
@@ -51,6 +53,7 @@ def remove_dataset(session: Session, dataset: Dataset) -> Removed:
 
 def remove_subject(session: Session, subject: Subject) -> Removed:
     """Delete a person: datasets, jobs, versions, champion and its history. Raises Conflict while a worker is busy."""
+    session.get(Subject, subject.id, with_for_update=True)
     theirs = session.scalars(select(Dataset).where(Dataset.subject_id == subject.id).with_for_update()).all()
     session.execute(delete(Champion).where(Champion.subject_id == subject.id))
     removed = _remove(session, subject.account_id, theirs, "subject_in_use")
