@@ -12,7 +12,7 @@ N ?= 100000
 STEPS ?= 500000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test test-slow test-compose test-chaos chaos machine malformed memory bench bench-accuracy base
+.PHONY: help setup demo up check test test-slow test-compose test-chaos chaos machine fuzz malformed memory bench bench-accuracy base
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ chaos: $(STAMP) ## Kill everything at random under load and check every promise:
 
 machine: $(STAMP) ## Random histories of jobs beside a model of what they should be: make machine STEPS=500000
 	$(BIN)/python -m tests.service.job_machine $(STEPS)
+
+fuzz: $(STAMP) ## Damage files at random and watch what the readers say: make fuzz N=100000
+	$(BIN)/python -m tests.fuzz_readers $(N) $(if $(SEED),--seed $(SEED))
 
 malformed: $(STAMP) ## Send broken requests to a real API and count the answers: make malformed N=100000
 	$(BIN)/python -m tests.end_to_end.malformed $(N)

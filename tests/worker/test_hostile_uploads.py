@@ -64,7 +64,7 @@ def test_a_worker_outlives_the_import_of_every_hostile_file_and_then_imports_a_g
         upload(content, name=name.rsplit("/", 1)[-1], subject=f"s{number}"): name
         for number, (name, content) in enumerate(hostile())
     }
-    assert len(names) > 250
+    assert len(names) > 240
     wait_until(lambda: processes(worker), 60)
     pool = processes(worker)
     wait_until(lambda: not unfinished(context), SECONDS)
