@@ -6,6 +6,7 @@ each as an import does and prints what became of it and what it cost.
 
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def verdict(found: Measured) -> str:
 
 
 def _print_table(part: str) -> None:
+    warnings.simplefilter("ignore")  # torch and pyarrow tell of their experiments while the files are made
     print(f"{'file':60} {'verdict':32} {'s':>6} {'CPU s':>6} {'peak MB':>8}")
     with tempfile.TemporaryDirectory() as folder, measurer(Path(folder) / "measured") as measure:
         for name, content in corpus():
