@@ -117,6 +117,16 @@ def test_damaged_files_are_refused(tmp_path, read):
             list(parquet.read(Source(path=tmp_path / "table.parquet")))
 
 
+@pytest.mark.parametrize(("text", "other"), [(b"segment", b"\xa0egment"), (b"Ann-of-people", b"\xffnn-of-people")])
+def test_names_and_texts_that_are_no_unicode_are_damage(tmp_path, read, text, other):
+    path = tmp_path / "table.parquet"
+    read([row(athlete_id="Ann-of-people")], compression="none")
+    path.write_bytes(path.read_bytes().replace(text, other))
+    with pytest.raises(InvalidFile) as caught:
+        list(parquet.read(Source(path=path)))
+    assert caught.value.code == "broken_parquet"
+
+
 @pytest.mark.skipif(not PERSONAL.exists(), reason="the shared runs are not beside the project")
 def test_the_real_person_p004_is_read_whole():
     runs = [workout for workout in parquet.read(Source(path=PERSONAL)) if workout.person == "p004"]

@@ -52,7 +52,7 @@ def read(source: Source) -> Iterator[Workout]:
         raise InvalidFile(
             "too_large", "", "its rows take more memory than an import may use; split the file"
         ) from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last one: of names and texts
         raise InvalidFile("broken_parquet", "", f"the Parquet file cannot be read: {str(error)[:200]}") from error
 
 
