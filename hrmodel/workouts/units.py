@@ -92,6 +92,6 @@ def _likely_unit(median: float, declared: SpeedUnit) -> tuple[SpeedUnit | None, 
     one = np.ones(1)
     written = 1000.0 / (60.0 * median) if declared == "min/km" else median / SPEED_UNITS[declared](one)[0]
     speeds = {unit: float(convert(written * one)[0]) for unit, convert in SPEED_UNITS.items() if unit != declared}
-    distance = {unit: abs(math.log(speed / TYPICAL_SPEED)) for unit, speed in speeds.items()}
-    best = min(distance, key=distance.__getitem__)
-    return (best if distance[best] < math.log(3.0) else None), speeds[best]
+    near = {unit: speed for unit, speed in speeds.items() if TYPICAL_SPEED / 3.0 < speed < TYPICAL_SPEED * 3.0}
+    best = min(near, key=lambda unit: abs(math.log(near[unit] / TYPICAL_SPEED)), default=None)
+    return best, near[best] if best else math.nan

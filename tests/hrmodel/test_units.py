@@ -67,3 +67,11 @@ def test_an_unknown_unit_is_named():
         Units(speed="knots")
     with pytest.raises(ValueError, match="yd"):
         Units(altitude="yd")
+
+
+@pytest.mark.parametrize("speed", [1e307, 1.7e308, 1e-307, 5e-324])
+@pytest.mark.parametrize("unit", ["m/s", "min/km"])
+def test_no_unit_makes_a_running_speed_of_what_no_unit_can_hold(speed, unit):
+    with np.errstate(all="ignore"), pytest.raises(ImplausibleSpeed) as caught:
+        check_running_speed(np.full(9, speed), Units(speed=unit))
+    assert caught.value.likely is None
