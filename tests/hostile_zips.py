@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import random
 import stat
 import struct
 import tarfile
@@ -68,7 +69,7 @@ def zeros(megabytes: int, wbits: int = -15) -> bytes:
 
 def stretched(before: bytes, after: bytes, megabytes: int = 100) -> bytes:
     """A zip of a file with so much between the two, packed no better than the archive's bound on ratios lets pass."""
-    noise = bytes(ord("a") + (i * i >> 7) % 26 for i in range(10_000))
+    noise = bytes(random.Random(0).choices(range(ord("a"), ord("z") + 1), k=12_000))
     block = noise + b"a" * ((1 << 20) - len(noise))
     packer = zlib.compressobj(9, wbits=-15)
     first = packer.compress(before) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -272,6 +273,4 @@ def _lzma() -> bytes:
 
 
 def _noise(size: int) -> bytes:
-    import random
-
     return random.Random(0).randbytes(size).replace(b"<", b"_")
