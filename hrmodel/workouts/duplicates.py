@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import log2
 
 import numpy as np
 
@@ -36,9 +37,12 @@ class Extent:
 
     @property
     def quality(self) -> tuple[int, int]:
-        """Heart-rate readings a minute, then samples: more is better."""
+        """Heart-rate readings a minute, then samples: more is better; nearly as many are as many.
+
+        One with a route may have some samples fewer than one without, from before the first fix.
+        """
         per_minute = 60.0 * self.heart_rate_readings / self.seconds if self.seconds > 0 else 0.0
-        return round(per_minute), self.samples
+        return round(per_minute), round(2.0 * log2(max(1, self.samples)))
 
 
 def extent_of(workout: Workout) -> Extent:

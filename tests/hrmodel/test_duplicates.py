@@ -64,6 +64,11 @@ def test_a_single_sample_is_no_duplicate():
     assert duplicates([recording(), recording(5, 0)]) == {}
 
 
+def test_a_few_samples_more_do_not_outweigh_what_was_uploaded_last():
+    again_with_its_route, without = recording(samples=1125), recording(samples=1141)
+    assert duplicates([again_with_its_route, without]) == {1: 0}
+
+
 def test_of_a_long_recording_and_two_short_ones_inside_it_the_better_stay():
     long = recording(0, 120, per_minute=10)
     assert duplicates([long, recording(5, 40), recording(60, 40)]) in ({0: 1}, {0: 2})

@@ -137,7 +137,7 @@ def test_a_reader_that_dies_again_and_again_is_given_up(upload, folder, monkeypa
 
 
 def test_a_silent_reader_is_ended(upload, folder, monkeypatch):
-    monkeypatch.setattr(isolated, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(isolated, "SILENT_SECONDS", 3.0)  # a child starts in half a second
     monkeypatch.setattr(isolated, "WAIT_SECONDS", 0.2)
     begun = time.monotonic()
     with pretended_reader(monkeypatch, "import time; time.sleep(60)"):
