@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from hrmodel.prediction.predictor import HIGHEST, LOWEST, Predictor
+from hrmodel.prediction.predictor import Predictor
+from hrmodel.prediction.stepwise import HIGHEST, LOWEST
 from hrmodel.workouts.workout import Array, Workout
 
 PREFIX_SAMPLES = 30  # 5 min at 10 s

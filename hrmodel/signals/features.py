@@ -44,8 +44,10 @@ class FeatureContract:
 
 def motion_features(segment: Segment, level: Level, contract: FeatureContract) -> Features:
     """(T, 2): speed in the subject's scale, and vertical speed; 0 where either is unknown."""
-    speed = np.nan_to_num((segment.speed - level.speed) / level.speed_spread, nan=0.0)
-    return np.stack([speed, vertical_speed(segment, contract)], axis=1).astype(np.float32)
+    features = np.empty((segment.steps, 2), dtype=np.float32)
+    features[:, 0] = known_or_zero((segment.speed - level.speed) / level.speed_spread)
+    features[:, 1] = vertical_speed(segment, contract)
+    return features
 
 
 def vertical_speed(segment: Segment, contract: FeatureContract) -> Array:
@@ -53,12 +55,12 @@ def vertical_speed(segment: Segment, contract: FeatureContract) -> Array:
 
     It may look one step ahead: a route's altitude is known before it is run.
     """
-    if segment.steps < 2:
-        return np.zeros(segment.steps)
-    climb = np.gradient(segment.altitude, contract.step_seconds)
-    clipped = np.clip(climb, -contract.vertical_speed_clip, contract.vertical_speed_clip)
-    scaled: Array = np.nan_to_num(clipped / contract.vertical_speed_scale, nan=0.0)
-    return scaled
+    altitude, most = segment.altitude, contract.vertical_speed_clip
+    climb = np.zeros(segment.steps)
+    if segment.steps >= 2:
+        climb[1:-1] = (altitude[2:] - altitude[:-2]) / 2.0
+        climb[[0, -1]] = altitude[1] - altitude[0], altitude[-1] - altitude[-2]
+    return known_or_zero(np.clip(climb / contract.step_seconds, -most, most) / contract.vertical_speed_scale)
 
 
 def history_feature(heart_rate: Array, level_heart_rate: float, spread: float) -> Features:
@@ -66,6 +68,12 @@ def history_feature(heart_rate: Array, level_heart_rate: float, spread: float) -
 
     `heart_rate` is (T,) bpm less the subject's response, carried, NaN where unobserved.
     """
-    history = np.zeros(heart_rate.shape)
-    history[1:] = np.nan_to_num((heart_rate[:-1] - level_heart_rate) / spread, nan=0.0)
-    return history.astype(np.float32)
+    history = np.zeros(heart_rate.shape, dtype=np.float32)
+    history[1:] = known_or_zero((heart_rate[:-1] - level_heart_rate) / spread)
+    return history
+
+
+def known_or_zero(values: Array) -> Array:
+    """The values, 0 where they are NaN."""
+    known: Array = np.where(np.isnan(values), 0.0, values)
+    return known

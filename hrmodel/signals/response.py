@@ -7,12 +7,13 @@ following the mean alone leaves 5.5 bpm (ARCHITECTURE.md).
 """
 
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from hrmodel.signals.features import FeatureContract, vertical_speed
+from hrmodel.signals.features import FeatureContract, known_or_zero, vertical_speed
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, Segment
 from hrmodel.signals.level import Level
 from hrmodel.workouts.workout import Array
@@ -22,6 +23,7 @@ RISES = (60.0, 300.0)  # s, of the rise at a workout's start
 USUAL_SPREAD = 0.3  # m/s: the speed's deviation within a workout at which `speed_spread` is 0
 USUAL_STEPS = 300  # 50 min: the workout length at which `duration` is 0
 FASTEST = 6.0  # spreads from the usual speed, either way: a wrong speed must not move the whole workout
+BLOCK = 32  # steps
 LONGEST = 7200.0  # s: drift is not drawn on beyond it
 
 NAMES = (
@@ -85,17 +87,18 @@ def response_features(gridded: GriddedWorkout, level: Level, contract: FeatureCo
 
 def _of_segment(segment: Segment, first: int, level: Level, contract: FeatureContract) -> Array:
     """(T, F - 4): all but the means over the workout; `first` counts the steps from its start to the segment's."""
-    speed = np.nan_to_num((segment.speed - level.speed) / contract.population_speed_spread, nan=0.0)
+    speed = known_or_zero((segment.speed - level.speed) / contract.population_speed_spread)
     speed = np.clip(speed, -FASTEST, FASTEST)
     climb = vertical_speed(segment, contract)
+    means = running_means(np.column_stack([speed, climb]), MEMORIES)
     seconds = (first + np.arange(segment.steps)) * STEP_SECONDS
     return np.column_stack(
         [
             np.ones(segment.steps),
             speed,
-            *(running_mean(speed, memory) for memory in MEMORIES),
+            means[:, : len(MEMORIES)],
             climb,
-            *(running_mean(climb, memory) for memory in MEMORIES),
+            means[:, len(MEMORIES) :],
             *(np.exp(-seconds / rise) for rise in RISES),
             np.minimum(seconds, LONGEST) / 1800.0 - 1.0,
         ]
@@ -104,6 +107,29 @@ def _of_segment(segment: Segment, first: int, level: Level, contract: FeatureCon
 
 def running_mean(values: Array, memory: float) -> Array:
     """(T,) -> (T,): exponential mean that forgets with `memory` in s; 0, the usual, before the segment."""
-    keep = float(np.exp(-STEP_SECONDS / memory))
-    steps = accumulate(values.tolist(), lambda mean, value: keep * mean + (1 - keep) * value, initial=0.0)
-    return np.array(list(steps)[1:])
+    return running_means(values[:, None], (memory,))[:, 0]
+
+
+def running_means(values: Array, memories: tuple[float, ...]) -> Array:
+    """(T, C) -> (T, C * M): the running means of every column with every memory in s, a column's side by side.
+
+    Block by block, so that arrays carry most of the recurrence: within a block a matrix does it, between blocks the
+    last mean goes on.
+    """
+    within, fade = _recurrence(memories)
+    steps, columns = values.shape
+    blocks = np.zeros((-(-steps // BLOCK) * BLOCK, columns))
+    blocks[:steps] = values
+    means: Array = within @ blocks.reshape(-1, 1, BLOCK, columns)  # (blocks, M, BLOCK, C)
+    for before, block in pairwise(means):
+        block += fade * before[:, -1:]
+    return means.transpose(0, 2, 3, 1).reshape(len(blocks), columns * len(memories))[:steps]
+
+
+@lru_cache(maxsize=16)
+def _recurrence(memories: tuple[float, ...]) -> tuple[Array, Array]:
+    """What a block's steps give to each later one (M, BLOCK, BLOCK), and the step before them gives (M, BLOCK, 1)."""
+    keep = np.exp(-STEP_SECONDS / np.array(memories))[:, None, None]
+    later = np.arange(BLOCK)[:, None] - np.arange(BLOCK)
+    within = np.where(later >= 0, (1 - keep) * keep ** np.maximum(later, 0), 0.0)
+    return within, keep ** np.arange(1, BLOCK + 1)[:, None]

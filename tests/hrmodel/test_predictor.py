@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from hrmodel.prediction import passes
 from hrmodel.prediction.corrector import causal_past
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.intervals import DEFAULT_INTERVALS, half_width
-from hrmodel.prediction.predictor import Predictor
+from hrmodel.prediction.predictor import Predictor, Query
 from hrmodel.signals.features import history_feature, motion_features
 from hrmodel.signals.grid import carried, to_grid
 from hrmodel.signals.level import population_level
@@ -275,3 +276,39 @@ def test_the_golden_workout_passes_a_sane_model_and_stops_a_broken_one():
         broken.weights["fc.bias"].fill_(value)
         with pytest.raises(ValueError, match="golden"):
             golden_check(Predictor(broken))
+
+
+def test_predictions_made_together_are_those_made_alone(predictor):
+    workouts = [
+        *(recorded(samples) for samples in (40, 41, 60, 58, 1)),
+        *(recorded(60, known=known) for known in (1, 18, 60)),
+        recorded(90, 4.0, known=30),
+        recorded(50, known=20, gap_at=30),
+        recorded(50, known=40, gap_at=30),
+    ]
+    queries = [
+        Query(workout=workout, level=level, response=response, correct=correct, coverage=coverage)
+        for workout in workouts
+        for level, response, correct, coverage in (
+            (LEVEL, RESPONSE, True, 0.9),
+            (None, None, True, 0.5),
+            (LEVEL, None, False, 0.8),
+        )
+    ]
+    for query, together in zip(queries, predictor.predict_many(queries), strict=True):
+        (alone,) = predictor.predict_many([query])
+        for name in ("heart_rate", "lower", "upper"):
+            np.testing.assert_allclose(getattr(together, name), getattr(alone, name), atol=1e-3)
+        assert together.observed_until == alone.observed_until
+        assert (together.protocol, together.level) == (alone.protocol, alone.level)
+
+
+def test_many_long_workouts_are_run_in_batches_of_bounded_size(predictor, monkeypatch):
+    shapes = []
+    real = passes.torch.from_numpy
+    monkeypatch.setattr(passes.torch, "from_numpy", lambda array: shapes.append(array.shape) or real(array))
+    lengths = [5000] * 8 + [500] * 3 + [100]
+    answers = predictor.predict_many([Query(workout=recorded(samples), level=LEVEL) for samples in lengths])
+    assert [len(answer.heart_rate) for answer in answers] == lengths
+    assert all(rows * steps <= passes.MAX_STEPS for rows, steps, _ in shapes)
+    assert sorted(rows for rows, _, _ in shapes) == [1, 2, 3, 6]
