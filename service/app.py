@@ -19,7 +19,9 @@ from service.metrics import Metrics
 from service.models import router as models
 from service.openapi import describe, operation_id
 from service.predict import router as predict
+from service.predict.batcher import Batcher
 from service.predict.cache import ModelCache
+from service.predict.lookup import Lookup
 from service.queue import BrokerSender, Sender
 from service.rate_limits import RateLimits
 from service.registry.artifacts import ArtifactStore
@@ -30,7 +32,8 @@ from service.security_headers import STATIC, SecurityHeaders, page_policies
 from service.settings import Settings, get_settings
 from service.subjects import router as subjects
 
-ROUTERS = (datasets.router, jobs.router, models.router, subjects.router, predict.router, health.router)
+# predictions come first: every route before theirs is compared with their address
+ROUTERS = (predict.router, datasets.router, jobs.router, models.router, subjects.router, health.router)
 
 
 def create_app(
@@ -84,6 +87,8 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         keys=KeyRing(database),
         limits=RateLimits(settings.max_predictions_per_minute),
         models=ModelCache(store),
+        lookup=Lookup(database),
+        batcher=Batcher(),
         metrics=Metrics(),
         transactions=CapacityLimiter(TRANSACTIONS),
         compute=CapacityLimiter(os.cpu_count() or 1),

@@ -26,18 +26,22 @@ class _Duplicate(dict[str, Any]):
     key = ""
 
 
-async def read_json(request: Request) -> Any:
-    """The body's JSON; None when there is no body.
-
-    Raises UnsupportedType, TooLarge, BadRequest for what cannot be read, Unprocessable for values that are no finite
-    numbers or no text.
-    """
+async def read_json_body(request: Request) -> bytes:
+    """The whole body, which says that it is JSON; empty when there is none. Raises UnsupportedType or TooLarge."""
     body = await read_body(request, MAX_JSON_BYTES)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if body and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise UnsupportedType("json_required", "Send the body as JSON with Content-Type: application/json.")
+    return body
+
+
+async def to_json(body: bytes) -> Any:
+    """What the body says; None when there is none.
+
+    Raises BadRequest for what cannot be read, Unprocessable for values that are no finite numbers or no text.
+    """
     if not body:
         return None
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-        raise UnsupportedType("json_required", "Send the body as JSON with Content-Type: application/json.")
     return parse(body) if len(body) < IN_THREAD_BYTES else await to_thread.run_sync(parse, body)
 
 

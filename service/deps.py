@@ -12,11 +12,13 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from service.body import read_json
+from service.body import read_json_body, to_json
 from service.errors import Unavailable
 from service.fields import PAGE_LIMIT, CursorQuery, LimitQuery
 from service.metrics import Metrics
+from service.predict.batcher import Batcher
 from service.predict.cache import ModelCache
+from service.predict.lookup import Lookup
 from service.queue import Sender, send_after_commit
 from service.rate_limits import RateLimits
 from service.registry.artifacts import ArtifactStore
@@ -42,9 +44,11 @@ class Services:
     keys: KeyRing
     limits: RateLimits
     models: ModelCache
+    lookup: Lookup
+    batcher: Batcher
     metrics: Metrics
     transactions: CapacityLimiter  # fewer at once than there are threads and connections
-    compute: CapacityLimiter  # as many predictions at once as there are cores
+    compute: CapacityLimiter  # as many plans at once as there are cores
 
 
 async def get_services(request: Request) -> Services:
@@ -66,10 +70,17 @@ class ApiRoute(APIRoute):
         async def admit_and_handle(request: Request) -> Response:
             request.state.caller = await admit(request)
             if self.body_field is not None:
-                request._json = await read_json(request)  # where Starlette keeps what `request.json()` gave
+                body = await read_json_body(request)
+                if (answer := await self.answer_quickly(request, body)) is not None:
+                    return answer
+                request._json = await to_json(body)  # where Starlette keeps what `request.json()` gave
             return await handle(request)
 
         return admit_and_handle
+
+    async def answer_quickly(self, request: Request, body: bytes) -> Response | None:
+        """The answer of a route that reads its bodies in a faster way; None: read it as every other."""
+        return None
 
 
 async def admit(request: Request) -> Caller:
@@ -136,6 +147,7 @@ def get_session(request: Request, _: Annotated[None, Depends(transaction_slot, s
     with services.database.unit_of_work() as session:
         send_after_commit(session, services.sender)
         yield session
+    services.lookup.changed(request.state.caller.account_id)
 
 
 # The scope matters: without it the commit would come after the answer, and a failed commit has answered 202 already.

@@ -42,12 +42,16 @@ class ModelCache:
         """What the predictors take, about."""
         return self._bytes
 
+    def ready(self, version_id: UUID) -> Predictor | None:
+        """The version's predictor, if it is in memory."""
+        with self._lock:
+            return self._recent(version_id)
+
     def get(self, version: ModelVersion) -> Predictor:
         """The version's predictor, from memory or its file. Raises Unavailable when the file is gone or damaged."""
         with self._lock:
-            if (entry := self._ready.get(version.id)) is not None:
-                self._ready.move_to_end(version.id)
-                return entry.predictor
+            if (predictor := self._recent(version.id)) is not None:
+                return predictor
             future = self._loading.get(version.id)
             ours = future is None
             if future is None:
@@ -61,6 +65,12 @@ class ModelCache:
         with self._lock:
             for version_id in version_ids:
                 self._drop(version_id)
+
+    def _recent(self, version_id: UUID) -> Predictor | None:
+        if (entry := self._ready.get(version_id)) is None:
+            return None
+        self._ready.move_to_end(version_id)
+        return entry.predictor
 
     def _load(self, version: ModelVersion, future: Future[Predictor]) -> None:
         try:

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import msgspec
 import numpy as np
+import torch
+from anyio import to_thread
 
 from hrmodel.prediction.plan import Plan, PlannedSegment, PlanTooLong, known_speeds, plan_route
 from hrmodel.prediction.predictor import Predictor
@@ -15,21 +17,25 @@ from hrmodel.signals.level import Level, population_level
 from hrmodel.workouts.units import METRES_PER_FOOT, TYPICAL_SPEED
 from hrmodel.workouts.workout import Array
 from service.deps import Services
+from service.predict.lookup import Answering
 from service.predict.plan_schemas import DistanceUnit, PlanRequest
 from service.predict.samples import ALTITUDES, refuse, wrong
-from service.predict.service import answered_by, find, known_of, ready, rounded
+from service.predict.service import ready, rounded
 
 MIN_METRES = 200.0
 METRES: dict[DistanceUnit, float] = {"m": 1.0, "km": 1000.0, "mi": 1609.344}
 
 
-def plan(services: Services, account_id: UUID, body: PlanRequest) -> bytes:
+async def plan(services: Services, account_id: UUID, body: PlanRequest) -> bytes:
     """The plan as JSON. Raises Unprocessable, NotFound, Conflict or Unavailable."""
-    route = to_route(body)
-    with services.database.reading() as session:
-        found = find(session, account_id, body)
-    found, predictor = ready(services, account_id, body, found)
-    known = known_of(found)
+    route = await to_thread.run_sync(to_route, body)
+    found, predictor = await ready(services, account_id, body)
+    return await to_thread.run_sync(_plan, body, route, found, predictor, limiter=services.compute)
+
+
+def _plan(body: PlanRequest, route: Route, found: Answering, predictor: Predictor) -> bytes:
+    torch.set_num_threads(1)  # plans run side by side; the setting belongs to the thread, and this one is from a pool
+    known = found.known.copy()
     person = known["level"] or predictor.checkpoint.level
     known["level"] = level = person or _usual_runner(predictor)
     slowest, fastest = known_speeds(level)
@@ -43,7 +49,7 @@ def plan(services: Services, account_id: UUID, body: PlanRequest) -> bytes:
         **_zones(made, body.max_heart_rate or likely_highest(level)),
         "fastest": round(fastest, 3),
         "level": "subject" if person else "population",
-        "model": answered_by(found),
+        "model": found.shown,
     }
     return msgspec.json.encode(answer)
 
