@@ -70,6 +70,9 @@ def causal_past(elapsed: NDArray[np.int64], residuals: Array, variance: float) -
     level's offset before this workout, bpm^2. Linear in S; the only loop is over the observed steps.
     """
     observed = np.flatnonzero(np.isfinite(residuals))
+    if not len(observed):
+        nothing = np.zeros(len(elapsed))
+        return Past(correction=nothing, residual=nothing, since=np.full(len(elapsed), np.inf), seconds=nothing)
     before = np.searchsorted(observed, np.arange(len(elapsed)), side="left")  # observed steps earlier than each step
     states = _filter(elapsed[observed], residuals[observed], variance)[before]
     steps_since = elapsed - np.concatenate([[-np.inf], elapsed[observed]])[before]

@@ -121,6 +121,8 @@ def half_widths(intervals: Intervals, kinds: NDArray[np.int64], coverage: float,
     """
     if not MIN_COVERAGE <= coverage <= MAX_COVERAGE:
         raise ValueError(f"coverage must be within {MIN_COVERAGE}..{MAX_COVERAGE}, not {coverage}")
+    if len(kinds) and (kinds[0] == kinds).all():
+        return _widths(intervals, KINDS[kinds[0]], coverage, minutes)
     widths = np.empty(len(kinds))
     for kind in np.unique(kinds):
         here = kinds == kind
@@ -136,10 +138,20 @@ def half_width(intervals: Intervals, kind: str, coverage: float, minutes: float 
 def _widths(intervals: Intervals, kind: str, coverage: float, minutes: Array) -> Array:
     """(S,) minutes -> (S,) half widths in bpm of one kind."""
     rows = np.atleast_2d(np.array(intervals[kind], dtype=np.float64))
-    by_minute = [float(np.interp(coverage, intervals["levels"], row)) for row in rows]
+    by_minute = _at(coverage, np.array(intervals["levels"], dtype=np.float64), rows)
     if len(rows) == 1:
         return np.full(len(minutes), by_minute[0])
     return np.interp(minutes, intervals["minutes"], by_minute)
+
+
+def _at(coverage: float, levels: Array, rows: Array) -> Array:
+    """(bins, levels) half widths -> (bins,): what np.interp gives for each row, for all at once."""
+    if len(levels) == 1:
+        return rows[:, 0]
+    above = int(np.clip(np.searchsorted(levels, coverage), 1, len(levels) - 1))
+    share = np.clip((coverage - levels[above - 1]) / (levels[above] - levels[above - 1]), 0.0, 1.0)
+    between: Array = rows[:, above - 1] + share * (rows[:, above] - rows[:, above - 1])
+    return between
 
 
 def _table(intervals: Intervals, kind: str) -> Array:

@@ -155,8 +155,8 @@ def _believable(workout: Workout) -> Workout:
     """Heart rate that no heart has (0 in a dropout) was not observed."""
     if workout.heart_rate is None:
         return workout
-    believed = (workout.heart_rate >= LOWEST) & (workout.heart_rate <= HIGHEST)
-    return replace(workout, heart_rate=np.where(believed, workout.heart_rate, np.nan))
+    wrong = (workout.heart_rate < LOWEST) | (workout.heart_rate > HIGHEST)
+    return replace(workout, heart_rate=np.where(wrong, np.nan, workout.heart_rate)) if wrong.any() else workout
 
 
 def _observed_until(gridded: GriddedWorkout, observed: Array) -> tuple[float | None, str]:

@@ -19,9 +19,10 @@ def within_step(t: Array, gridded: GriddedWorkout, blind: Array) -> Array:
     `t` (N,) s, `blind` (S,) bpm. Zero when samples are no denser than steps. The blind pass reads no heart rate, so the
     shape inside a step gives nothing away, whatever is observed when; a blind request gets plain linear interpolation.
     """
-    step = step_of_sample(gridded)
-    if len(t) < 2 or np.median(np.diff(t)) >= STEP_SECONDS:
+    between = np.diff(t)
+    if len(t) < 2 or between.min() >= STEP_SECONDS or np.median(between) >= STEP_SECONDS:
         return np.zeros(len(t))
+    step = step_of_sample(gridded)
     centres = (step_bins(gridded) + 0.5) * STEP_SECONDS
     shape = np.empty(len(t))
     for _, part in segment_slices(gridded):

@@ -16,6 +16,7 @@ import numpy as np
 from hrmodel.signals.features import FeatureContract, known_or_zero, vertical_speed
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, Segment
 from hrmodel.signals.level import Level
+from hrmodel.signals.steps import segment_slices
 from hrmodel.workouts.workout import Array
 
 MEMORIES = (30.0, 120.0, 600.0)  # s, of the running means of effort
@@ -24,6 +25,7 @@ USUAL_SPREAD = 0.3  # m/s: the speed's deviation within a workout at which `spee
 USUAL_STEPS = 300  # 50 min: the workout length at which `duration` is 0
 FASTEST = 6.0  # spreads from the usual speed, either way: a wrong speed must not move the whole workout
 BLOCK = 32  # steps
+WHOLE = 4  # features that are means over the whole workout, the last ones
 LONGEST = 7200.0  # s: drift is not drawn on beyond it
 
 NAMES = (
@@ -72,37 +74,34 @@ def response_features(gridded: GriddedWorkout, level: Level, contract: FeatureCo
     Some are means over the whole workout: speed and route are known ahead (design section 4). None uses heart rate.
     """
     start = gridded.segments[0].first_step
-    steps = np.concatenate(
-        [_of_segment(segment, segment.first_step - start, level, contract) for segment in gridded.segments]
-    )
-    speed, climb = steps[:, 1], steps[:, 2 + len(MEMORIES)]
-    whole = (
+    features = np.empty((sum(segment.steps for segment in gridded.segments), len(NAMES)))
+    for segment, part in segment_slices(gridded):
+        _fill(features[part], segment, segment.first_step - start, level, contract)
+    speed, climb = features[:, 1], features[:, 2 + len(MEMORIES)]
+    features[:, -WHOLE:] = (
         speed.mean(),
         speed.std() * contract.population_speed_spread / USUAL_SPREAD - 1.0,
         np.clip(2.0 * np.log(len(speed) / USUAL_STEPS), -1.0, 1.0),
         np.abs(climb).mean() - 0.5,
     )
-    return np.column_stack([steps, np.tile(whole, (len(steps), 1))])
+    return features
 
 
-def _of_segment(segment: Segment, first: int, level: Level, contract: FeatureContract) -> Array:
-    """(T, F - 4): all but the means over the workout; `first` counts the steps from its start to the segment's."""
+def _fill(features: Array, segment: Segment, first: int, level: Level, contract: FeatureContract) -> None:
+    """(T, F) all but the means over the workout; `first` counts the steps from its start to the segment's."""
+    memories = len(MEMORIES)
+    motion = np.empty((segment.steps, 2))
     speed = known_or_zero((segment.speed - level.speed) / contract.population_speed_spread)
-    speed = np.clip(speed, -FASTEST, FASTEST)
-    climb = vertical_speed(segment, contract)
-    means = running_means(np.column_stack([speed, climb]), MEMORIES)
+    motion[:, 0] = np.clip(speed, -FASTEST, FASTEST)
+    motion[:, 1] = vertical_speed(segment, contract)
+    means = running_means(motion, MEMORIES)
     seconds = (first + np.arange(segment.steps)) * STEP_SECONDS
-    return np.column_stack(
-        [
-            np.ones(segment.steps),
-            speed,
-            means[:, : len(MEMORIES)],
-            climb,
-            means[:, len(MEMORIES) :],
-            *(np.exp(-seconds / rise) for rise in RISES),
-            np.minimum(seconds, LONGEST) / 1800.0 - 1.0,
-        ]
-    )
+    features[:, 0] = 1.0
+    features[:, 1], features[:, 2 : 2 + memories] = motion[:, 0], means[:, :memories]
+    features[:, 2 + memories], features[:, 3 + memories : 3 + 2 * memories] = motion[:, 1], means[:, memories:]
+    for place, rise in enumerate(RISES, start=3 + 2 * memories):
+        features[:, place] = np.exp(-seconds / rise)
+    features[:, -WHOLE - 1] = np.minimum(seconds, LONGEST) / 1800.0 - 1.0
 
 
 def running_mean(values: Array, memory: float) -> Array:

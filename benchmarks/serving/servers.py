@@ -1,0 +1,97 @@
+"""Starts ours and the peers, each alone on a free port, gone with this process."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from service.child import die_with_parent
+from service.embedded import API
+from service.registry import accounts, migrations, subjects
+from service.registry.artifacts import ArtifactStore
+from service.registry.session import Database
+from service.registry.shipped import install_shipped_base
+from service.settings import Settings, environment
+
+HERE = Path(__file__).resolve().parents[1]
+START_SECONDS = 120.0
+SUBJECT = "me"
+LEVEL = {"heart_rate": 148.0, "spread": 13.0, "speed": 2.8, "speed_spread": 0.45, "workouts": 20}
+OURS, PLAIN, TUNED, LIT = "stagewise", "plain FastAPI", "plain, 1 thread", "LitServe"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that listens."""
+
+    port: int
+    key: str
+    pid: int
+
+
+@contextmanager
+def running(name: str, folder: Path) -> Iterator[Server]:
+    """Start ours or a peer; `folder` is for its state and its log."""
+    port = _free_port()
+    key, command, variables = "", [], {**os.environ, "PYTHONPATH": f"{HERE.parent}:{HERE}"}
+    if name == OURS:
+        key, variables = prepare(folder, variables)
+        command = [*API, "--host", "127.0.0.1", "--port", str(port)]
+    elif name in (PLAIN, TUNED):
+        if name == TUNED:
+            variables["OMP_NUM_THREADS"] = "1"  # what its author finds out after some days
+        serve = [sys.executable, "-m", "uvicorn", "serving.plain:app", "--no-access-log", "--log-level", "warning"]
+        command = [*serve, "--port", str(port)]
+    else:
+        command = [sys.executable, "-m", "serving.lit", str(port)]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env=variables, stdout=log, stderr=log, preexec_fn=die_with_parent, start_new_session=True
+        )
+    try:
+        _wait_for(port, process, folder / "log")
+        yield Server(port=port, key=key, pid=process.pid)
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(timeout=30)
+
+
+def prepare(folder: Path, variables: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """A database with a key, the shipped base, and a person with a level; the environment of an API on it."""
+    settings = Settings(
+        state_dir=folder, broker_url_setting="redis://127.0.0.1:1/0", max_predictions_per_minute=10_000_000
+    )
+    migrations.upgrade(settings.database_url)
+    database = Database(settings.database_url)
+    install_shipped_base(database, ArtifactStore(settings.artifact_dir), Path(str(files("hrmodel.pretrained"))))
+    with database.unit_of_work() as session:
+        account = accounts.ensure_account(session)
+        key = accounts.create_key(session, account, "bench", ["predict"])
+        subjects.ensure(session, account.id, SUBJECT).level = LEVEL
+    database.dispose()
+    return key, {**variables, **environment(settings)}
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def _wait_for(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server does not listen: {log.read_text()[-2000:]}") from None
+            time.sleep(0.1)

@@ -1,0 +1,160 @@
+"""Predictions in threads: together where they wait for the same model, right for everyone, wrong for nobody else."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from hrmodel.prediction.predictor import Predictor, Query
+from hrmodel.workouts.workout import Workout
+from service.errors import Unavailable
+from service.predict import batcher as module
+from service.predict.batcher import Batcher
+from tests.prediction_builders import LEVEL, make_checkpoint
+
+
+def query(samples: int = 30, speed: float = 2.8, coverage: float = 0.9) -> Query:
+    t = np.arange(samples) * 10.0
+    return Query(workout=Workout(t=t, speed=speed + 0.3 * np.sin(t / 60)), level=LEVEL, coverage=coverage)
+
+
+def first(prediction) -> float:
+    return float(prediction.heart_rate[0])
+
+
+class Slow(Predictor):
+    """Waits before the first batch, and notes how large the batches are."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(make_checkpoint(seed=seed))
+        self.sizes: list[int] = []
+        self.go = threading.Event()
+
+    def predict_many(self, queries):
+        self.sizes.append(len(queries))
+        assert self.go.wait(10)
+        return super().predict_many(queries)
+
+
+def test_what_waits_for_one_model_is_predicted_together_and_nothing_waits_for_company():
+    predictor, batcher = Slow(), Batcher(threads=1)
+
+    async def ask() -> list[float]:
+        waiting = [asyncio.create_task(batcher.predict(predictor, query(), first))]
+        while not predictor.sizes:
+            await asyncio.sleep(0.001)
+        waiting += [asyncio.create_task(batcher.predict(predictor, query(30 + i), first)) for i in range(1, 21)]
+        await asyncio.sleep(0.02)
+        predictor.go.set()
+        return await asyncio.gather(*waiting)
+
+    answers = asyncio.run(ask())
+    assert predictor.sizes == [1, 20]
+    alone = [first(predictor.predict(query(30 + i).workout, level=LEVEL)) for i in range(21)]
+    np.testing.assert_allclose(answers, alone, atol=1e-3)
+
+
+def test_batches_are_bounded_and_models_take_turns():
+    one, other, batcher = Slow(), Slow(seed=1), Batcher(threads=1)
+    order: list[str] = []
+
+    async def ask() -> None:
+        async def noted(predictor: Slow, name: str) -> None:
+            await batcher.predict(predictor, query(), lambda _: order.append(name))
+
+        many = [asyncio.create_task(noted(one, "one")) for _ in range(2 * module.MAX_BATCH + 10)]
+        while not one.sizes:
+            await asyncio.sleep(0.001)
+        single = asyncio.create_task(noted(other, "other"))
+        await asyncio.sleep(0.02)
+        one.go.set()
+        other.go.set()
+        await asyncio.gather(single, *many)
+
+    asyncio.run(ask())
+    assert max(one.sizes) <= module.MAX_BATCH
+    assert order.index("other") <= 2 * module.MAX_BATCH
+
+
+def test_a_query_that_fails_fails_alone():
+    predictor, batcher = Slow(), Batcher(threads=1)
+
+    async def ask() -> list[object]:
+        waiting = [batcher.predict(predictor, query(), first)]
+        waiting += [batcher.predict(predictor, query(coverage=c), first) for c in (0.9, 7.0, 0.8)]
+        tasks = [asyncio.create_task(each) for each in waiting]
+        await asyncio.sleep(0.05)
+        predictor.go.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    answers = asyncio.run(ask())
+    assert [type(answer) for answer in answers] == [float, float, ValueError, float]
+
+
+def test_who_has_gone_is_not_predicted_for():
+    predictor, batcher = Slow(), Batcher(threads=1)
+
+    async def ask() -> None:
+        tasks = [asyncio.create_task(batcher.predict(predictor, query(), first)) for _ in range(5)]
+        while not predictor.sizes:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        for task in tasks[2:]:
+            task.cancel()
+        await asyncio.sleep(0)
+        predictor.go.set()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sum(isinstance(answer, float) for answer in answers) == 2
+
+    asyncio.run(ask())
+
+
+def test_too_many_waiting_are_sent_away(monkeypatch):
+    monkeypatch.setattr(module, "MAX_WAITING", 3)
+    predictor, batcher = Slow(), Batcher(threads=1)
+
+    async def ask() -> list[object]:
+        tasks = [asyncio.create_task(batcher.predict(predictor, query(), first))]
+        while not predictor.sizes:
+            await asyncio.sleep(0.001)
+        tasks += [asyncio.create_task(batcher.predict(predictor, query(), first)) for _ in range(10)]
+        await asyncio.sleep(0.02)
+        predictor.go.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    answers = asyncio.run(ask())
+    refused = [answer for answer in answers if isinstance(answer, Unavailable)]
+    assert len(refused) == 7
+    assert {error.code for error in refused} == {"busy"}
+
+
+def test_a_thread_ends_when_nothing_comes_and_the_next_request_starts_one(monkeypatch):
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.05)
+    predictor, batcher = Slow(), Batcher()
+    predictor.go.set()
+
+    def threads() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "predict" and thread not in before]
+
+    before = set(threading.enumerate())
+    for _ in range(2):
+        assert asyncio.run(batcher.predict(predictor, query(), first)) > 0
+        for thread in threads():
+            thread.join(5)
+        assert threads() == []
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_fifty_people_at_once_get_their_own_answers(threads):
+    people = [Predictor(make_checkpoint(seed=seed)) for seed in range(50)]
+    batcher = Batcher(threads=threads)
+    asked = [
+        (person, query(20 + (7 * i + j) % 40, 2.0 + 0.02 * i)) for i, person in enumerate(people) for j in range(4)
+    ]
+
+    async def ask() -> list[np.ndarray]:
+        return await asyncio.gather(*(batcher.predict(who, what, lambda p: p.heart_rate) for who, what in asked))
+
+    for (who, what), answer in zip(asked, asyncio.run(ask()), strict=True):
+        np.testing.assert_allclose(answer, who.predict(what.workout, level=LEVEL).heart_rate, atol=1e-3)
