@@ -55,7 +55,8 @@ class ApiProcess:
 @contextmanager
 def running_api(folder: Path, **changed: Any) -> Iterator[ApiProcess]:
     """Start it on a free port; gone with this process."""
-    settings = Settings(state_dir=folder, broker_url_setting="redis://127.0.0.1:1/0", port=free_port(), **changed)
+    nowhere = {"broker_url_setting": "redis://127.0.0.1:1/0"}
+    settings = Settings(state_dir=folder, port=free_port(), **{**nowhere, **changed})
     migrations.upgrade(settings.database_url)
     database, store = Database(settings.database_url), ArtifactStore(settings.artifact_dir)
     install_shipped_base(database, store, Path(str(files("hrmodel.pretrained"))))
