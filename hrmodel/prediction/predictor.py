@@ -57,7 +57,9 @@ class Predictor:
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
         self.checkpoint = checkpoint
         self.intervals = checkpoint.intervals or DEFAULT_INTERVALS
-        self._network = checkpoint.build().to(torch.device(device))
+        network = checkpoint.build()
+        network.load_state_dict(checkpoint.weights, assign=True)  # the checkpoint's own tensors: held once, not twice
+        self._network = network.to(torch.device(device))
 
     def predict(
         self,

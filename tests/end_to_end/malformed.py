@@ -47,7 +47,7 @@ class Outcome:
             ("requests", f"{self.requests}, wrong: {dict(sorted(self.kinds.items()))}"),
             ("answers", str(dict(sorted(self.answers.items())))),
             ("5xx or no answer", str(len(self.faults))),
-            ("slowest", f"{self.slowest:.2f} s"),
+            ("slowest", f"{self.slowest:.2f} s: {self.slowest_request}"),
             ("memory, MiB", "  ".join(f"{size / 2**20:.1f}" for size in self.rss)),
         ]
         return "\n".join(f"{name:18}{value}" for name, value in rows)
