@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound
+from service.registry import subjects
 from service.registry.pages import Page, PageRequest, fetch
 from service.registry.tables import (
     Dataset,
@@ -75,7 +76,9 @@ def read(session: Session, account_id: UUID, dataset_id: UUID) -> DatasetRow:
 def page(session: Session, account_id: UUID, subject: str | None, wanted: PageRequest) -> Page[DatasetRow]:
     """Datasets of an account, or of one of its subjects."""
     rows = _shown(account_id)
-    return fetch(session, rows if subject is None else rows.where(Subject.name == subject), Dataset, wanted)
+    if subject is not None:
+        rows = rows.where(Dataset.subject_id == subjects.id_of(account_id, subject))
+    return fetch(session, rows, Dataset, wanted)
 
 
 def files(session: Session, dataset_id: UUID) -> list[DatasetFile]:

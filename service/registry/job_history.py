@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound
+from service.registry import subjects
 from service.registry.pages import Page, PageRequest, fetch
 from service.registry.tables import EpochMetrics, Job, JobEvent, JobLogLine, JobState, Stage, Subject
 
@@ -36,7 +37,7 @@ def read(session: Session, account_id: UUID, job_id: UUID) -> JobRow:
 def page(session: Session, account_id: UUID, wanted: JobFilter, where: PageRequest) -> Page[JobRow]:
     """Jobs of an account."""
     conditions = {
-        Subject.name: wanted.subject,
+        Job.subject_id: wanted.subject and subjects.id_of(account_id, wanted.subject),
         Job.dataset_id: wanted.dataset_id,
         Job.stage: wanted.stage,
         Job.state: wanted.state,

@@ -8,7 +8,8 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound
-from service.registry.pages import Page, PageRequest, fetch
+from service.registry import subjects
+from service.registry.pages import Page, PageRequest, fetch, merged
 from service.registry.tables import Champion, Dataset, Evaluation, ModelVersion, Stage, Subject
 
 ModelRow = tuple[ModelVersion, str | None, float | None, UUID | None]  # subject's name, score, whom it is champion of
@@ -25,7 +26,8 @@ class ModelFilter:
 
 def read(session: Session, account_id: UUID, version_id: UUID) -> ModelRow:
     """The account's version, or the shipped base, as the API shows it. Raises NotFound."""
-    row = session.execute(_shown(account_id).where(ModelVersion.id == version_id)).first()
+    visible = or_(ModelVersion.account_id == account_id, ModelVersion.account_id.is_(None))
+    row = session.execute(_shown().where(ModelVersion.id == version_id, visible)).first()
     if row is None:
         raise NotFound("model_version_not_found", f"There is no model version {version_id}.")
     return row[0], row[1], row[2], row[3]
@@ -34,12 +36,13 @@ def read(session: Session, account_id: UUID, version_id: UUID) -> ModelRow:
 def page(session: Session, account_id: UUID, wanted: ModelFilter, where: PageRequest) -> Page[ModelRow]:
     """The account's versions and the shipped base."""
     conditions = {
-        Subject.name: wanted.subject,
+        ModelVersion.subject_id: wanted.subject and subjects.id_of(account_id, wanted.subject),
         ModelVersion.dataset_id: wanted.dataset_id,
         ModelVersion.stage: wanted.stage,
     }
-    rows = _shown(account_id).where(*(column == value for column, value in conditions.items() if value is not None))
-    return fetch(session, rows, ModelVersion, where)
+    rows = _shown().where(*(column == value for column, value in conditions.items() if value is not None))
+    whose = (ModelVersion.account_id == account_id, ModelVersion.account_id.is_(None))
+    return merged([fetch(session, rows.where(owner), ModelVersion, where) for owner in whose], where.limit)
 
 
 def evaluation(
@@ -59,22 +62,27 @@ def evaluation(
         own = own.where(Evaluation.dataset_id == dataset_id)
     if subject_id is not None:
         own = own.where(Dataset.subject_id == subject_id)
-    return session.scalar(own.order_by(Evaluation.created_at.desc(), Evaluation.id).limit(1))
+    return _newest(session, own)
 
 
 def base_evaluation(session: Session, account_id: UUID, dataset_id: UUID) -> Evaluation | None:
     """How the newest base that was scored on a dataset of the caller did there."""
     bases = _own_evaluations(account_id).join(ModelVersion, ModelVersion.id == Evaluation.model_version_id)
-    on_it = bases.where(Evaluation.dataset_id == dataset_id, ModelVersion.stage == Stage.BASE)
-    return session.scalar(on_it.order_by(Evaluation.created_at.desc(), Evaluation.id).limit(1))
+    return _newest(session, bases.where(Evaluation.dataset_id == dataset_id, ModelVersion.stage == Stage.BASE))
 
 
 def _own_evaluations(account_id: UUID) -> Any:
-    joined = select(Evaluation).join(Dataset, Dataset.id == Evaluation.dataset_id)
+    joined = select(Evaluation.id).join(Dataset, Dataset.id == Evaluation.dataset_id)
     return joined.where(Dataset.account_id == account_id)
 
 
-def _shown(account_id: UUID) -> Any:
+def _newest(session: Session, ids: Any) -> Evaluation | None:
+    """By id: sorting thousands of reports would read them all."""
+    newest = ids.order_by(Evaluation.created_at.desc(), Evaluation.id).limit(1)
+    return session.scalar(select(Evaluation).where(Evaluation.id == newest.scalar_subquery()))
+
+
+def _shown() -> Any:
     own_data = (Evaluation.model_version_id == ModelVersion.id) & (Evaluation.dataset_id == ModelVersion.dataset_id)
     own_subject = (Champion.model_version_id == ModelVersion.id) & (Champion.subject_id == ModelVersion.subject_id)
     return (
@@ -82,5 +90,4 @@ def _shown(account_id: UUID) -> Any:
         .outerjoin(Subject, Subject.id == ModelVersion.subject_id)
         .outerjoin(Evaluation, own_data)
         .outerjoin(Champion, own_subject)
-        .where(or_(ModelVersion.account_id == account_id, ModelVersion.account_id.is_(None)))
     )

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -48,7 +49,19 @@ def fetch(session: Session, rows: Select[Any], table: Any, page: PageRequest) ->
     items = found[: page.limit]
     more = len(found) > page.limit
     last = items[-1][0] if more else None
-    return Page([tuple(row) for row in items], encode(last.created_at, last.id) if last is not None else None)
+    return Page([tuple(row) for row in items], encode(*_place(last)) if last is not None else None)
+
+
+def merged(pages: Sequence[Page[Any]], limit: int) -> Page[Any]:
+    """One page of several lists, each the first of what `fetch` gives: an OR of two lists has no index."""
+    rows = sorted((row for page in pages for row in page.items), key=lambda row: _place(row[0]), reverse=True)
+    items = rows[:limit]
+    more = len(rows) > limit or any(page.next_cursor for page in pages)
+    return Page(items, encode(*_place(items[-1][0])) if more else None)
+
+
+def _place(row: Any) -> tuple[datetime, UUID | int]:
+    return row.created_at, row.id
 
 
 def encode(created_at: datetime, row_id: UUID | int) -> str:

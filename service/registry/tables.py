@@ -145,7 +145,10 @@ class Subject(Base):
     """A person, known by the client's own string. `level` is that of the newest ready dataset."""
 
     __tablename__ = "subjects"
-    __table_args__ = (UniqueConstraint("account_id", "name"),)
+    __table_args__ = (
+        UniqueConstraint("account_id", "name"),
+        Index("ix_subjects_account_id_created_at_id", "account_id", "created_at", "id"),
+    )
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(String(200))
@@ -236,12 +239,13 @@ class Job(Base):
     __table_args__ = (
         Index("ix_jobs_account_id_created_at_id", "account_id", "created_at", "id"),
         Index("ix_jobs_account_id_started_at", "account_id", "started_at"),
+        Index("ix_jobs_subject_id_created_at_id", "subject_id", "created_at", "id"),
         Index("ix_jobs_state_stage_created_at", "state", "stage", "created_at"),
         Index("ix_jobs_dataset_id_stage_created_at", "dataset_id", "stage", "created_at"),
     )
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
-    subject_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), index=True)
+    subject_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"))
     dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
     parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
     depends_on: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
@@ -315,10 +319,13 @@ class ModelVersion(Base):
     """A registered checkpoint with its lineage. The shipped base belongs to no account."""
 
     __tablename__ = "model_versions"
-    __table_args__ = (Index("ix_model_versions_account_id_created_at_id", "account_id", "created_at", "id"),)
+    __table_args__ = (
+        Index("ix_model_versions_account_id_created_at_id", "account_id", "created_at", "id"),
+        Index("ix_model_versions_subject_id_created_at_id", "subject_id", "created_at", "id"),
+    )
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
-    subject_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), index=True)
+    subject_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"))
     dataset_id: Mapped[UUID | None] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
     job_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), unique=True)
     parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("model_versions.id", ondelete="CASCADE"), index=True)
@@ -336,10 +343,14 @@ class Evaluation(Base):
     """How one version does on one dataset's held-out workouts."""
 
     __tablename__ = "evaluations"
-    __table_args__ = (UniqueConstraint("model_version_id", "dataset_id"),)
+    __table_args__ = (
+        UniqueConstraint("model_version_id", "dataset_id"),
+        # With all that tells the newest: on SQLite a column behind `report` is read by walking through all of it.
+        Index("ix_evaluations_newest", "dataset_id", "model_version_id", "created_at", "id"),
+    )
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     model_version_id: Mapped[UUID] = mapped_column(ForeignKey("model_versions.id", ondelete="CASCADE"))
-    dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
     score: Mapped[float | None] = mapped_column(Float(53))
     report: Mapped[dict[str, Any]] = mapped_column(Json)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
@@ -378,7 +389,10 @@ class ChampionChange(Base):
     """Append-only: each time a subject's champion was set, by whom and on what evidence."""
 
     __tablename__ = "champion_history"
-    __table_args__ = (UniqueConstraint("subject_id", "revision"),)
+    __table_args__ = (
+        UniqueConstraint("subject_id", "revision"),
+        Index("ix_champion_history_subject_id_created_at_id", "subject_id", "created_at", "id"),
+    )
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
     subject_id: Mapped[UUID] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"))
     model_version_id: Mapped[UUID | None] = mapped_column(

@@ -37,6 +37,24 @@ def test_the_list_shows_own_versions_and_the_shipped_base(client, rivals, make_d
         assert [item["id"] for item in client.get(f"/models?{query}").json()["items"]] == [str(expected.id)], query
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_pages_of_a_list_are_the_whole_list_with_the_shipped_base_in_its_place(
+    client, stranger, make_dataset, make_version, limit
+):
+    dataset = make_dataset()
+    versions = [make_version(dataset, seed=1), make_version(), *(make_version(dataset, seed=n) for n in (2, 3, 4))]
+    make_version(make_dataset("stranger"))
+    seen, cursor = [], None
+    while len(seen) <= len(versions):
+        page = client.get("/models", params={"limit": limit, **({"cursor": cursor} if cursor else {})}).json()
+        seen += [item["id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == [str(version.id) for version in reversed(versions)]
+    assert len(stranger.get("/models").json()["items"]) == 2
+
+
 def test_a_long_list_costs_a_constant_number_of_queries(client, count_queries, make_dataset, make_version):
     dataset = make_dataset()
     for seed in range(4):
