@@ -105,7 +105,7 @@ def _standard(reporter: Reporter, job: Job, own: Standard, latest: Standard) -> 
 
 def _deciding(session: Session, job: Job) -> UUID:
     newest = datasets.newest_ready(session, job.subject_id) if job.subject_id else None
-    return newest.id if newest else job.dataset_id
+    return newest.id if newest else job.own_dataset_id
 
 
 def _rival(reporter: Reporter, job: Job, standard: Standard) -> tuple[ModelVersion, int, dict[str, Any]]:
@@ -146,7 +146,7 @@ def _finish(
         if _deciding(session, job) != standard.dataset_id:
             raise Conflict("newer_dataset", "An import of this subject ended in between; compare again.")
     version = model_versions.add(session, job, **columns)
-    model_versions.record_evaluation(session, version.id, job.dataset_id, reports[job.dataset_id])
+    model_versions.record_evaluation(session, version.id, job.own_dataset_id, reports[job.own_dataset_id])
     report = reports[standard.dataset_id]
     own = model_versions.record_evaluation(session, version.id, standard.dataset_id, report)
     theirs = model_versions.record_evaluation(session, incumbent.id, standard.dataset_id, rival_report)

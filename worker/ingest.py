@@ -50,7 +50,7 @@ def import_upload(reporter: Reporter, job: Job) -> None:
     with reporter.context.database.unit_of_work() as session:
         if not jobs.heartbeat(session, reporter.claim, reporter.context.lease_seconds).ours:
             raise LeaseLost
-        dataset = imports.begin(session, job.dataset_id)
+        dataset = imports.begin(session, job.own_dataset_id)
     found = Found()
     try:
         _read(reporter, job, dataset, found)

@@ -10,7 +10,7 @@ import structlog
 
 from service import queue
 from service.logs import log_as_json
-from service.registry import jobs, sweep
+from service.registry import fleets, jobs, sweep, turns
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database, spoken_reason
 from service.settings import Settings, get_settings
@@ -36,12 +36,14 @@ class Reconciler:
         """One round. Raises what the database raises."""
         with self.database.unit_of_work() as session:
             changed = jobs.reconcile(session)
+        with self.database.unit_of_work() as session:
+            fleets.end_finished(session)
         if changed:
             log.info("reconciled", jobs=changed)
         with self.database.reading() as session:
             counts = {
-                queue.TRAINING: jobs.claimable(session, jobs.TRAINING_STAGES),
-                queue.IMPORTS: jobs.claimable(session, jobs.IMPORT_STAGES),
+                queue.TRAINING: turns.claimable(session, jobs.TRAINING_STAGES),
+                queue.IMPORTS: turns.claimable(session, jobs.IMPORT_STAGES),
             }
         for name, count in counts.items():
             self._repeat_hint(name, count, at_once=changed > 0)

@@ -7,7 +7,7 @@ import structlog
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from hrmodel.training.fit import NonFiniteLoss, explain_out_of_memory
-from service.registry import jobs
+from service.registry import job_history, jobs
 from service.registry.session import spoken_reason
 from service.registry.tables import Job, Stage
 from worker import ingest, training
@@ -47,7 +47,7 @@ def _run(reporter: Reporter, device: str) -> None:
     reporter.report()
     with reporter.context.database.reading() as session:
         job = session.get_one(Job, reporter.claim.job_id)
-        bind_contextvars(request_id=jobs.request_of(session, job.id))
+        bind_contextvars(request_id=job_history.request_of(session, job.id))
     log.info("job taken", stage=job.stage.value)
     if job.stage == Stage.IMPORT:
         ingest.import_upload(reporter, job)

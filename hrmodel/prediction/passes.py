@@ -10,6 +10,7 @@ from hrmodel.signals.features import Features
 from hrmodel.workouts.workout import Array
 
 MAX_STEPS = 32_768  # of one batch, padding included: 8 MB per layer
+ROUNDED = 16  # steps: torch prepares a pass anew for every length that it has not seen lately, for a millisecond
 LEAST_FILLED = 0.8  # a sequence shorter than this share of the longest goes into another batch
 
 
@@ -55,7 +56,8 @@ def _alike(inputs: Sequence[Features]) -> Iterator[list[int]]:
 
 
 def _run(network: HeartRateLSTM, inputs: Features) -> Array:
-    device = network.fc.weight.device
+    device, steps = network.fc.weight.device, inputs.shape[1]
+    filled = np.pad(inputs, ((0, 0), (0, -steps % ROUNDED), (0, 0))) if steps % ROUNDED else inputs
     with torch.inference_mode():
-        output: Array = network(torch.from_numpy(inputs).to(device)).cpu().numpy().astype(np.float64)
-    return output
+        output: Array = network(torch.from_numpy(filled).to(device)).cpu().numpy().astype(np.float64)
+    return output[:, :steps]

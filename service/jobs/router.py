@@ -7,7 +7,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from service.deps import ApiRoute, OnceDep, PageDep, ReadCaller, ServicesDep, SessionDep, TrainCaller
 from service.fields import After, SubjectFilter, instant
-from service.jobs import service, views
+from service.jobs import fleet, service, views
+from service.jobs.fleet_schemas import FleetJobCreate
 from service.jobs.schemas import (
     BaseJobCreate,
     Events,
@@ -68,6 +69,16 @@ def submit_stage2_job(body: Stage2JobCreate, response: Response, submission: Sub
     return _accepted(response, service.submit_stage2(submission, body))
 
 
+@router.post("/fleet", status_code=202, responses=problems(404, 409, body=True))
+def submit_fleet(body: FleetJobCreate, response: Response, submission: SubmissionDep) -> JobRead:
+    """Personalise many people: one parent, with a job per person and stage, which take turns with all other jobs.
+
+    One failed job stops no other. `GET /jobs/{id}` of the parent says how far it is, `GET /jobs?parent_id=` lists its
+    jobs, and cancelling it cancels them.
+    """
+    return _accepted(response, fleet.submit(submission, body))
+
+
 @router.get("", responses=problems())
 def list_jobs(
     caller: ReadCaller,
@@ -75,11 +86,12 @@ def list_jobs(
     page: PageDep,
     subject: SubjectFilter = None,
     dataset_id: Annotated[UUID | None, Query(description="Only jobs on this dataset.")] = None,
+    parent_id: Annotated[UUID | None, Query(description="Only jobs of this fleet.")] = None,
     stage: Annotated[Stage | None, Query(description="Only jobs of this stage.")] = None,
     state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
 ) -> JobPage:
     """List jobs, newest first."""
-    wanted = JobFilter(subject=subject, dataset_id=dataset_id, stage=stage, state=state)
+    wanted = JobFilter(subject=subject, dataset_id=dataset_id, parent_id=parent_id, stage=stage, state=state)
     return views.show_page(session, caller.account_id, wanted, page)
 
 

@@ -79,6 +79,13 @@ class Stage2JobCreate(JobCreate):
     )
 
 
+_FLEET = {
+    "people": 200,
+    "skipped": 3,
+    "jobs": {"queued": 120, "running": 2, "succeeded": 277, "failed": 1, "cancelled": 0},
+    "promoted": 190,
+    "errors": [{"code": "nonfinite_loss", "count": 1}],
+}
 _JOB = {
     "id": _JOB_ID,
     "stage": "stage1",
@@ -93,8 +100,10 @@ _JOB = {
     "cancel_requested": False,
     "configuration": {"recipe": "auto", "stage": "stage1", "epochs": 20, "learning_rate": 0.001},
     "start_model_version_id": "0d4d9b0e-5f7c-4f58-9d5f-8d7a3f3a54cf",
+    "parent_id": None,
     "depends_on": None,
     "retry_of": None,
+    "fleet": None,
     "result": None,
     "error": None,
     "created_at": "2026-05-01T08:00:10Z",
@@ -103,14 +112,32 @@ _JOB = {
 }
 
 
+class FleetError(Read):
+    """A reason for which jobs of a fleet failed."""
+
+    code: str
+    count: int
+
+
+class FleetRead(Read):
+    """How far a fleet is. `promoted`: jobs whose model came to serve; `skipped`: people without enough workouts."""
+
+    model_config = example(_FLEET)
+    people: int
+    skipped: int
+    jobs: dict[JobState, int]
+    promoted: int
+    errors: list[FleetError]
+
+
 class JobRead(Read):
-    """A job."""
+    """A job. A fleet has no dataset and no subject; `fleet` says how far its jobs are."""
 
     model_config = example(_JOB, from_attributes=True)
     id: UUID
     stage: Stage
     state: JobState
-    dataset_id: UUID
+    dataset_id: UUID | None
     subject: str | None
     progress: float
     eta_seconds: float | None
@@ -120,8 +147,10 @@ class JobRead(Read):
     cancel_requested: bool
     configuration: dict[str, Any]
     start_model_version_id: UUID | None
+    parent_id: UUID | None = Field(description="The fleet.")
     depends_on: UUID | None
     retry_of: UUID | None
+    fleet: FleetRead | None
     result: dict[str, Any] | None
     error: ErrorRead | None
     created_at: datetime

@@ -11,9 +11,16 @@ from hrmodel.training.stages import InvalidHyperparameter, resolve
 from service.errors import Conflict, FieldError, Unprocessable
 from service.fields import pointing
 from service.jobs import views
-from service.jobs.schemas import BaseJobCreate, JobCreate, JobRead, Stage1JobCreate, Stage2JobCreate
+from service.jobs.schemas import (
+    BaseJobCreate,
+    Hyperparameters,
+    JobCreate,
+    JobRead,
+    Stage1JobCreate,
+    Stage2JobCreate,
+)
 from service.queue import hint
-from service.registry import datasets, idempotency, jobs, model_versions, quotas
+from service.registry import datasets, fleets, idempotency, job_history, jobs, model_versions, quotas
 from service.registry.idempotency import Once
 from service.registry.tables import Dataset, DatasetKind, DatasetState, Job, JobState, Stage
 
@@ -45,22 +52,26 @@ def submit_stage2(request: Submission, body: Stage2JobCreate) -> JobRead:
 
 def cancel(session: Session, account_id: UUID, job_id: UUID) -> JobRead:
     """Cancel a queued job; ask a running one to stop. Raises NotFound or Conflict."""
-    jobs.request_cancel(session, jobs.require(session, account_id, job_id))
+    job = jobs.require(session, account_id, job_id)
+    if job.stage == Stage.FLEET:
+        fleets.cancel(session, job)
+    else:
+        jobs.request_cancel(session, job)
     return views.show(session, account_id, job_id)
 
 
 def retry(request: Submission, job_id: UUID) -> JobRead:
     """Do a failed or cancelled job again as a new one. Raises NotFound, Conflict or TooManyRequests."""
-    return _once(
+    return submit_once(
         request, lambda: jobs.retry(request.session, jobs.require(request.session, request.account_id, job_id))
     )
 
 
 def _submit(request: Submission, stage: Stage, body: JobCreate) -> JobRead:
-    return _once(request, lambda: _add(request.session, request.account_id, stage, body))
+    return submit_once(request, lambda: _add(request.session, request.account_id, stage, body))
 
 
-def _once(request: Submission, make: Callable[[], Job]) -> JobRead:
+def submit_once(request: Submission, make: Callable[[], Job]) -> JobRead:
     """The job of `make`, or the one that the same request made before; say after the commit that there is work."""
     session, account_id = request.session, request.account_id
     made = idempotency.begin(session, account_id, request.once)
@@ -78,13 +89,13 @@ def _add(session: Session, account_id: UUID, stage: Stage, body: JobCreate) -> J
     """Record a job. Raises NotFound, Conflict or Unprocessable."""
     with pointing("/dataset_id"):
         dataset = datasets.require(session, account_id, body.dataset_id)
-    _check_dataset(dataset, stage)
+    check_dataset(dataset, stage)
     start, depends_on = None, None
     if isinstance(body, Stage1JobCreate):
-        start = _base(session, account_id, body.base_model_version_id)
+        start = find_base(session, account_id, body.base_model_version_id)
     elif isinstance(body, Stage2JobCreate):
         start, depends_on = _stage1(session, account_id, dataset, body.stage1_model_version_id)
-    configuration = _configuration(stage, body, dataset.train_workouts)
+    configuration = configure(stage, body.recipe, body.hyperparameters, dataset.train_workouts)
     return jobs.add(
         session,
         dataset,
@@ -95,28 +106,28 @@ def _add(session: Session, account_id: UUID, stage: Stage, body: JobCreate) -> J
     )
 
 
-def _check_dataset(dataset: Dataset, stage: Stage) -> None:
+def check_dataset(dataset: Dataset, stage: Stage, pointer: str = "/dataset_id") -> None:
+    """Raise Conflict unless the stage can train on the dataset, which the request names at `pointer`."""
     if dataset.state != DatasetState.READY:
         reason = "its import failed" if dataset.state == DatasetState.FAILED else "wait until it is ready"
         code = "dataset_failed" if dataset.state == DatasetState.FAILED else "dataset_not_ready"
-        raise Conflict(code, f"Dataset {dataset.id} is {dataset.state}; {reason}.", [_dataset_error(dataset.state)])
+        raise Conflict(
+            code, f"Dataset {dataset.id} is {dataset.state}; {reason}.", [FieldError(pointer, dataset.state)]
+        )
     wanted = DatasetKind.POPULATION if stage == Stage.BASE else DatasetKind.PERSONAL
     if dataset.kind != wanted:
         detail = f"Dataset {dataset.id} is {dataset.kind}; {stage} trains on a {wanted} dataset."
-        raise Conflict("wrong_dataset_kind", detail, [_dataset_error(f"is {dataset.kind}")])
+        raise Conflict("wrong_dataset_kind", detail, [FieldError(pointer, f"is {dataset.kind}")])
     if dataset.train_workouts == 0 or dataset.val_workouts == 0:
         detail = (
             f"Dataset {dataset.id} has {dataset.train_workouts} workouts to train on and {dataset.val_workouts} to "
             "validate with. A person needs 8 usable workouts; until then the base model serves."
         )
-        raise Conflict("too_few_workouts", detail, [_dataset_error("has too few workouts")])
+        raise Conflict("too_few_workouts", detail, [FieldError(pointer, "has too few workouts")])
 
 
-def _dataset_error(message: str) -> FieldError:
-    return FieldError("/dataset_id", message)
-
-
-def _base(session: Session, account_id: UUID, wanted: UUID | None) -> UUID:
+def find_base(session: Session, account_id: UUID, wanted: UUID | None) -> UUID:
+    """The base that stage 1 starts from. Raises NotFound or Unprocessable."""
     if wanted is None:
         return model_versions.default_base(session, account_id).id
     with pointing("/base_model_version_id"):
@@ -136,10 +147,10 @@ def _stage1(
         if version.stage != Stage.STAGE1 or version.subject_id != dataset.subject_id:
             raise _wrong_start("/stage1_model_version_id", "is no stage-1 version of this dataset's subject")
         return version.id, None
-    job = jobs.newest_stage1(session, dataset.id)
+    job = job_history.newest_stage1(session, dataset.id)
     if job is None:
         detail = f"Dataset {dataset.id} has no stage 1 yet; start one with POST /jobs/stage1 first."
-        raise Conflict("stage1_required", detail, [_dataset_error("has no stage 1")])
+        raise Conflict("stage1_required", detail, [FieldError("/dataset_id", "has no stage 1")])
     if job.state != JobState.SUCCEEDED:
         return None, job.id
     made = model_versions.of_job(session, job.id)
@@ -151,10 +162,11 @@ def _wrong_start(pointer: str, message: str) -> Unprocessable:
     return Unprocessable("wrong_start_version", f"The start version {message}.", [FieldError(pointer, message)])
 
 
-def _configuration(stage: Stage, body: JobCreate, workouts: int) -> dict[str, Any]:
-    given = body.hyperparameters.model_dump(exclude_none=True)
+def configure(stage: Stage, recipe: str, hyperparameters: Hyperparameters, workouts: int) -> dict[str, Any]:
+    """The recipe's hyperparameters for so many training workouts, with the given ones. Raises Unprocessable."""
+    given = hyperparameters.model_dump(exclude_none=True)
     try:
-        return {**resolve(stage, body.recipe, given, workouts=workouts).to_dict(), "recipe": body.recipe}
+        return {**resolve(stage, recipe, given, workouts=workouts).to_dict(), "recipe": recipe}
     except InvalidHyperparameter as error:
         place = FieldError(f"/hyperparameters/{error.field}", "is out of its bounds")
         raise Unprocessable("invalid_request", "A hyperparameter is out of its bounds.", [place]) from error

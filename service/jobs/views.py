@@ -11,11 +11,23 @@ from hrmodel.evaluation.picture import draw_evaluation
 from hrmodel.training.curves import draw_curves
 from service.errors import Conflict
 from service.fields import ErrorRead
-from service.jobs.schemas import EpochRead, EventRead, Events, History, JobMetrics, JobPage, JobRead, LogLineRead
-from service.registry import job_history, jobs, model_pages, model_versions
+from service.jobs.schemas import (
+    EpochRead,
+    EventRead,
+    Events,
+    FleetError,
+    FleetRead,
+    History,
+    JobMetrics,
+    JobPage,
+    JobRead,
+    LogLineRead,
+)
+from service.registry import fleets, job_history, jobs, model_pages, model_versions
+from service.registry.fleets import Summary
 from service.registry.job_history import JobFilter, JobRow
 from service.registry.pages import PageRequest
-from service.registry.tables import EpochMetrics, Job, JobState
+from service.registry.tables import EpochMetrics, Job, JobState, Stage
 
 
 def show(session: Session, account_id: UUID, job_id: UUID) -> JobRead:
@@ -117,12 +129,13 @@ def _epochs(session: Session, account_id: UUID, job_id: UUID) -> list[EpochMetri
 
 
 def _read(session: Session, rows: Sequence[JobRow]) -> list[JobRead]:
-    running = [job.id for job, _ in rows if job.state == JobState.RUNNING]
+    running = [job.id for job, _ in rows if job.state == JobState.RUNNING and job.stage != Stage.FLEET]
     seconds = job_history.mean_epoch_seconds(session, running)
-    return [_read_one(job, subject, seconds.get(job.id)) for job, subject in rows]
+    summaries = fleets.summaries(session, [job.id for job, _ in rows if job.stage == Stage.FLEET])
+    return [_read_one(job, subject, seconds.get(job.id), summaries.get(job.id)) for job, subject in rows]
 
 
-def _read_one(job: Job, subject: str | None, epoch_seconds: float | None) -> JobRead:
+def _read_one(job: Job, subject: str | None, epoch_seconds: float | None, summary: Summary | None) -> JobRead:
     epochs = job.configuration.get("epochs")
     eta = epoch_seconds * max(0, epochs - job.epoch) if epoch_seconds is not None and epochs else None
     return JobRead(
@@ -131,7 +144,7 @@ def _read_one(job: Job, subject: str | None, epoch_seconds: float | None) -> Job
         state=job.state,
         dataset_id=job.dataset_id,
         subject=subject,
-        progress=job.progress,
+        progress=summary.progress if summary and job.state == JobState.RUNNING else job.progress,
         eta_seconds=eta,
         epoch=job.epoch,
         epochs=epochs,
@@ -139,11 +152,23 @@ def _read_one(job: Job, subject: str | None, epoch_seconds: float | None) -> Job
         cancel_requested=job.cancel_requested,
         configuration=job.configuration,
         start_model_version_id=job.start_model_version_id,
+        parent_id=job.parent_id,
         depends_on=job.depends_on,
         retry_of=job.retry_of,
+        fleet=_fleet(job, summary) if summary else None,
         result=job.result,
         error=ErrorRead(code=job.error_code, message=job.error_message or "") if job.error_code else None,
         created_at=job.created_at,
-        started_at=job.started_at,
+        started_at=job.created_at if summary else job.started_at,
         finished_at=job.finished_at,
+    )
+
+
+def _fleet(job: Job, summary: Summary) -> FleetRead:
+    return FleetRead(
+        people=job.configuration["people"],
+        skipped=job.configuration["skipped"],
+        jobs=summary.jobs,
+        promoted=summary.promoted,
+        errors=[FleetError(code=code, count=count) for code, count in sorted(summary.errors.items())],
     )

@@ -17,6 +17,9 @@ MAX_BATCH = 64
 MAX_WAITING = 2000
 IDLE_SECONDS = 10.0  # then a thread ends; the next request starts one
 
+# torch keeps what it prepares for each shape of input, by default 1024 times 0.25 MB
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+
 Finish = Callable[[Prediction], Any]
 
 

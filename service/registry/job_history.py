@@ -22,6 +22,7 @@ class JobFilter:
 
     subject: str | None = None
     dataset_id: UUID | None = None
+    parent_id: UUID | None = None
     stage: Stage | None = None
     state: JobState | None = None
 
@@ -39,6 +40,7 @@ def page(session: Session, account_id: UUID, wanted: JobFilter, where: PageReque
     conditions = {
         Job.subject_id: wanted.subject and subjects.id_of(account_id, wanted.subject),
         Job.dataset_id: wanted.dataset_id,
+        Job.parent_id: wanted.parent_id,
         Job.stage: wanted.stage,
         Job.state: wanted.state,
     }
@@ -77,6 +79,20 @@ def counts(session: Session) -> dict[tuple[Stage, JobState], int]:
     alive = Job.state.in_((JobState.QUEUED, JobState.RUNNING))
     rows = select(Job.stage, Job.state, func.count()).where(alive).group_by(Job.stage, Job.state)
     return {(stage, state): count for stage, state, count in session.execute(rows)}
+
+
+def request_of(session: Session, job_id: UUID) -> str | None:
+    """The id of the HTTP request that queued a job, for the worker's log lines; None when it was not a request."""
+    queued = select(JobEvent.detail).where(JobEvent.job_id == job_id, JobEvent.event == "queued")
+    detail = session.scalar(queued.order_by(JobEvent.id).limit(1))
+    return detail.get("request_id") if detail else None
+
+
+def newest_stage1(session: Session, dataset_id: UUID) -> Job | None:
+    """The newest stage-1 job of a dataset that succeeded or still may."""
+    alive = (JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED)
+    newest = select(Job).where(Job.dataset_id == dataset_id, Job.stage == Stage.STAGE1, Job.state.in_(alive))
+    return session.scalar(newest.order_by(Job.created_at.desc(), Job.id.desc()).limit(1))
 
 
 def _shown(account_id: UUID) -> Any:

@@ -4,15 +4,15 @@ A worker's writes carry its `Claim` (job and attempt): a stale one matches no ro
 """
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from service.errors import Conflict, NotFound
 from service.logs import current_request
+from service.registry import turns
 from service.registry.session import db_now
 from service.registry.tables import (
     TERMINAL_STATES,
@@ -94,33 +94,35 @@ def require(session: Session, account_id: UUID, job_id: UUID) -> Job:
     return job
 
 
-def request_of(session: Session, job_id: UUID) -> str | None:
-    """The id of the HTTP request that queued a job, for the worker's log lines; None when it was not a request."""
-    queued = select(JobEvent.detail).where(JobEvent.job_id == job_id, JobEvent.event == "queued")
-    detail = session.scalar(queued.order_by(JobEvent.id).limit(1))
-    return detail.get("request_id") if detail else None
-
-
-def newest_stage1(session: Session, dataset_id: UUID) -> Job | None:
-    """The newest stage-1 job of a dataset that succeeded or still may."""
-    alive = (JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED)
-    newest = select(Job).where(Job.dataset_id == dataset_id, Job.stage == Stage.STAGE1, Job.state.in_(alive))
-    return session.scalar(newest.order_by(Job.created_at.desc(), Job.id.desc()).limit(1))
-
-
 def request_cancel(session: Session, job: Job) -> Job:
     """Cancel a queued job now; ask the worker of a running one. Raises Conflict for one that has ended."""
     session.refresh(job, with_for_update=True)  # nobody hands it back between the two looks
     if _move(session, Job.id == job.id, JobState.QUEUED, JobState.CANCELLED, finished_at=utc_now()):
         _event(session, job.id, job.attempt, "cancelled")
         _fail_import(session, job, "cancelled", "The import was cancelled.")
-    elif not _changed(
-        session, update(Job).where(Job.id == job.id, Job.state == JobState.RUNNING), cancel_requested=True
-    ):
         session.refresh(job)
-        raise Conflict("job_finished", f"Job {job.id} is {job.state}; only a queued or running job can be cancelled.")
-    session.refresh(job)
+    else:
+        ask_to_cancel(session, job)
     return job
+
+
+def ask_to_cancel(session: Session, job: Job) -> None:
+    """Note on a running job that it is to be cancelled. Raises Conflict for one that does not run."""
+    asked = update(Job).where(Job.id == job.id, Job.state == JobState.RUNNING)
+    noted = _changed(session, asked, cancel_requested=True)
+    session.refresh(job)
+    if not noted:
+        raise Conflict("job_finished", f"Job {job.id} is {job.state}; only a queued or running job can be cancelled.")
+
+
+def cancel_children(session: Session, fleet: Job) -> None:
+    """Cancel all jobs of a fleet that wait, and ask those that run, in a few statements: there may be thousands."""
+    theirs, waiting = Job.parent_id == fleet.id, Job.state == JobState.QUEUED
+    attempts = session.execute(select(Job.id, Job.attempt).where(theirs, waiting).with_for_update()).all()
+    _move(session, theirs, JobState.QUEUED, JobState.CANCELLED, finished_at=utc_now())
+    for job_id, attempt in attempts:
+        _event(session, job_id, attempt, "cancelled")
+    _changed(session, update(Job).where(theirs, Job.state == JobState.RUNNING), cancel_requested=True)
 
 
 def retry(session: Session, job: Job) -> Job:
@@ -133,6 +135,8 @@ def retry(session: Session, job: Job) -> Job:
         raise Conflict(
             "import_not_retryable", "An import is retried by uploading the file again: the upload is not kept."
         )
+    if job.stage == Stage.FLEET:
+        raise Conflict("fleet_not_retryable", "Retry the jobs of the fleet that failed, or post a new fleet.")
     dataset = session.get_one(Dataset, job.dataset_id)
     depends_on = job.depends_on
     if depends_on is not None and session.get_one(Job, depends_on).state in (JobState.FAILED, JobState.CANCELLED):
@@ -152,12 +156,10 @@ def retry(session: Session, job: Job) -> Job:
 
 
 def claim_next(session: Session, worker: str, stages: tuple[Stage, ...], lease_seconds: float) -> Claim | None:
-    """Take the fairest claimable job: of the account with the fewest running jobs, and of several such that whose last
-    start is longest ago, the oldest. None: nothing to do.
-    """  # fmt: skip
+    """Take the fairest claimable job (turns.py). None: nothing to do."""
     claimed = session.execute(
         update(Job)
-        .where(Job.id == _fairest(stages), Job.state == JobState.QUEUED)
+        .where(Job.id == turns.fairest(stages), Job.state == JobState.QUEUED)
         .values(
             state=JobState.RUNNING,
             attempt=Job.attempt + 1,
@@ -173,11 +175,6 @@ def claim_next(session: Session, worker: str, stages: tuple[Stage, ...], lease_s
     claim = Claim(claimed.id, claimed.attempt)
     _event(session, claim.job_id, claim.attempt, "running", worker=worker)
     return claim
-
-
-def claimable(session: Session, stages: tuple[Stage, ...]) -> int:
-    """How many jobs a free worker could take now."""
-    return session.scalar(select(func.count()).select_from(_claimable(stages).subquery())) or 0
 
 
 def heartbeat(session: Session, claim: Claim, lease_seconds: float, progress: float | None = None) -> Heartbeat:
@@ -269,6 +266,15 @@ def reconcile(session: Session) -> int:
     return changed + sum(_fail_dependent(session, job) for job in session.scalars(hopeless).all())
 
 
+def end_fleet(session: Session, fleet: Job, target: JobState, **values: Any) -> bool:
+    """End a fleet whose jobs have all ended."""
+    ended = {"finished_at": utc_now(), "progress": 1.0, **values}
+    if not _move(session, Job.id == fleet.id, JobState.RUNNING, target, **ended):
+        return False
+    _event(session, fleet.id, fleet.attempt, target.value)
+    return True
+
+
 def _expire(session: Session, job: Job) -> bool:
     seen = and_(Job.id == job.id, Job.attempt == job.attempt, Job.lease_until < db_now())
     crashes = job.crashes + 1
@@ -299,41 +305,6 @@ def _fail_dependent(session: Session, job: Job) -> bool:
 
 
 # -- shared -----------------------------------------------------------------------------------------------------------
-
-
-def _claimable(stages: tuple[Stage, ...]) -> Any:
-    ready = select(_DEPENDENCY.id).where(_DEPENDENCY.id == Job.depends_on, _DEPENDENCY.state == JobState.SUCCEEDED)
-    return select(Job.id).where(
-        Job.state == JobState.QUEUED,
-        Job.stage.in_(stages),
-        Job.cancel_requested.is_not(true()),
-        or_(Job.depends_on.is_(None), ready.exists()),
-    )
-
-
-@cache  # putting this statement together takes longer than running it
-def _fairest(stages: tuple[Stage, ...]) -> Any:
-    """The job whose turn it is, locked: none that another claim is taking right now."""
-    turn = _turns(stages).subquery()
-    order = (turn.c.running, turn.c.last_start.asc().nulls_first(), Job.created_at, Job.id)
-    candidate = _claimable(stages).join(turn, turn.c.account_id == Job.account_id).order_by(*order).limit(1)
-    return candidate.with_for_update(skip_locked=True, of=Job).scalar_subquery()
-
-
-def _turns(stages: tuple[Stage, ...]) -> Any:
-    """A row per account with something claimable: its running jobs and its last start.
-
-    Once per account, not per job: whoever has 10,000 waiting must not slow the claims of all. The last start lets
-    accounts take turns also where one worker runs one job at a time, and nobody has a running one at a claim.
-    """
-    running, started = aliased(Job), aliased(Job)
-    count = select(running.account_id, func.count().label("running")).where(running.state == JobState.RUNNING)
-    busy = count.group_by(running.account_id).subquery()
-    waiting = _claimable(stages).with_only_columns(Job.account_id).distinct().subquery()
-    last = select(func.max(started.started_at)).where(started.account_id == waiting.c.account_id).scalar_subquery()
-    return select(
-        waiting.c.account_id, func.coalesce(busy.c.running, 0).label("running"), last.label("last_start")
-    ).outerjoin(busy, busy.c.account_id == waiting.c.account_id)
 
 
 def _ours(claim: Claim) -> tuple[ColumnElement[bool], ...]:

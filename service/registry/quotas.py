@@ -23,8 +23,8 @@ def lock(session: Session, account_id: UUID) -> None:
 
 
 def check_jobs(session: Session, account_id: UUID, limit: int) -> None:
-    """Raise TooManyRequests unless it may have one more queued or running job."""
-    alive = Job.state.in_((JobState.QUEUED, JobState.RUNNING))
+    """Raise TooManyRequests unless it may have one more queued or running job; a fleet and its jobs count as one."""
+    alive = Job.state.in_((JobState.QUEUED, JobState.RUNNING)) & Job.parent_id.is_(None)
     count = session.scalar(select(func.count()).where(Job.account_id == account_id, alive)) or 0
     if count >= limit:
         detail = f"This account has {count} queued and running jobs; {limit} is the most. Wait until some have ended."

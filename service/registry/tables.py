@@ -80,6 +80,7 @@ class Stage(StrEnum):
     BASE = "base"
     STAGE1 = "stage1"
     STAGE2 = "stage2"
+    FLEET = "fleet"  # the parent of many people's jobs
 
 
 class JobState(StrEnum):
@@ -232,6 +233,11 @@ class DatasetFile(Base):
     problem: Mapped[str | None] = mapped_column(Text)
 
 
+def _own_lane(context: Any) -> UUID:
+    lane: UUID = context.get_current_parameters()["account_id"]
+    return lane
+
+
 class Job(Base):
     """What the caller asked for. The row is the job: a message only says that there is work."""
 
@@ -240,14 +246,18 @@ class Job(Base):
         Index("ix_jobs_account_id_created_at_id", "account_id", "created_at", "id"),
         Index("ix_jobs_account_id_started_at", "account_id", "started_at"),
         Index("ix_jobs_subject_id_created_at_id", "subject_id", "created_at", "id"),
+        Index("ix_jobs_lane_started_at", "lane", "started_at"),
+        Index("ix_jobs_parent_id_created_at_id", "parent_id", "created_at", "id"),
         Index("ix_jobs_state_stage_created_at", "state", "stage", "created_at"),
         Index("ix_jobs_dataset_id_stage_created_at", "dataset_id", "stage", "created_at"),
+        CheckConstraint("(stage = 'fleet') = (dataset_id IS NULL)", name="dataset_unless_fleet"),
     )
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
     subject_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"))
-    dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
-    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    dataset_id: Mapped[UUID | None] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    lane: Mapped[UUID] = mapped_column(default=_own_lane)  # what takes turns: the fleet, else the account
     depends_on: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
     retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
     stage: Mapped[Stage] = mapped_column(one_of(Stage, "stage"))
@@ -271,6 +281,12 @@ class Job(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    @property
+    def own_dataset_id(self) -> UUID:
+        """The dataset of a job that a worker runs; only fleets have none."""
+        assert self.dataset_id is not None, "nobody runs a fleet itself"
+        return self.dataset_id
 
 
 class JobEvent(Base):

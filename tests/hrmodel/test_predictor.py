@@ -312,3 +312,4 @@ def test_many_long_workouts_are_run_in_batches_of_bounded_size(predictor, monkey
     assert [len(answer.heart_rate) for answer in answers] == lengths
     assert all(rows * steps <= passes.MAX_STEPS for rows, steps, _ in shapes)
     assert sorted(rows for rows, _, _ in shapes) == [1, 2, 3, 6]
+    assert all(steps % passes.ROUNDED == 0 for _, steps, _ in shapes)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import Phase
 from sqlalchemy import literal, null, select
 
-from service.registry import jobs
+from service.registry import jobs, turns
 from service.registry.tables import Job
 from tests.builders import on_sqlite
 from tests.service.job_machine import run
@@ -21,24 +21,30 @@ def test_ten_thousand_random_steps_of_jobs_are_what_the_model_says(database):
 
 
 BROKEN = {
-    "the attempt is not looked at": ("_ours", lambda claim: (Job.id == claim.job_id, Job.state == RUNNING)),
-    "crashes are not counted": ("MAX_CRASHES", 1000),
+    "the attempt is not looked at": (jobs, "_ours", lambda claim: (Job.id == claim.job_id, Job.state == RUNNING)),
+    "crashes are not counted": (jobs, "MAX_CRASHES", 1000),
     "accounts take no turns": (
+        turns,
         "_turns",
-        lambda stages: select(Job.account_id, literal(0).label("running"), null().label("last_start")).distinct(),
+        lambda stages: select(
+            Job.lane,
+            *(literal(0).label(name) for name in ("running", "running_in_lane")),
+            *(null().label(name) for name in ("last_start", "last_start_in_lane")),
+        ).distinct(),
     ),
     "a dependency is not waited for": (
+        turns,
         "_claimable",
         lambda stages: select(Job.id).where(Job.state == QUEUED, Job.cancel_requested.is_(False)),
     ),
-    "events are not written": ("_event", lambda *_, **__: None),
+    "events are not written": (jobs, "_event", lambda *_, **__: None),
 }
 
 
 @on_sqlite
 @pytest.mark.parametrize("what", BROKEN)
 def test_the_model_notices_when(database, monkeypatch, what):
-    monkeypatch.setattr(jobs, "_fairest", cache(jobs._fairest.__wrapped__))  # not the statement made before
-    monkeypatch.setattr(jobs, *BROKEN[what])
+    monkeypatch.setattr(turns, "fairest", cache(turns.fairest.__wrapped__))  # not the statement made before
+    monkeypatch.setattr(*BROKEN[what])
     with pytest.raises((AssertionError, BaseExceptionGroup)):
         run(database, 9_000, 95, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False)

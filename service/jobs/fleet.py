@@ -1,0 +1,95 @@
+"""Fleets: many people personalised by one request."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from service.errors import Conflict, FieldError, NotFound, Unprocessable
+from service.jobs.fleet_schemas import FleetJobCreate
+from service.jobs.schemas import JobRead
+from service.jobs.service import Submission, check_dataset, configure, find_base, submit_once
+from service.registry import fleets
+from service.registry.tables import Dataset, Job, Stage
+
+
+def submit(request: Submission, body: FleetJobCreate) -> JobRead:
+    """Queue the jobs of many people. Raises NotFound, Conflict, Unprocessable or TooManyRequests."""
+    return submit_once(request, lambda: _add(request.session, request.account_id, body))
+
+
+def _add(session: Session, account_id: UUID, body: FleetJobCreate) -> Job:
+    base = find_base(session, account_id, body.base_model_version_id)
+    datasets, skipped = _datasets(session, account_id, body)
+    stages = [Stage(stage) for stage in body.stages]
+    configured: dict[tuple[Stage, int], dict[str, Any]] = {}  # most people have as many workouts as somebody else
+    people = []
+    for dataset in datasets:
+        workouts = dataset.train_workouts
+        for stage in stages:
+            if (stage, workouts) not in configured:
+                configured[stage, workouts] = configure(stage, body.recipe, body.hyperparameters, workouts)
+        people.append((dataset, {stage: configured[stage, workouts] for stage in stages}))
+    about = {"recipe": body.recipe, "stages": body.stages, "people": len(people), "skipped": skipped}
+    given = body.hyperparameters.model_dump(exclude_none=True)
+    return fleets.add(session, account_id, people, start_model_version_id=base, configuration={**about, **given})
+
+
+def _datasets(session: Session, account_id: UUID, body: FleetJobCreate) -> tuple[list[Dataset], int]:
+    """A dataset per person, and how many people were skipped."""
+    if (body.dataset_ids is None) == (body.subjects is None):
+        places = [FieldError("/dataset_ids", "or /subjects must be given, not both")]
+        raise Unprocessable("invalid_request", "Send either dataset_ids or subjects.", places)
+    if body.subjects == "all":
+        return _everybody(session, account_id)
+    if body.subjects is not None:
+        return _named(session, account_id, body.subjects), 0
+    return _given(session, account_id, body.dataset_ids or []), 0
+
+
+def _everybody(session: Session, account_id: UUID) -> tuple[list[Dataset], int]:
+    found = fleets.newest_of_subjects(session, account_id, None)
+    ready = [dataset for dataset in found.values() if dataset and dataset.train_workouts and dataset.val_workouts]
+    if not ready:
+        raise Conflict("nobody_to_train", "Nobody has a ready dataset with enough workouts yet; upload some first.")
+    return ready, len(found) - len(ready)
+
+
+def _named(session: Session, account_id: UUID, names: Sequence[str]) -> list[Dataset]:
+    found, datasets = fleets.newest_of_subjects(session, account_id, names), []
+    for place, name in enumerate(names):
+        pointer = f"/subjects/{place}"
+        if name not in found:
+            raise NotFound("subject_not_found", "There is no such subject.", [FieldError(pointer, "is not there")])
+        dataset = found[name]
+        if dataset is None:
+            places = [FieldError(pointer, "has no ready dataset")]
+            raise Conflict("dataset_not_ready", "A person has no dataset that is ready.", places)
+        check_dataset(dataset, Stage.STAGE1, pointer)
+        datasets.append(dataset)
+    _refuse_twice(datasets, "/subjects")
+    return datasets
+
+
+def _given(session: Session, account_id: UUID, ids: Sequence[UUID]) -> list[Dataset]:
+    found, datasets = fleets.by_id(session, account_id, ids), []
+    for place, dataset_id in enumerate(ids):
+        pointer = f"/dataset_ids/{place}"
+        if dataset_id not in found:
+            places = [FieldError(pointer, "names nothing that is there")]
+            raise NotFound("dataset_not_found", f"There is no personal dataset {dataset_id}.", places)
+        check_dataset(found[dataset_id], Stage.STAGE1, pointer)
+        datasets.append(found[dataset_id])
+    _refuse_twice(datasets, "/dataset_ids")
+    return datasets
+
+
+def _refuse_twice(datasets: Sequence[Dataset], pointer: str) -> None:
+    """Two jobs of one person at the same time would only wait for each other."""
+    seen = set()
+    for place, dataset in enumerate(datasets):
+        if dataset.subject_id in seen:
+            places = [FieldError(f"{pointer}/{place}", "is a person who is there already")]
+            raise Unprocessable("invalid_request", "Each person may be there once.", places)
+        seen.add(dataset.subject_id)
