@@ -1,5 +1,7 @@
 """The network of the seed: a stack of LSTM layers and one linear layer."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -33,15 +35,37 @@ class HeartRateLSTM(nn.Module):
         """(B, T, F) -> (B, T, H): the output of the first `layers` LSTM layers (0: the inputs themselves)."""
         return self._run(inputs, 0, layers)
 
-    def upper(self, hidden: Tensor, from_layer: int) -> Tensor:
-        """(B, T, H) output of `lower(inputs, from_layer)` -> (B, T): the rest of `forward`, its dropout included."""
-        return self.read_out(self.hidden(hidden, from_layer))
+    def upper(self, hidden: Tensor, from_layer: int, dropout: Sequence[Tensor] | None = None) -> Tensor:
+        """(B, T, H) output of `lower(inputs, from_layer)` -> (B, T): the rest of `forward`, its dropout included.
 
-    def hidden(self, hidden: Tensor, from_layer: int) -> Tensor:
-        """(B, T, H) output of the layer below `from_layer` -> (B, T, H) output of the last LSTM layer."""
-        if 0 < from_layer < self.lstm.num_layers:
-            hidden = _dropout(hidden, self.lstm.dropout) if self.training else hidden
-        return self._run(hidden, from_layer, self.lstm.num_layers)
+        `dropout`: what `draw_dropout` gave for these steps; None draws it here.
+        """
+        if dropout is None:
+            dropout = self.draw_dropout(hidden.shape[:2], from_layer)
+        if not dropout:
+            return self.read_out(self._run(hidden, from_layer, self.lstm.num_layers))
+        for layer in range(from_layer, self.lstm.num_layers):
+            hidden = hidden * dropout[layer - self.lstm.num_layers] if layer > 0 else hidden
+            hidden = self._run(hidden, layer, layer + 1)
+        return self.read_out(hidden)
+
+    def draw_dropout(self, shape: Sequence[int], from_layer: int) -> list[Tensor]:
+        """Masks (B, T, H) for the input of each layer from `from_layer` on that has a layer below, the lowest first.
+
+        The first of the layers that run on their own gets our random numbers, the others those of nn.LSTM. Empty while
+        nothing is dropped: not in training, or a dropout of 0.
+        """
+        if not self.training or self.lstm.dropout == 0:
+            return []
+        size, share, device = self.lstm.hidden_size, self.lstm.dropout, self.fc.weight.device
+        masks = []
+        for layer in range(max(from_layer, 1), self.lstm.num_layers):
+            if layer == from_layer:
+                masks.append(draw_kept((*shape, size), share, device))
+            else:
+                steps_first = torch.ones(shape[1], shape[0], size, device=device)
+                masks.append(functional.dropout(steps_first, share).transpose(0, 1))
+        return masks
 
     def read_out(self, hidden: Tensor) -> Tensor:
         """(B, T, H) output of the last LSTM layer -> (B, T)."""
@@ -67,14 +91,15 @@ class HeartRateLSTM(nn.Module):
         return output
 
 
-def _dropout(hidden: Tensor, share: float) -> Tensor:
-    """Do what functional.dropout does. On a CPU that spends a tenth of a batch on random numbers; 16 bits each do.
+def draw_kept(shape: Sequence[int], share: float, device: torch.device) -> Tensor:
+    """What dropout multiplies a tensor by: 0 for about `share` of the values, else what keeps the mean.
 
-    There `share` is rounded to 1/65536 and the kept values are scaled by what was really dropped.
+    What functional.dropout does on a CPU spends a tenth of a batch on random numbers; 16 bits each do. There `share` is
+    rounded to 1/65536 and the kept values are scaled by what was really dropped.
     """
-    if hidden.device.type != "cpu" or share == 0:
-        return functional.dropout(hidden, share)
-    dropped = round(share * 2**16)
-    words = torch.empty(-(-hidden.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    bits = words.view(torch.int16)[: hidden.numel()].view(hidden.shape)
-    return hidden * (bits >= dropped - 2**15) * (2**16 / (2**16 - dropped))
+    if device.type != "cpu":
+        return functional.dropout(torch.ones(*shape, device=device), share)
+    dropped, size = round(share * 2**16), math.prod(shape)
+    words = torch.empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None)
+    bits = words.view(torch.int16)[:size].view(*shape)
+    return (bits >= dropped - 2**15) * (2**16 / (2**16 - dropped))

@@ -1,10 +1,13 @@
 """Frozen layers give the same output for the same input: compute it once and keep it."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from hrmodel.network.lstm import HeartRateLSTM
 from hrmodel.signals.batches import Batch, Key
+from hrmodel.training.groups import groups_of
 
 CACHE_BYTES = 512 * 2**20
 
@@ -32,17 +35,33 @@ class LowerCache:
         self.layers = cacheable_layers(model)
 
     def predict(self, batch: Batch) -> Tensor:
-        """(B, T) scaled heart rate: `model(batch.inputs)` with the work of the frozen layers saved."""
-        if self.layers == 0:
-            return self._model(batch.inputs)
-        return self._model.upper(self.lower(batch), self.layers)
+        """(B, T) scaled heart rate, 0 in the padding: `model(batch.inputs)` without the work of the frozen layers and,
+        on a CPU, of most of the padding.
+        """  # fmt: skip
+        if batch.inputs.device.type != "cpu":
+            return self._model.upper(self.lower(batch), self.layers)  # there a row more costs nothing
+        masks = self._model.draw_dropout(batch.mask.shape, self.layers)  # as without groups
+        output = batch.inputs.new_zeros(batch.mask.shape)
+        for rows in groups_of(batch.lengths):
+            steps = batch.lengths[rows[0]]
+            own = [mask[rows, :steps] for mask in masks]
+            output[rows, :steps] = self._model.upper(self.lower(batch, rows), self.layers, own)
+        return output
 
-    def lower(self, batch: Batch) -> Tensor:
-        """(B, T, H) output of the cacheable layers, 0 in the padding."""
+    def lower(self, batch: Batch, rows: Sequence[int] | None = None) -> Tensor:
+        """(R, T, H) output of the cacheable layers for these rows (None: all), 0 in the padding to the longest.
+
+        Without a cacheable layer: (R, T, 3) the inputs.
+        """
+        chosen = range(len(batch.lengths)) if rows is None else rows
+        steps = max(batch.lengths[row] for row in chosen)
+        if self.layers == 0:
+            return batch.inputs[list(chosen), :steps]
         size = self._model.config.hidden_size
-        hidden = batch.inputs.new_zeros(*batch.inputs.shape[:2], size)
-        for row, (key, steps) in enumerate(zip(batch.keys, batch.lengths, strict=True)):
-            hidden[row, :steps] = self._one(key, batch.inputs[row : row + 1, :steps])
+        hidden = batch.inputs.new_zeros(len(chosen), steps, size)
+        for place, row in enumerate(chosen):
+            own = batch.lengths[row]
+            hidden[place, :own] = self._one(batch.keys[row], batch.inputs[row : row + 1, :own])
         return hidden
 
     def _one(self, key: Key, inputs: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
 
 from hrmodel.network.lstm import HeartRateLSTM
 from hrmodel.signals.batches import Batch
@@ -103,10 +102,11 @@ def _train(state: TrainingState, cache: LowerCache, train: Views, on_batch: Call
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(state.parameters.values(), state.stage.gradient_clip)
-        if not math.isfinite(loss.item() + norm.item()):
+        value, length = torch.stack([loss.detach(), norm]).tolist()  # the only time per batch that waits for the device
+        if not math.isfinite(value + length):
             raise NonFiniteLoss(state.epoch + 1)
         state.step()
-        total.add(loss, batch)
+        total.add(value, batch)
         state.batch += 1
         on_batch(state)
     return total.value
@@ -124,7 +124,7 @@ def _validate(
     with state.averaged():
         for batch in val.batches(state.epoch + 1):
             moved = batch.to(state.device)
-            total.add(masked_mse(cache.predict(moved), moved.target, moved.mask), batch)
+            total.add(masked_mse(cache.predict(moved), moved.target, moved.mask).item(), batch)
             on_validation(state)
     if not math.isfinite(total.value):
         raise NonFiniteLoss(state.epoch + 1)
@@ -137,10 +137,10 @@ class _Mean:
     def __init__(self) -> None:
         self._sum, self._steps = 0.0, 0
 
-    def add(self, loss: Tensor, batch: Batch) -> None:
+    def add(self, loss: float, batch: Batch) -> None:
         """Count one batch."""
         steps = int(batch.mask.sum())
-        self._sum, self._steps = self._sum + loss.item() * steps, self._steps + steps
+        self._sum, self._steps = self._sum + loss * steps, self._steps + steps
 
     @property
     def value(self) -> float:
