@@ -51,10 +51,10 @@ def fit(
     keep are `state.best_weights`. torch's global random state is the same afterwards.
     Raises NonFiniteLoss, and ValueError without training batches.
     """
-    train, val = _views(train), _views(val)
+    train, val = views_of(train), views_of(val)
     if len(train) == 0:
         raise ValueError("no training workout has a measured heart rate")
-    with _own_random_numbers(model):
+    with own_random_numbers(model):
         state = resume or TrainingState(model, stage)
         state.stops_early = len(val) > 0 and train.workouts >= stage.early_stopping_min_workouts
         state.use_random_state()
@@ -95,7 +95,7 @@ def _train(state: TrainingState, cache: LowerCache, train: Views, on_batch: Call
     """One pass over the training batches; the mean loss over their measured steps."""
     state.model.train()
     state.batch, state.batches = 0, len(train)
-    total = _Mean()
+    total = Mean()
     for batch in train.batches(state.epoch + 1):
         moved = batch.to(state.device)
         loss = masked_mse(cache.predict(moved), moved.target, moved.mask)
@@ -120,7 +120,7 @@ def _validate(
     state.model.eval()
     if len(val) == 0:
         return None
-    total = _Mean()
+    total = Mean()
     with state.averaged():
         for batch in val.batches(state.epoch + 1):
             moved = batch.to(state.device)
@@ -131,7 +131,7 @@ def _validate(
     return total.value
 
 
-class _Mean:
+class Mean:
     """Mean over steps of losses that are means over the steps of their batches."""
 
     def __init__(self) -> None:
@@ -148,12 +148,13 @@ class _Mean:
         return self._sum / max(self._steps, 1)
 
 
-def _views(batches: Views | Sequence[Batch]) -> Views:
+def views_of(batches: Views | Sequence[Batch]) -> Views:
+    """Let a list of batches be the same batches in every epoch."""
     return FixedViews(batches) if isinstance(batches, Sequence) else batches
 
 
 @contextmanager
-def _own_random_numbers(model: HeartRateLSTM) -> Iterator[None]:
+def own_random_numbers(model: HeartRateLSTM) -> Iterator[None]:
     """Leave torch's global random state as it was."""
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
