@@ -74,6 +74,17 @@ class Work:
         train_plainly(self.base.build(), *items, self.stage(name), self.batch_size)
 
 
+CONTENDERS: dict[str, Callable[[Work], None]] = {
+    "stage1": lambda work: work.ours("stage1"),
+    "uncached": lambda work: work.ours("stage1", cached=False),
+    "stage2": lambda work: work.ours("stage2"),
+    "plain1": lambda work: work.plain("stage1"),
+    "plain2": lambda work: work.plain("stage2"),
+    "collated1": lambda work: work.plain("stage1", padded=False),
+    "collated2": lambda work: work.plain("stage2", padded=False),
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     torch.set_num_threads(1)
@@ -82,27 +93,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name, data = read(options)
     train, val = personal_targets(base, data)
     work = Work(base=base, train=train, val=val, epochs=options.epochs, batch_size=options.batch_size)
-    contenders: dict[str, Callable[[], None]] = {
-        "stage1": lambda: work.ours("stage1"),
-        "uncached": lambda: work.ours("stage1", cached=False),
-        "stage2": lambda: work.ours("stage2"),
-        "plain1": lambda: work.plain("stage1"),
-        "plain2": lambda: work.plain("stage2"),
-        "collated1": lambda: work.plain("stage1", padded=False),
-        "collated2": lambda: work.plain("stage2", padded=False),
-    }
-    print(
-        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
-    )
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, Python {platform.python_version()}, torch {torch.__version__}")
     print(f"{name}: {len(train)} + {len(val)} workouts, batch {work.batch_size}, {work.epochs} epochs, one thread")
-    rounds = [{each: timed(contender) for each, contender in contenders.items()} for _ in range(options.rounds)]
+    for train_one in CONTENDERS.values():
+        train_one(replace(work, epochs=1))  # warm up
+    rounds = [{each: timed(train_one, work) for each, train_one in CONTENDERS.items()} for _ in range(options.rounds)]
     show(rounds, work.epochs)
 
 
-def timed(work: Callable[[], None]) -> tuple[float, float]:
+def timed(train_one: Callable[[Work], None], work: Work) -> tuple[float, float]:
     """Seconds of wall and of processor time."""
     began, used = time.perf_counter(), time.process_time()
-    work()
+    train_one(work)
     return time.perf_counter() - began, time.process_time() - used
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch._dynamo  # the first optimiser of a process imports it, 1.8 s: here once, before the pool is forked
 
 from hrmodel.evaluation.population import calibrate_people
 from hrmodel.evaluation.targets import personal_targets
