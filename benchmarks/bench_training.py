@@ -17,6 +17,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
@@ -33,7 +34,7 @@ from hrmodel.signals.batches import ScaledWorkout
 from hrmodel.signals.grid import to_grid
 from hrmodel.signals.views import TrainingViews, ValidationViews
 from hrmodel.training import cache
-from hrmodel.training.fit import fit
+from hrmodel.training.fit import Stop, fit
 from hrmodel.training.stages import StageConfig, resolve
 from hrmodel.workouts.simulate import simulate_runner
 
@@ -98,8 +99,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{name}: {len(train)} + {len(val)} workouts, batch {work.batch_size}, {work.epochs} epochs, one thread")
     for train_one in CONTENDERS.values():
         train_one(replace(work, epochs=1))  # warm up
+    show_first_batch(base, data)
     rounds = [{each: timed(train_one, work) for each, train_one in CONTENDERS.items()} for _ in range(options.rounds)]
     show(rounds, work.epochs)
+
+
+def show_first_batch(base: Checkpoint, data: EvaluationData) -> None:
+    """What a job of the `auto` recipe does before its first batch is done, once its workouts are read."""
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    marks = [time.perf_counter()]
+    train, val = personal_targets(base, data)
+    marks.append(time.perf_counter())
+    stage = resolve("stage1", "auto", {}, workouts=len(train))
+    views = TrainingViews(train, base.contract, 0, stage.batch_size), ValidationViews(val, base.contract)
+    marks.append(time.perf_counter())
+    with suppress(Stop):
+        fit(base.build(), *views, stage, on_batch=stop)
+    marks.append(time.perf_counter())
+    print(f"\n{'until the first batch is done':44} {'ms':>7}")
+    names = ("personal targets (response replayed)", "views", "model and first batch")
+    for name, began, ended in zip(names, marks, marks[1:], strict=False):
+        print(f"{name:44} {(ended - began) * 1000:7.0f}")
 
 
 def timed(train_one: Callable[[Work], None], work: Work) -> tuple[float, float]:

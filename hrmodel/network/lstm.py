@@ -63,8 +63,8 @@ class HeartRateLSTM(nn.Module):
             if layer == from_layer:
                 masks.append(draw_kept((*shape, size), share, device))
             else:
-                steps_first = torch.ones(shape[1], shape[0], size, device=device)
-                masks.append(functional.dropout(steps_first, share).transpose(0, 1))
+                steps_first = torch.empty(shape[1], shape[0], size, device=device)
+                masks.append(steps_first.bernoulli_(1 - share).div_(1 - share).transpose(0, 1))
         return masks
 
     def read_out(self, hidden: Tensor) -> Tensor:
