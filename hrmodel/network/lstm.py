@@ -52,20 +52,12 @@ class HeartRateLSTM(nn.Module):
     def draw_dropout(self, shape: Sequence[int], from_layer: int) -> list[Tensor]:
         """Masks (B, T, H) for the input of each layer from `from_layer` on that has a layer below, the lowest first.
 
-        The first of the layers that run on their own gets our random numbers, the others those of nn.LSTM. Empty while
-        nothing is dropped: not in training, or a dropout of 0.
+        Empty while nothing is dropped: not in training, or a dropout of 0.
         """
         if not self.training or self.lstm.dropout == 0:
             return []
-        size, share, device = self.lstm.hidden_size, self.lstm.dropout, self.fc.weight.device
-        masks = []
-        for layer in range(max(from_layer, 1), self.lstm.num_layers):
-            if layer == from_layer:
-                masks.append(draw_kept((*shape, size), share, device))
-            else:
-                steps_first = torch.empty(shape[1], shape[0], size, device=device)
-                masks.append(steps_first.bernoulli_(1 - share).div_(1 - share).transpose(0, 1))
-        return masks
+        shape, device = (*shape, self.lstm.hidden_size), self.fc.weight.device
+        return [draw_kept(shape, self.lstm.dropout, device) for _ in range(max(from_layer, 1), self.lstm.num_layers)]
 
     def read_out(self, hidden: Tensor) -> Tensor:
         """(B, T, H) output of the last LSTM layer -> (B, T)."""

@@ -20,7 +20,7 @@ STAGES = {
     "stage2": StageConfig(stage="stage2", epochs=8, learning_rate=1e-2, batch_size=4, ema=0.9),
     "seed": StageConfig(stage="stage1", freeze_layers=(0,), epochs=8, batch_size=4),
     "early": StageConfig(stage="stage1", freeze_layers=(0,), epochs=8, learning_rate=0.5, batch_size=4, patience=2),
-    "plateau": StageConfig(epochs=8, learning_rate=0.5, batch_size=4, scheduler_patience=0, patience=6),
+    "plateau": StageConfig(epochs=8, seed=3, learning_rate=0.5, batch_size=4, scheduler_patience=0, patience=6),
 }
 
 
