@@ -127,6 +127,8 @@ def cancel_children(session: Session, fleet: Job) -> None:
 
 def retry(session: Session, job: Job) -> Job:
     """A new job that does what a failed or cancelled one should have done. Raises Conflict."""
+    if job.stage == Stage.FLEET:
+        raise Conflict("fleet_not_retryable", "Retry the jobs of the fleet that failed, or post a new fleet.")
     if job.state not in (JobState.FAILED, JobState.CANCELLED):
         raise Conflict(
             "job_not_retryable", f"Job {job.id} is {job.state}; only a failed or cancelled job can be retried."
@@ -135,8 +137,6 @@ def retry(session: Session, job: Job) -> Job:
         raise Conflict(
             "import_not_retryable", "An import is retried by uploading the file again: the upload is not kept."
         )
-    if job.stage == Stage.FLEET:
-        raise Conflict("fleet_not_retryable", "Retry the jobs of the fleet that failed, or post a new fleet.")
     dataset = session.get_one(Dataset, job.dataset_id)
     depends_on = job.depends_on
     if depends_on is not None and session.get_one(Job, depends_on).state in (JobState.FAILED, JobState.CANCELLED):
