@@ -1,10 +1,11 @@
 """Model versions over HTTP."""
 
 from typing import Annotated, Any
+from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 
 from service.deps import ApiRoute, PageDep, ReadCaller, ServicesDep, SessionDep, TrainCaller
 from service.fields import SubjectFilter
@@ -16,11 +17,12 @@ from service.registry.tables import Stage
 from service.subjects import service as subjects
 from service.subjects.schemas import ChampionRead
 
+BINARY = "application/octet-stream"
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The file",
         "content": {
-            "application/octet-stream": {
+            BINARY: {
                 "schema": {"type": "string", "format": "binary"},
                 "example": "(the bytes of a safetensors file)",
             }
@@ -64,18 +66,25 @@ def get_model_evaluation(
     return service.evaluation(session, caller.account_id, version_id, dataset_id)
 
 
-@router.get("/{version_id}/download", responses={**_FILE, **problems(404)}, response_class=FileResponse)
+@router.get("/{version_id}/download", responses={**_FILE, **problems(404)}, response_class=Response)
 def download_model(
     version_id: VersionId,
     caller: ReadCaller,
     session: SessionDep,
     services: ServicesDep,
-    form: Annotated[Format, Query(alias="format", description="Ours, or the seed's.")] = "safetensors",
-) -> FileResponse:
-    """Download a version's checkpoint: as safetensors, or as a PyTorch file with the seed's keys."""
+    form: Annotated[Format, Query(alias="format", description="Ours, the seed's, or ONNX.")] = "safetensors",
+) -> Response:
+    """Download a version's checkpoint: as safetensors, as a PyTorch file with the seed's keys, or as ONNX.
+
+    The ONNX file (opset 17) is the network alone; its description says what goes in and out, its metadata entry
+    `stagewise` holds the person's scale.
+    """
     file = service.download(session, services.store, caller.account_id, version_id, form)
     headers = {"ETag": f'"{file.sha256}"'}
-    return FileResponse(file.path, media_type="application/octet-stream", filename=file.filename, headers=headers)
+    if isinstance(file.content, bytes):
+        headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(file.filename)}"
+        return Response(file.content, media_type=BINARY, headers=headers)
+    return FileResponse(file.content, media_type=BINARY, filename=file.filename, headers=headers)
 
 
 @router.post("/{version_id}/promote", responses=problems(404, 409, body=True))

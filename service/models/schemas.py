@@ -9,7 +9,7 @@ from pydantic import Field, StrictBool
 from service.fields import Read, Write, example
 from service.registry.tables import Stage
 
-Format = Literal["safetensors", "pt"]
+Format = Literal["safetensors", "pt", "onnx"]
 _MODEL = {
     "id": "0d4d9b0e-5f7c-4f58-9d5f-8d7a3f3a54cf",
     "stage": "stage2",
@@ -20,7 +20,7 @@ _MODEL = {
     "score": 5.42,
     "champion": True,
     "shipped": False,
-    "formats": ["safetensors", "pt"],
+    "formats": ["safetensors", "pt", "onnx"],
     "size": 208540,
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "dataset_digest": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",

@@ -1,7 +1,9 @@
 """Model versions: shown, downloaded, and promoted by the rule that a person's model never gets worse."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -10,6 +12,7 @@ from service.deps import Services
 from service.errors import Conflict, NotFound, Unavailable
 from service.models.schemas import EvaluationRead, Format, ModelPage, ModelRead
 from service.predict.check import check_serves, decide
+from service.predict.onnx import onnx_of
 from service.registry import champions, datasets, model_pages, model_versions
 from service.registry.artifacts import ArtifactStore
 from service.registry.model_pages import ModelFilter, ModelRow
@@ -18,9 +21,9 @@ from service.registry.pages import PageRequest
 
 @dataclass(frozen=True)
 class Download:
-    """A stored file and the name that it gets on the caller's disk."""
+    """A stored file, or the bytes of one made now, and the name that it gets on the caller's disk."""
 
-    path: Path
+    content: Path | bytes
     filename: str
     sha256: str
 
@@ -50,13 +53,17 @@ def evaluation(session: Session, account_id: UUID, version_id: UUID, dataset_id:
 def download(session: Session, store: ArtifactStore, account_id: UUID, version_id: UUID, form: Format) -> Download:
     """A version's file. Raises NotFound, or Unavailable when the file is gone."""
     version, subject, _, _ = model_pages.read(session, account_id, version_id)
+    parts = ("stagewise", subject, version.stage.value, version.id.hex[:8])
+    filename = f"{'-'.join(part for part in parts if part)}.{form}"
+    if form == "onnx":
+        made = onnx_of(store, version)
+        return Download(made, filename, hashlib.sha256(made).hexdigest())
     sha256 = version.sha256 if form == "safetensors" else version.pt_sha256
     path = store.path(version.account_id, sha256)
     if not path.is_file():
         detail = f"The {form} file of model version {version_id} is missing."
         raise Unavailable("model_unavailable", detail, retry_after=60)
-    parts = ("stagewise", subject, version.stage.value, version.id.hex[:8])
-    return Download(path, f"{'-'.join(part for part in parts if part)}.{form}", sha256)
+    return Download(path, filename, sha256)
 
 
 def promote(services: Services, account_id: UUID, version_id: UUID, *, force: bool) -> str:
@@ -98,7 +105,7 @@ def _read(row: ModelRow) -> ModelRead:
         score=score,
         champion=champion_of is not None,
         shipped=version.account_id is None,
-        formats=["safetensors", "pt"],
+        formats=list(get_args(Format)),
         size=version.size,
         sha256=version.sha256,
         dataset_digest=version.dataset_digest,

@@ -1,6 +1,9 @@
 """Model versions over HTTP: shown, downloaded, promoted only when better."""
 
+import numpy as np
+import onnxruntime
 import pytest
+import torch
 
 from hrmodel.network.checkpoint import Checkpoint
 from service.registry.tables import Stage
@@ -73,18 +76,41 @@ def test_a_download_is_the_stored_file_under_a_good_name(client, store, make_dat
         assert Checkpoint.from_bytes(response.content).stage == "stage1"
 
 
+def test_a_download_as_onnx_computes_what_the_stored_version_computes(client, store, make_dataset, make_version):
+    version = make_version(make_dataset(subject="Ünï"))
+    path = f"/models/{version.id}/download?format=onnx"
+    response = client.get(path)
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "application/octet-stream")
+    assert response.headers["Content-Disposition"].endswith(f"-stage1-{version.id.hex[:8]}.onnx")
+    assert client.get(path).headers["ETag"] == response.headers["ETag"]
+    model = Checkpoint.from_bytes(store.read(version.account_id, version.sha256)).build()
+    inputs = np.random.default_rng(0).normal(size=(2, 50, 3)).astype(np.float32)
+    zeros = np.zeros((2, 2, 8), np.float32)
+    session = onnxruntime.InferenceSession(response.content)
+    outputs, *_ = session.run(None, {"inputs": inputs, "hidden": zeros, "cell": zeros})
+    np.testing.assert_allclose(outputs, model(torch.from_numpy(inputs)).detach(), atol=1e-4)
+
+
+def test_every_format_that_a_model_names_can_be_downloaded(client, rivals):
+    for version in rivals[:2]:
+        formats = client.get(f"/models/{version.id}").json()["formats"]
+        answers = {form: client.get(f"/models/{version.id}/download?format={form}") for form in formats}
+        assert {form: answer.status_code for form, answer in answers.items()} == dict.fromkeys(formats, 200)
+        assert len({answer.headers["ETag"] for answer in answers.values()}) == len(formats)
+
+
 def test_another_format_names_those_that_exist(client, rivals):
-    response = client.get(f"/models/{rivals[1].id}/download?format=onnx")
+    response = client.get(f"/models/{rivals[1].id}/download?format=h5")
     error = response.json()["errors"][0]
     assert (response.status_code, error["pointer"]) == (422, "?format")
-    assert "safetensors" in error["message"]
-    assert "pt" in error["message"]
+    assert all(form in error["message"] for form in client.get(f"/models/{rivals[1].id}").json()["formats"])
 
 
-def test_a_missing_file_is_a_503(client, store, rivals):
+@pytest.mark.parametrize("form", ["safetensors", "onnx"])
+def test_a_missing_file_is_a_503(client, store, rivals, form):
     version = rivals[1]
     store.delete(version.account_id, version.sha256)
-    response = client.get(f"/models/{version.id}/download")
+    response = client.get(f"/models/{version.id}/download?format={form}")
     assert (response.status_code, response.json()["code"]) == (503, "model_unavailable")
 
 
