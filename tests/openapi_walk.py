@@ -14,6 +14,7 @@ IDS = (
     "model_version_id",
     "base_model_version_id",
     "stage1_model_version_id",
+    "parent_id",
 )
 
 

@@ -84,7 +84,13 @@ def add_things(database: Database, store: ArtifactStore) -> dict[str, Any]:
         job = session.get_one(builders.Job, version.job_id)
     builders.add_epochs(database, job, 3)
     ids = dict.fromkeys(("version_id", "model_version_id", "base_model_version_id", "stage1_model_version_id"))
-    return {**dict.fromkeys(ids, version.id), "dataset_id": dataset.id, "job_id": job.id, "subject": "me"}
+    return {
+        **dict.fromkeys(ids, version.id),
+        "dataset_id": dataset.id,
+        "job_id": job.id,
+        "parent_id": job.id,
+        "subject": "me",
+    }
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

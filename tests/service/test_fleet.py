@@ -149,6 +149,8 @@ def test_strangers_and_populations_cannot_be_named(client, stranger, people, dat
     for who, dataset in ((stranger, people[0]), (client, population)):
         response = submit(who, subjects=None, dataset_ids=[str(dataset.id)])
         assert (response.status_code, response.json()["code"]) == (404, "dataset_not_found")
+    response = submit(stranger, subjects=["a"])
+    assert (response.status_code, response.json()["code"]) == (404, "subject_not_found")
     response = submit(stranger)
     assert (response.status_code, response.json()["code"]) == (409, "nobody_to_train")
 

@@ -47,6 +47,7 @@ def named(database, make_dataset, make_version):
         "model_version_id": version.id,
         "stage1_model_version_id": version.id,
         "base_model_version_id": own_base.id,
+        "parent_id": job.id,
         "subject": "anna",
     }
 
