@@ -63,6 +63,8 @@ ServicesDep = Annotated[Services, Depends(get_services)]
 class ApiRoute(APIRoute):
     """A route that admits by key before it reads anything, and then reads JSON strictly."""
 
+    changes = True  # whether what it does, unless it is a GET, may change who answers predictions
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler behind ours."""
         handle = super().get_route_handler()
@@ -74,7 +76,10 @@ class ApiRoute(APIRoute):
                 if (answer := await self.answer_quickly(request, body)) is not None:
                     return answer
                 request._json = await to_json(body)  # where Starlette keeps what `request.json()` gave
-            return await handle(request)
+            response = await handle(request)
+            if self.changes and request.method != "GET":
+                (await get_services(request)).lookup.changed(request.state.caller.account_id)
+            return response
 
         return admit_and_handle
 
@@ -147,7 +152,6 @@ def get_session(request: Request, _: Annotated[None, Depends(transaction_slot, s
     with services.database.unit_of_work() as session:
         send_after_commit(session, services.sender)
         yield session
-    services.lookup.changed(request.state.caller.account_id)
 
 
 # The scope matters: without it the commit would come after the answer, and a failed commit has answered 202 already.

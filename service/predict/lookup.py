@@ -60,7 +60,7 @@ class _Entry:
 
 
 class Lookup:
-    """Belongs to one event loop; `changed` may be called from any thread."""
+    """Belongs to one event loop."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database, self._clock = database, clock
@@ -92,8 +92,10 @@ class Lookup:
             return entry.answering
 
     def changed(self, account_id: UUID) -> None:
-        """Something of the account was changed through this process: look again."""
+        """Something of the account was changed through this process: forget what was found, also in a look under way."""
         self._changes[account_id] += 1
+        for wanted in [each for each in self._entries if each.account_id == account_id]:
+            del self._entries[wanted]
 
     def _believed(self, wanted: Wanted, entry: _Entry, seconds: float) -> bool:
         unchanged = entry.changes == self._changes[wanted.account_id]

@@ -21,6 +21,8 @@ _DECODERS = {"predict": decode_request, "predict_batch": decode_batch}
 class PredictRoute(ApiRoute):
     """Gives the endpoint a body that was decoded into arrays at once, where it could be."""
 
+    changes = False
+
     async def answer_quickly(self, request: Request, body: bytes) -> Response | None:
         """The endpoint's answer to a body that needs no second look."""
         decode: Any = _DECODERS.get(self.name)

@@ -70,6 +70,7 @@ def requests_with_ids(theirs):
     dataset = {"dataset_id": str(theirs["dataset_id"])}
     bodies = [
         ("/jobs/base", dataset),
+        ("/jobs/fleet", {"dataset_ids": [dataset["dataset_id"]]}),
         ("/jobs/stage1", dataset),
         ("/jobs/stage2", dataset),
         ("/predict", {"speed": SPEED, "subject": "anna"}),

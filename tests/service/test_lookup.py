@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import event
@@ -81,7 +82,10 @@ def test_what_this_process_changed_is_seen_at_once(database, clock, served, want
 
     run(answering())
     crown(database, dataset.subject_id, versions[1])
+    lookup.changed(uuid4())
+    assert run(answering()) == versions[0].id
     lookup.changed(dataset.account_id)
+    assert len(lookup._entries) == 0  # what was deleted stays in no memory
     assert run(answering()) == versions[1].id
 
 
