@@ -92,7 +92,7 @@ class Lookup:
             return entry.answering
 
     def changed(self, account_id: UUID) -> None:
-        """Something of the account was changed through this process: forget what was found, also in a look under way."""
+        """Something of the account was changed by this process: forget what was found, also by looks under way."""
         self._changes[account_id] += 1
         for wanted in [each for each in self._entries if each.account_id == account_id]:
             del self._entries[wanted]

@@ -325,6 +325,7 @@ def test_activities_before_the_damage_are_handed_over(tmp_path):
         next(workouts)
 
 
+@pytest.mark.slow
 def test_a_million_points_are_refused_soon(read):
     ending = heart_rate(150) + distance(12.5)
     times = [f"2024-05-01T{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}Z" for s in range(10_000)]

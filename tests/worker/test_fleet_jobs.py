@@ -84,6 +84,7 @@ def test_one_of_three_people_fails_and_the_others_are_personalised(context, ever
     assert set(versions(context)) == {(name, stage) for name in ("a", "c") for stage in (Stage.STAGE1, Stage.STAGE2)}
 
 
+@pytest.mark.slow
 def test_everybodys_models_are_those_of_jobs_one_by_one(context, everybody, work):
     post(context, everybody)
     work()

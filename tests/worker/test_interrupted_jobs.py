@@ -62,6 +62,7 @@ def test_an_import_whose_worker_dies_as_the_upload_goes_ends_as_if_it_had_not_di
     assert (job.state, job.error_code) == ends[content]
 
 
+@pytest.mark.slow
 def test_an_import_that_died_half_way_leaves_nothing_twice(context, upload, work, runner_workouts, monkeypatch):
     dataset_id = upload(runner_workouts)
     succeed = jobs.succeed
@@ -90,6 +91,7 @@ def test_a_stale_attempt_that_wakes_up_leaves_the_imported_dataset_as_it_is(cont
     assert dataset_row(context, dataset_id).state == DatasetState.READY
 
 
+@pytest.mark.slow
 def test_two_uploads_of_one_person_at_once_never_disagree_about_a_workouts_split(
     context, upload, work, runner_workouts, monkeypatch
 ):

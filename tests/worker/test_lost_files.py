@@ -130,6 +130,7 @@ HARM = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", HARM)
 @pytest.mark.parametrize("both", [False, True])
 def test_a_lost_checkpoint_is_replaced_by_the_one_before_or_the_start_and_the_model_is_the_same(

@@ -90,6 +90,7 @@ def test_of_twenty_jobs_that_end_at_once_the_best_stays(context, monkeypatch, ra
     check(context.database, AT_ONCE)
 
 
+@pytest.mark.slow
 def test_a_job_that_is_always_second_to_look_still_ends_and_serves(context, monkeypatch, race):
     (*others, best), end = race
     look, first = completion._rival, list(zip(others, BETTER, strict=False))

@@ -77,6 +77,7 @@ def test_deleting_the_newest_dataset_goes_back_to_what_was_followed_before(conte
         assert datasets.newest_ready(session, session.get_one(Dataset, first).subject_id).id == first
 
 
+@pytest.mark.slow
 def test_a_version_that_served_before_follows_each_import_so_that_a_roll_back_serves_what_is_known(
     context, upload, submit, work, runs
 ):

@@ -104,6 +104,7 @@ class StopAfter:
         return self.left < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_a_job_interrupted_anywhere_ends_with_the_same_tensors_as_an_uninterrupted_one(
     context, submit, dataset_id, shipped_id, work, job_row, stage
