@@ -1,5 +1,6 @@
-"""Puts the API together: `uvicorn --factory service.app:create_app`."""
+"""Puts the API together: `uvicorn --factory service.app:process_app`."""
 
+import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -74,6 +75,18 @@ def create_app(
         app.include_router(router)
     describe(app)
     log_as_json()
+    return app
+
+
+def process_app() -> FastAPI:
+    """The API of a process of its own, with the settings of its environment.
+
+    What is there by now stays until the end. Collecting garbage would walk through all of it, and some request in
+    twenty waited 0.2 s for that.
+    """
+    app = create_app()
+    gc.collect()
+    gc.freeze()
     return app
 
 

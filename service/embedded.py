@@ -21,7 +21,7 @@ from service.child import Child, die_with_parent
 from service.settings import Settings, environment
 
 API = [
-    *(sys.executable, "-m", "uvicorn", "--factory", "service.app:create_app"),
+    *(sys.executable, "-m", "uvicorn", "--factory", "service.app:process_app"),
     *("--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "10"),
 ]
 WORKER = [

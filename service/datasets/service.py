@@ -31,7 +31,7 @@ from service.registry import datasets, idempotency, jobs, quotas, removal, subje
 from service.registry.datasets import DatasetRow
 from service.registry.idempotency import Once
 from service.registry.pages import PageRequest
-from service.registry.tables import DatasetKind, DatasetState, DatasetWorkout, Stage
+from service.registry.tables import DatasetKind, DatasetState, Stage
 
 
 def subject_of(query: DatasetQuery) -> str | None:
@@ -137,7 +137,7 @@ def report(session: Session, account_id: UUID, dataset_id: UUID, after: int, lim
     files = _files(session, dataset_id)
     summary = summarise(datasets.outlines(session, dataset_id), files, dataset.min_hr_per_minute)
     rows = datasets.workouts(session, dataset_id, after, limit + 1)
-    shown = [_read_workout(*row) for row in rows[:limit]]
+    shown = [WorkoutRead.model_validate(row) for row in rows[:limit]]
     return DatasetReport(
         dataset_id=dataset_id,
         state=dataset.state,
@@ -169,11 +169,6 @@ def delete(services: Services, account_id: UUID, dataset_id: UUID) -> None:
 
 def _files(session: Session, dataset_id: UUID) -> list[FileRead]:
     return [FileRead.model_validate(row) for row in datasets.files(session, dataset_id)]
-
-
-def _read_workout(place: DatasetWorkout, digest: str | None, samples: int | None) -> WorkoutRead:
-    names = WorkoutRead.model_fields.keys() - {"digest", "samples"}
-    return WorkoutRead(**{name: getattr(place, name) for name in names}, digest=digest, samples=samples)
 
 
 def _read(row: DatasetRow) -> DatasetRead:
