@@ -38,7 +38,7 @@ class Server:
 @contextmanager
 def running(name: str, folder: Path) -> Iterator[Server]:
     """Start ours or a peer; `folder` is for its state and its log."""
-    port = _free_port()
+    port = free_port()
     key, command, variables = "", [], {**os.environ, "PYTHONPATH": f"{HERE.parent}:{HERE}"}
     if name == OURS:
         key, variables = prepare(folder, variables)
@@ -50,13 +50,20 @@ def running(name: str, folder: Path) -> Iterator[Server]:
         command = [*serve, "--port", str(port)]
     else:
         command = [sys.executable, "-m", "serving.lit", str(port)]
-    with (folder / "log").open("wb") as log:
+    with listening(command, port, folder / "log", variables) as pid:
+        yield Server(port=port, key=key, pid=pid)
+
+
+@contextmanager
+def listening(command: list[str], port: int, log: Path, variables: dict[str, str]) -> Iterator[int]:
+    """A process that listens at the port; its id."""
+    with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env=variables, stdout=log, stderr=log, preexec_fn=die_with_parent, start_new_session=True
+            command, env=variables, stdout=output, stderr=output, preexec_fn=die_with_parent, start_new_session=True
         )
     try:
-        _wait_for(port, process, folder / "log")
-        yield Server(port=port, key=key, pid=process.pid)
+        _wait_for(port, process, log)
+        yield process.pid
     finally:
         os.killpg(process.pid, 15)
         process.wait(timeout=30)
@@ -78,7 +85,8 @@ def prepare(folder: Path, variables: dict[str, str]) -> tuple[str, dict[str, str
     return key, {**variables, **environment(settings)}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens at."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port: int = listening.getsockname()[1]
