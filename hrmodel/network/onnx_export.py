@@ -15,12 +15,14 @@ INPUTS = ("inputs", "hidden", "cell")
 OUTPUTS = ("outputs", "last_hidden", "last_cell")
 _GATES = {"weight_ih": "W", "weight_hh": "R"}
 DESCRIPTION = """\
-One heart rate per 10 s step. Any number of workouts (batch) and steps; a workout may come in pieces.
-inputs (batch, steps, 3): (speed - level.speed) / level.speed_spread; vertical speed in m/s, clipped to +-2, / 0.2; \
-the heart rate of the step before as (bpm - level.heart_rate) / level.spread, 0 where it was not observed.
+One heart rate per step of {step_seconds:g} s. Any number of workouts (batch) and steps; a workout may come in pieces.
+inputs (batch, steps, 3): (speed - level.speed) / level.speed_spread; vertical speed in m/s, clipped to \
++-{vertical_speed_clip:g}, / {vertical_speed_scale:g}; the heart rate of the step before as \
+(bpm - level.heart_rate) / level.spread. 0 where one is not known.
 hidden, cell (layers, batch, units): zeros at a workout's start; then last_hidden and last_cell of the piece before.
 outputs (batch, steps): heart rate as (bpm - level.heart_rate) / level.spread.
-The metadata entry `stagewise` is JSON: level (null in a base model: contract.population_*), contract, configuration.
+The metadata entry `stagewise` is JSON: stage, level (null in a base model: contract.population_*), contract, \
+configuration.
 What the service adds to it (the person's tracked response, the correction by observed heart rate, the band) is not
 in this file.
 """
@@ -57,7 +59,7 @@ def to_onnx(checkpoint: Checkpoint) -> bytes:
         ir_version=IR_VERSION,
         producer_name="stagewise",
         producer_version=checkpoint.code_version,
-        doc_string=DESCRIPTION,
+        doc_string=DESCRIPTION.format(**checkpoint.contract.to_dict()),
     )
     helper.set_model_props(model, {METADATA_KEY: checkpoint.metadata()})
     data: bytes = model.SerializeToString(deterministic=True)

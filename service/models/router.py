@@ -82,7 +82,7 @@ def download_model(
     file = service.download(session, services.store, caller.account_id, version_id, form)
     headers = {"ETag": f'"{file.sha256}"'}
     if isinstance(file.content, bytes):
-        headers["Content-Disposition"] = f"attachment; filename*=utf-8''{quote(file.filename)}"
+        headers["Content-Disposition"] = _attachment(file.filename)
         return Response(file.content, media_type=BINARY, headers=headers)
     return FileResponse(file.content, media_type=BINARY, filename=file.filename, headers=headers)
 
@@ -95,3 +95,9 @@ def promote_model(
     force = body.force if body else False
     subject = service.promote(services, caller.account_id, version_id, force=force)
     return subjects.read_champion(services, caller.account_id, subject)
+
+
+def _attachment(filename: str) -> str:
+    """What FileResponse says of a file that has this name."""
+    quoted = quote(filename)
+    return f'attachment; filename="{filename}"' if quoted == filename else f"attachment; filename*=utf-8''{quoted}"

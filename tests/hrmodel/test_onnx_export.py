@@ -1,6 +1,9 @@
 """The exported network computes what torch computes, and the file says how to use it."""
 
 import json
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -8,9 +11,12 @@ import onnxruntime
 import pytest
 import torch
 
-from hrmodel.network.checkpoint import InvalidCheckpoint
+from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
 from hrmodel.network.config import NetworkConfig
 from hrmodel.network.onnx_export import to_onnx
+from hrmodel.training.fit import fit
+from hrmodel.training.stages import StageConfig
+from tests.network_builders import random_batch
 from tests.prediction_builders import LEVEL, make_checkpoint
 
 
@@ -43,7 +49,33 @@ def test_it_gives_what_torch_gives_for_any_number_of_workouts_and_steps(layers, 
             expected = model(torch.from_numpy(inputs)).numpy()
         outputs, _ = run(session, inputs)
         assert outputs.shape == (batch, steps)
-        np.testing.assert_allclose(outputs, expected, atol=1e-4, rtol=0)
+        np.testing.assert_allclose(outputs, expected, atol=1e-5, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def base():
+    return Checkpoint.read(Path(str(files("hrmodel.pretrained"))) / "base.safetensors")
+
+
+@pytest.fixture(scope="module")
+def personal(base):
+    model, stage = base.build(), StageConfig(freeze_layers=(0,), learning_rate=1e-3, epochs=2)
+    fitted = fit(model, [random_batch(seed=1)], [random_batch(seed=2, part="val")], stage)
+    return replace(base, weights=fitted.best_weights, stage="stage1", level=LEVEL)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 500])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("which", ["base", "personal"])
+def test_the_shipped_base_and_a_model_made_from_it_come_out_as_they_are(request, base, which, batch, steps):
+    checkpoint = request.getfixturevalue(which)
+    moved = [name for name, weights in base.weights.items() if not torch.equal(checkpoint.weights[name], weights)]
+    assert bool(moved) == (which == "personal")
+    inputs = np.random.default_rng(steps).normal(size=(batch, steps, 3)).astype(np.float32)
+    outputs, _ = run(onnxruntime.InferenceSession(to_onnx(checkpoint)), inputs)
+    with torch.inference_mode():
+        expected = checkpoint.build()(torch.from_numpy(inputs)).numpy()
+    np.testing.assert_allclose(outputs, expected, atol=1e-5, rtol=0)
 
 
 def test_a_workout_in_pieces_with_the_state_between_them_is_the_whole_workout():
@@ -75,9 +107,11 @@ def test_the_file_is_valid_onnx_and_says_what_goes_in_and_out():
     }
     for name in ("inputs", "hidden", "cell", "outputs", "last_hidden", "last_cell"):
         assert name in model.doc_string
+    assert "step of 10 s" in model.doc_string
+    assert "clipped to +-2, / 0.2" in model.doc_string
     said = json.loads(session.get_modelmeta().custom_metadata_map["stagewise"])
     assert said["level"] == LEVEL.to_dict()
-    assert "vertical_speed_scale" in said["contract"]
+    assert (said["stage"], "vertical_speed_scale" in said["contract"]) == ("base", True)
 
 
 def test_it_reads_no_step_ahead():

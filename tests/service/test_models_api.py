@@ -91,6 +91,19 @@ def test_a_download_as_onnx_computes_what_the_stored_version_computes(client, st
     np.testing.assert_allclose(outputs, model(torch.from_numpy(inputs)).detach(), atol=1e-4)
 
 
+@pytest.mark.parametrize("subject", ["me", "Ünï"])
+def test_every_format_has_the_same_headers(client, make_dataset, make_version, subject):
+    version = make_version(make_dataset(subject=subject))
+    names = ("content-type", "content-disposition", "x-content-type-options", "cache-control")
+
+    def said(form):
+        answer = client.get(f"/models/{version.id}/download?format={form}")
+        assert int(answer.headers["Content-Length"]) == len(answer.content)
+        return [answer.headers.get(name, "").replace(form, "") for name in names]
+
+    assert said("safetensors") == said("pt") == said("onnx")
+
+
 def test_every_format_that_a_model_names_can_be_downloaded(client, rivals):
     for version in rivals[:2]:
         formats = client.get(f"/models/{version.id}").json()["formats"]
