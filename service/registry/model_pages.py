@@ -78,7 +78,7 @@ def _own_evaluations(account_id: UUID) -> Any:
 
 def _newest(session: Session, ids: Any) -> Evaluation | None:
     """By id: sorting thousands of reports would read them all."""
-    newest = ids.order_by(Evaluation.created_at.desc(), Evaluation.id).limit(1)
+    newest = ids.order_by(Evaluation.created_at.desc(), Evaluation.id.desc()).limit(1)
     return session.scalar(select(Evaluation).where(Evaluation.id == newest.scalar_subquery()))
 
 

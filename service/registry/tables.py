@@ -363,6 +363,7 @@ class Evaluation(Base):
         UniqueConstraint("model_version_id", "dataset_id"),
         # With all that tells the newest: on SQLite a column behind `report` is read by walking through all of it.
         Index("ix_evaluations_newest", "dataset_id", "model_version_id", "created_at", "id"),
+        Index("ix_evaluations_model_version_id_created_at_id", "model_version_id", "created_at", "id"),
     )
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     model_version_id: Mapped[UUID] = mapped_column(ForeignKey("model_versions.id", ondelete="CASCADE"))

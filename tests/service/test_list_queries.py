@@ -111,3 +111,11 @@ def test_every_list_is_read_in_the_order_of_an_index(client, database, grow):
     for path in paths:
         for statement, plan in plans_of(database, lambda path=path: client.get(path)):
             assert not [step for step in plan if "TEMP B-TREE FOR ORDER BY" in step], (path, statement, plan)
+
+
+def test_the_newest_evaluation_of_a_base_is_found_without_sorting_all_of_them(client, database, grow):
+    grow(3)
+    base = next(item["id"] for item in client.get("/models?stage=base").json()["items"])
+    plans = list(plans_of(database, lambda: client.get(f"/models/{base}/evaluation")))
+    assert not [plan for _, plan in plans if any("TEMP B-TREE FOR ORDER BY" in step for step in plan)]
+    assert [plan for _, plan in plans if any("ix_evaluations_model_version_id_created_at_id" in step for step in plan)]
