@@ -145,7 +145,7 @@ def statements(database: Database, settings: Settings, key: str, paths: list[str
         for path in paths:
             sent.clear()
             client.get(path)
-            counts.append(len(sent))
+            counts.append(sum(not statement.startswith("BEGIN") for statement in sent))
     return counts
 
 

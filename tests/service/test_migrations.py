@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -94,3 +95,31 @@ def test_the_migrations_make_exactly_the_tables_of_the_code(empty_database_url):
         command.check(migrations.configuration(empty_database_url))
     except CommandError as drift:
         pytest.fail(str(drift))
+
+
+def shape(url: str) -> dict[str, Any]:
+    """Columns and indexes of every table."""
+    database = Database(url)
+    seen = sa.inspect(database.engine)
+    found = {
+        name: (
+            {column["name"]: column["nullable"] for column in seen.get_columns(name)},
+            sorted((index["name"], tuple(index["column_names"])) for index in seen.get_indexes(name)),
+        )
+        for name in seen.get_table_names()
+    }
+    database.dispose()
+    return found
+
+
+def test_the_way_down_of_every_migration_leads_to_what_was_there_before(empty_database_url):
+    configuration = migrations.configuration(empty_database_url)
+    scripts = migrations.ScriptDirectory(str(migrations.SCRIPTS))
+    revisions = [script.revision for script in reversed(list(scripts.walk_revisions()))]
+    for before, after in pairwise(revisions):
+        migrations.upgrade(empty_database_url, before)
+        then = shape(empty_database_url)
+        migrations.upgrade(empty_database_url, after)
+        assert shape(empty_database_url) != then, after
+        command.downgrade(configuration, before)
+        assert shape(empty_database_url) == then, after
