@@ -82,10 +82,10 @@ def load(server: Server, body: bytes, clients: int, seconds: float, folder: Path
     return {"rate": float(RATE.findall(said)[0]), "p50": found["50"], "p99": found["99"], "faults": float(faults)}
 
 
-def warm(server: Server, body: bytes) -> int:
+def warm(server: Server, body: bytes, times: int = 20) -> int:
     """Ask until the model is in memory; the number of values that came back."""
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {server.key}"}
-    for _ in range(20):
+    for _ in range(times):
         with urlopen(Request(f"http://127.0.0.1:{server.port}/predict", body, headers), timeout=60) as answer:
             values = len(json.load(answer)["heart_rate"])
     return values

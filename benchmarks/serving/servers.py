@@ -33,6 +33,7 @@ class Server:
     port: int
     key: str
     pid: int
+    started: float  # time.monotonic() when the process was started
 
 
 @contextmanager
@@ -50,8 +51,9 @@ def running(name: str, folder: Path) -> Iterator[Server]:
         command = [*serve, "--port", str(port)]
     else:
         command = [sys.executable, "-m", "serving.lit", str(port)]
+    started = time.monotonic()
     with listening(command, port, folder / "log", variables) as pid:
-        yield Server(port=port, key=key, pid=pid)
+        yield Server(port=port, key=key, pid=pid, started=started)
 
 
 @contextmanager

@@ -1,0 +1,87 @@
+"""Cold starts and memory: the API alone until its first prediction, the whole service until a job's first epoch.
+
+python benchmarks/bench_start.py [--rounds 3]
+
+Beside the time until plain FastAPI with the same network answers. Of two jobs, the first on a fresh worker: the time
+from POST to claim, and to the first batch (to the end of the first epoch, less what that took). Prints; asserts nothing.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from bench_predict import bodies, warm
+
+from hrmodel.workouts.simulate import simulate_runner
+from service.background import running as running_service
+from service.client import Client, Json
+from service.demo import write_parquet
+from serving.servers import OURS, PLAIN, running
+
+
+def resident_mb(pid: int) -> float:
+    """Memory of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+def start_server(name: str) -> dict[str, float]:
+    """Seconds until it listens and until it has predicted, and its memory then."""
+    with tempfile.TemporaryDirectory(prefix="bench-start-") as folder, running(name, Path(folder)) as server:
+        listens = time.monotonic() - server.started
+        warm(server, bodies()["blind"], times=1)
+        predicts = time.monotonic() - server.started
+        warm(server, bodies()["blind"])
+        return {"listens": listens, "predicts": predicts, "memory": resident_mb(server.pid)}
+
+
+def run_jobs() -> list[tuple[float, float]]:
+    """Of a fresh service's two first trainings: seconds from POST to claim, and to the first batch."""
+    with tempfile.TemporaryDirectory(prefix="bench-start-") as folder:
+        upload = write_parquet(simulate_runner(workouts=40), Path(folder) / "runner.parquet")
+        with running_service(Path(folder) / "state") as service, Client(service.url, service.key) as client:
+            dataset = client.upload(upload, subject="me")
+            client.wait(dataset["job_id"])
+            found = []
+            for _ in range(2):
+                job = client.wait(client.post("/jobs/stage1", {"dataset_id": dataset["id"]})["id"])
+                found.append((since(job, job["started_at"]), first_batch(client, job)))
+            return found
+
+
+def first_batch(client: Client, job: Json) -> float:
+    """Seconds from POST to the first batch: the end of the first epoch less what it took."""
+    events = client.get(f"/jobs/{job['id']}/events")["events"]
+    end = next(event["created_at"] for event in events if event["event"] == "checkpoint")
+    return since(job, end) - float(client.get(f"/jobs/{job['id']}/metrics")["epochs"][0]["epoch_time"])
+
+
+def since(job: Json, moment: str) -> float:
+    """Seconds after the job was posted."""
+    return (datetime.fromisoformat(moment) - datetime.fromisoformat(job["created_at"])).total_seconds()
+
+
+def main() -> None:
+    """Read the options, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    print(f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, torch {version('torch')}")
+    rows = {name: [start_server(name) for _ in range(options.rounds)] for name in (OURS, PLAIN)}
+    print(f"{'process':16}{'listens, s':>12}{'predicts, s':>12}{'memory, MiB':>13}")
+    for name, runs in rows.items():
+        middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        print(f"{name:16}{middle['listens']:12.1f}{middle['predicts']:12.1f}{middle['memory']:13.0f}")
+    print(f"\n{'a fresh service':24}{'POST to claim, s':>18}{'to first batch, s':>18}")
+    for what, (claimed, batch) in zip(("its first training", "the next one"), run_jobs(), strict=True):
+        print(f"{what:24}{claimed:18.2f}{batch:18.2f}")
+
+
+if __name__ == "__main__":
+    main()
