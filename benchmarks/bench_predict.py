@@ -38,7 +38,9 @@ RATE = re.compile(r"Requests/sec:\s+([\d.]+)")
 FAULTS = re.compile(r"(?:Non-2xx or 3xx responses: (\d+)|Socket errors: (.*))")
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 TRAIN = """
+import os
 import torch
+os.nice(5)  # as the worker's processes
 torch.set_num_threads(1)
 from hrmodel.network.config import NetworkConfig
 from hrmodel.network.lstm import HeartRateLSTM

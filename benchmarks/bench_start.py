@@ -3,7 +3,7 @@
 python benchmarks/bench_start.py [--rounds 3]
 
 Beside the time until plain FastAPI with the same network answers. Of two jobs, the first on a fresh worker: the time
-from POST to claim, and to the first batch (to the end of the first epoch, less what that took). Prints; asserts nothing.
+from POST to claim, and to the first batch (the end of the first epoch, less what that took). Prints; asserts nothing.
 """
 
 import argparse

@@ -25,6 +25,7 @@ LOOK_SECONDS = 1.0
 
 # Shared by fork: the parent sets it at shutdown, every process looks at it before the next batch. A plain byte, because
 # a lock could be left held by a process that is killed.
+NICE = 5  # a training may take a little longer; somebody waits for a prediction
 _stopping = multiprocessing.RawValue("b", 0)
 _told = False  # this process alone was told to end: its siblings go on
 # POSIX record locks belong to a process and vanish with it, so a killed one never keeps a training slot.
@@ -132,9 +133,10 @@ def stop_jobs(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def prepare_process(**_: Any) -> None:
-    """One torch thread, gone with the parent."""
+    """One torch thread, gone with the parent, and behind the API where both want the same core."""
     import torch
 
+    os.nice(NICE)
     torch.set_num_threads(1)
     die_with_parent()
 
