@@ -22,10 +22,10 @@ from worker import transport
 
 PR_SET_PDEATHSIG = 1
 LOOK_SECONDS = 1.0
+NICE = 5  # a training may take a little longer; somebody waits for a prediction
 
 # Shared by fork: the parent sets it at shutdown, every process looks at it before the next batch. A plain byte, because
 # a lock could be left held by a process that is killed.
-NICE = 5  # a training may take a little longer; somebody waits for a prediction
 _stopping = multiprocessing.RawValue("b", 0)
 _told = False  # this process alone was told to end: its siblings go on
 # POSIX record locks belong to a process and vanish with it, so a killed one never keeps a training slot.
