@@ -1,10 +1,14 @@
 """Puts the API together: `uvicorn --factory service.app:process_app`."""
 
+import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
+from types import FrameType
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
@@ -15,6 +19,7 @@ from service.datasets import router as datasets
 from service.deps import TRANSACTIONS, Services
 from service.error_handlers import add_error_handlers
 from service.jobs import router as jobs
+from service.jobs.live import Live
 from service.logs import log_as_json
 from service.metrics import Metrics
 from service.models import router as models
@@ -33,6 +38,7 @@ from service.security_headers import STATIC, SecurityHeaders, page_policies
 from service.settings import Settings, get_settings
 from service.subjects import router as subjects
 
+STOPS = (signal.SIGTERM, signal.SIGINT)
 # predictions come first: every route before theirs is compared with their address
 ROUTERS = (predict.router, datasets.router, jobs.router, models.router, subjects.router, health.router)
 
@@ -54,8 +60,9 @@ def create_app(
         at_end.callback(sender.close)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        with at_end:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        services: Services = app.state.services
+        with at_end, ending_streams(services.live):
             yield
 
     app = FastAPIOffline(  # /docs from files of ours: nothing is fetched from elsewhere
@@ -90,6 +97,29 @@ def process_app() -> FastAPI:
     return app
 
 
+@contextmanager
+def ending_streams(live: Live) -> Iterator[None]:
+    """End live streams as soon as the process is told to stop: the server waits for every answer, and those go on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are another's
+        return
+    loop, before = asyncio.get_running_loop(), {number: signal.getsignal(number) for number in STOPS}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(live.close)
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    for number in STOPS:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def make_services(settings: Settings, database: Database, store: ArtifactStore, sender: Sender) -> Services:
     """What the endpoints work with."""
     return Services(
@@ -102,6 +132,7 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         models=ModelCache(store),
         lookup=Lookup(database),
         batcher=Batcher(),
+        live=Live(database),
         metrics=Metrics(),
         transactions=CapacityLimiter(TRANSACTIONS),
         compute=CapacityLimiter(os.cpu_count() or 1),

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from service.body import read_json_body, to_json
 from service.errors import Unavailable
 from service.fields import PAGE_LIMIT, CursorQuery, LimitQuery
+from service.jobs.live import Live
 from service.metrics import Metrics
 from service.predict.batcher import Batcher
 from service.predict.cache import ModelCache
@@ -46,6 +47,7 @@ class Services:
     models: ModelCache
     lookup: Lookup
     batcher: Batcher
+    live: Live
     metrics: Metrics
     transactions: CapacityLimiter  # fewer at once than there are threads and connections
     compute: CapacityLimiter  # as many plans at once as there are cores

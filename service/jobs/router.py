@@ -3,11 +3,11 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from service.deps import ApiRoute, OnceDep, PageDep, ReadCaller, ServicesDep, SessionDep, TrainCaller
-from service.fields import After, SubjectFilter, instant
-from service.jobs import fleet, service, views
+from service.fields import MAX_AFTER, After, SubjectFilter, instant
+from service.jobs import feeds, fleet, live, service, views
 from service.jobs.fleet_schemas import FleetJobCreate
 from service.jobs.schemas import (
     BaseJobCreate,
@@ -25,15 +25,23 @@ from service.registry.job_history import JobFilter
 from service.registry.tables import JobState, Stage
 
 JSON_LINES = "application/x-ndjson"
+_STREAM = {
+    "schema": {"type": "string"},
+    "example": 'event: checkpoint\ndata: {"id": 3, "event": "checkpoint", "epoch": {"epoch": 1}}\nid: 3\n\n',
+}
+_SAID: dict[int | str, dict[str, Any]] = {204: {"description": "The job has ended, and nothing of it comes any more."}}
+_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {live.MEDIA_TYPE: _STREAM}}, **_SAID}
 _LOG_EXAMPLE = "2026-05-01T08:00:12Z epoch 1: train 0.41, val 0.38\n"
 _LOG: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Log lines",
         "content": {
             "text/plain": {"schema": {"type": "string"}, "example": _LOG_EXAMPLE},
+            live.MEDIA_TYPE: {**_STREAM, "example": 'event: line\ndata: {"id": 1, "message": "epoch 1"}\nid: 1\n\n'},
             JSON_LINES: {"schema": {"type": "string"}, "example": '{"id": 1, "attempt": 1, "message": "epoch 1"}\n'},
         },
-    }
+    },
+    **_SAID,
 }
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ApiRoute)
@@ -48,6 +56,10 @@ async def get_submission(caller: TrainCaller, services: ServicesDep, session: Se
 
 
 SubmissionDep = Annotated[Submission, Depends(get_submission, scope="function")]
+LastEventId = Annotated[
+    int | None,
+    Header(alias="Last-Event-ID", ge=0, le=MAX_AFTER, description="Where a stream goes on; more than `after`."),
+]
 LineLimit = Annotated[int, Query(ge=1, le=10_000, description="How many at most.")]
 
 
@@ -127,11 +139,26 @@ def get_job_evaluation_picture(job_id: JobId, caller: ReadCaller, session: Sessi
     return Response(views.draw_report(title, report), media_type="image/png")
 
 
-@router.get("/{job_id}/events", responses=problems(404))
+@router.get("/{job_id}/events", responses={**_EVENTS, **problems(404)}, response_model=Events)
 def get_job_events(
-    job_id: JobId, caller: ReadCaller, session: SessionDep, after: After = 0, limit: LineLimit = 1000
-) -> Events:
-    """List changes of a job's state and its checkpoints, in order."""
+    job_id: JobId,
+    request: Request,
+    caller: ReadCaller,
+    services: ServicesDep,
+    session: SessionDep,
+    after: After = 0,
+    limit: LineLimit = 1000,
+    last_event_id: LastEventId = None,
+) -> Events | Response:
+    """List changes of a job's state and its checkpoints, in order; live if the Accept header asks for them as SSE.
+
+    Live (`Accept: text/event-stream`) each event is a message with its `id`, and a message `progress` without one
+    shows the job whenever it gets ahead. The stream ends after the job's last event; `Last-Event-ID` goes on exactly
+    behind the event of that number.
+    """
+    if _live(request):
+        behind = max(after, last_event_id or 0)
+        return feeds.stream(services.live, session, caller.account_id, job_id, behind, feeds.events)
     return views.events(session, caller.account_id, job_id, after, limit)
 
 
@@ -140,11 +167,16 @@ def get_job_log(
     job_id: JobId,
     request: Request,
     caller: ReadCaller,
+    services: ServicesDep,
     session: SessionDep,
     after: After = 0,
     limit: LineLimit = 10_000,
+    last_event_id: LastEventId = None,
 ) -> Response:
-    """Show a job's log as text, or as JSON lines if the Accept header asks for application/x-ndjson (or JSON)."""
+    """Show a job's log as text; as JSON lines, or live, if the Accept header asks for application/x-ndjson or SSE."""
+    if _live(request):
+        behind = max(after, last_event_id or 0)
+        return feeds.stream(services.live, session, caller.account_id, job_id, behind, feeds.log_lines)
     lines = views.log_lines(session, caller.account_id, job_id, after, limit)
     if "json" in request.headers.get("accept", ""):
         return Response("".join(f"{line.model_dump_json()}\n" for line in lines), media_type=JSON_LINES)
@@ -162,6 +194,10 @@ def cancel_job(job_id: JobId, caller: TrainCaller, session: SessionDep) -> JobRe
 def retry_job(job_id: JobId, response: Response, submission: SubmissionDep) -> JobRead:
     """Do a failed or cancelled job again, as a new job."""
     return _accepted(response, service.retry(submission, job_id))
+
+
+def _live(request: Request) -> bool:
+    return live.MEDIA_TYPE in request.headers.get("accept", "")
 
 
 def _accepted(response: Response, job: JobRead) -> JobRead:

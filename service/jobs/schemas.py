@@ -23,6 +23,16 @@ _EPOCH = {
 }
 
 
+_EVENT = {
+    "id": 3,
+    "event": "checkpoint",
+    "attempt": 1,
+    "detail": {"epoch": 1},
+    "epoch": _EPOCH,
+    "created_at": "2026-05-01T08:00:10Z",
+}
+
+
 def _bounded(name: str, description: str) -> Any:
     low, high = BOUNDS[name]
     return Field(None, ge=low, le=high, description=description)
@@ -227,6 +237,7 @@ class EventRead(Read):
     event: str
     attempt: int
     detail: dict[str, Any]
+    epoch: EpochRead | None = Field(description="Of a checkpoint: the epoch that it was made after.")
     created_at: datetime
 
 
@@ -237,7 +248,8 @@ class Events(Read):
         {
             "job_id": _JOB_ID,
             "events": [
-                {"id": 1, "event": "queued", "attempt": 0, "detail": {}, "created_at": "2026-05-01T08:00:10Z"},
+                {**_EVENT, "id": 1, "event": "queued", "attempt": 0, "detail": {}, "epoch": None},
+                _EVENT,
             ],
         }
     )

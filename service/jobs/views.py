@@ -27,7 +27,7 @@ from service.registry import fleets, job_history, jobs, model_pages, model_versi
 from service.registry.fleets import Summary
 from service.registry.job_history import JobFilter, JobRow
 from service.registry.pages import PageRequest
-from service.registry.tables import EpochMetrics, Job, JobState, Stage
+from service.registry.tables import EpochMetrics, Job, JobEvent, JobState, Stage
 
 
 def show(session: Session, account_id: UUID, job_id: UUID) -> JobRead:
@@ -105,13 +105,27 @@ def events(session: Session, account_id: UUID, job_id: UUID, after: int, limit: 
     """Events behind number `after`. Raises NotFound."""
     jobs.require(session, account_id, job_id)
     rows = job_history.events(session, job_id, after, limit)
-    return Events(job_id=job_id, events=[EventRead.model_validate(row) for row in rows])
+    numbers = {row.detail["epoch"] for row in rows if row.event == "checkpoint"}
+    epochs = job_history.epochs_numbered(session, job_id, numbers)
+    return Events(job_id=job_id, events=[_event(row, epochs) for row in rows])
 
 
 def log_lines(session: Session, account_id: UUID, job_id: UUID, after: int, limit: int) -> list[LogLineRead]:
     """Log lines behind number `after`. Raises NotFound."""
     jobs.require(session, account_id, job_id)
     return [LogLineRead.model_validate(row) for row in job_history.log_lines(session, job_id, after, limit)]
+
+
+def _event(row: JobEvent, epochs: dict[int, EpochMetrics]) -> EventRead:
+    epoch = epochs.get(row.detail["epoch"]) if row.event == "checkpoint" else None
+    return EventRead(
+        id=row.id,
+        event=row.event,
+        attempt=row.attempt,
+        detail=row.detail,
+        epoch=EpochRead.model_validate(epoch) if epoch else None,
+        created_at=row.created_at,
+    )
 
 
 def _report(session: Session, account_id: UUID, job: Job) -> dict[str, Any] | None:

@@ -1,19 +1,21 @@
 """What the API reads of jobs: pages of them, their events, log lines and epochs. Changes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from service.errors import NotFound
 from service.registry import subjects
 from service.registry.pages import Page, PageRequest, fetch
-from service.registry.tables import EpochMetrics, Job, JobEvent, JobLogLine, JobState, Stage, Subject
+from service.registry.tables import TERMINAL_STATES, EpochMetrics, Job, JobEvent, JobLogLine, JobState, Stage, Subject
 
 JobRow = tuple[Job, str | None]  # with its subject's name
+Mark = tuple[Any, ...]
+_CHILD = aliased(Job)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,24 @@ def epochs(session: Session, job_id: UUID) -> list[EpochMetrics]:
     """All epochs of a job (500 at most)."""
     mine = select(EpochMetrics).where(EpochMetrics.job_id == job_id)
     return list(session.scalars(mine.order_by(EpochMetrics.epoch)))
+
+
+def epochs_numbered(session: Session, job_id: UUID, numbers: Collection[int]) -> dict[int, EpochMetrics]:
+    """The epochs of a job with these numbers; those that it does not have are left out."""
+    if not numbers:
+        return {}
+    mine = select(EpochMetrics).where(EpochMetrics.job_id == job_id, EpochMetrics.epoch.in_(numbers))
+    return {row.epoch: row for row in session.scalars(mine)}
+
+
+def marks(session: Session, job_ids: Collection[UUID]) -> dict[UUID, Mark]:
+    """What tells of each job whether anything of it has changed; jobs that are gone are left out."""
+    children = select(func.count()).where(_CHILD.parent_id == Job.id, _CHILD.state.in_(TERMINAL_STATES))
+    newest = [select(func.max(rows.id)).where(rows.job_id == Job.id) for rows in (JobEvent, JobLogLine)]
+    columns = (Job.state, Job.progress, Job.epoch, Job.cancel_requested)
+    counts = (part.scalar_subquery() for part in (*newest, children))
+    found = session.execute(select(Job.id, *columns, *counts).where(Job.id.in_(job_ids)))
+    return {row[0]: tuple(row[1:]) for row in found}
 
 
 def mean_epoch_seconds(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, float]:

@@ -1,0 +1,58 @@
+"""What of a job is sent live: its events with their epochs, or its log lines."""
+
+from collections.abc import Callable
+from functools import partial
+from uuid import UUID
+
+from fastapi.sse import EventSourceResponse
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from service.jobs import views
+from service.jobs.live import Live, Page, message
+from service.registry import jobs
+from service.registry.tables import TERMINAL_STATES
+
+PAGE = 500
+Feed = Callable[[Session, UUID, UUID, int], Page]
+
+
+def stream(live: Live, session: Session, account_id: UUID, job_id: UUID, after: int, feed: Feed) -> Response:
+    """The answer that goes on until the job ends; 204 when all has been said, which tells a browser to stay away.
+
+    Raises NotFound, or Unavailable when there are too many streams.
+    """
+    live.check_room()
+    page = feed(session, account_id, job_id, after)
+    if page.ended and page.last <= after:
+        return Response(status_code=204)
+    read = partial(_read, feed=feed, account_id=account_id, job_id=job_id)
+    return EventSourceResponse(live.follow(job_id, after, read))
+
+
+def events(session: Session, account_id: UUID, job_id: UUID, after: int) -> Page:
+    """How the job stands (a message without a number), then its events behind `after`. Raises NotFound."""
+    job = views.show(session, account_id, job_id)
+    found = views.events(session, account_id, job_id, after, PAGE).events
+    more = len(found) == PAGE
+    return Page(
+        messages=[message("progress", job), *(message(event.event, event, event.id) for event in found)],
+        last=found[-1].id if found else after,
+        more=more,
+        ended=job.state in TERMINAL_STATES and not more,
+    )
+
+
+def log_lines(session: Session, account_id: UUID, job_id: UUID, after: int) -> Page:
+    """The job's log lines behind `after`. Raises NotFound."""
+    ended = jobs.require(session, account_id, job_id).state in TERMINAL_STATES
+    found = views.log_lines(session, account_id, job_id, after, PAGE)
+    more = len(found) == PAGE
+    last = found[-1].id if found else after
+    return Page(
+        messages=[message("line", line, line.id) for line in found], last=last, more=more, ended=ended and not more
+    )
+
+
+def _read(session: Session, after: int, *, feed: Feed, account_id: UUID, job_id: UUID) -> Page:
+    return feed(session, account_id, job_id, after)

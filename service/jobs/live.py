@@ -1,0 +1,147 @@
+"""Server-sent events: one poller for everybody who follows a job in this process, and exact resume by the rows' ids."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+from anyio import CapacityLimiter, to_thread
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from sqlalchemy.orm import Session
+
+from service.error_handlers import DATABASE_AWAY
+from service.errors import NotFound, Unavailable
+from service.registry import job_history
+from service.registry.job_history import Mark
+from service.registry.session import Database
+
+MEDIA_TYPE = "text/event-stream"
+POLL_SECONDS = 0.5
+PING_SECONDS = 15.0  # proxies close what is silent for a minute
+RETRY_MILLISECONDS = 1000  # how long a browser waits before it comes back
+MAX_STREAMS = 1000
+THREADS = 2  # that read for streams: the rest is for everybody else
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What is behind a number: messages in order, the last one's number, and whether no other will ever come."""
+
+    messages: list[bytes]
+    last: int
+    more: bool
+    ended: bool
+
+
+Read = Callable[[Session, int], Page]
+
+
+class Live:
+    """Wakes the streams whose job has changed. Asks SQL once for all of them, twice a second, while there are any."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: dict[UUID, set[asyncio.Event]] = defaultdict(set)
+        self._marks: dict[UUID, Mark] = {}
+        self._poller: asyncio.Task[None] | None = None
+        self._threads = CapacityLimiter(THREADS)
+        self._closed = False
+
+    @property
+    def streams(self) -> int:
+        """How many there are."""
+        return sum(map(len, self._waiting.values()))
+
+    def check_room(self) -> None:
+        """Raise Unavailable when there are too many streams."""
+        if self.streams >= MAX_STREAMS:
+            raise Unavailable("busy", "Too many clients follow jobs live; ask again without SSE.", retry_after=10)
+
+    def close(self) -> None:
+        """End all streams: the process ends, and clients come back to the next one. Call it in the event loop."""
+        self._closed = True
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
+
+    async def follow(self, job_id: UUID, after: int, read: Read) -> AsyncIterator[bytes]:
+        """The messages behind `after` as they come, until the job has ended or is gone."""
+        yield format_sse_event(retry=RETRY_MILLISECONDS)
+        with self._woken(job_id) as changed:
+            while not self._closed:
+                changed.clear()
+                try:
+                    page = await to_thread.run_sync(self._read, read, after, limiter=self._threads)
+                except NotFound:
+                    return
+                except DATABASE_AWAY:
+                    await asyncio.sleep(POLL_SECONDS)
+                    continue
+                for message in page.messages:
+                    yield message
+                after = page.last
+                if page.ended:
+                    return
+                while not page.more and not await _is_set(changed):
+                    yield KEEPALIVE_COMMENT
+
+    @contextmanager
+    def _woken(self, job_id: UUID) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the job has changed."""
+        event = asyncio.Event()
+        self._waiting[job_id].add(event)
+        if self._poller is None:
+            self._poller = asyncio.create_task(self._poll())
+        try:
+            yield event
+        finally:
+            self._waiting[job_id].discard(event)
+            if not self._waiting[job_id]:
+                del self._waiting[job_id]
+
+    async def _poll(self) -> None:
+        while self._waiting and not self._closed:
+            try:
+                marks = await to_thread.run_sync(self._look, list(self._waiting), limiter=self._threads)
+            except Exception as error:  # everybody waits for this task: it has to go on, whatever the driver raises
+                log.warning("jobs cannot be followed", reason=type(error).__name__)
+            else:
+                self._wake(marks)
+            await asyncio.sleep(POLL_SECONDS)
+        self._poller, self._marks = None, {}
+
+    def _wake(self, marks: dict[UUID, Mark]) -> None:
+        for job_id, events in self._waiting.items():
+            if marks.get(job_id) != self._marks.get(job_id):
+                for event in events:
+                    event.set()
+        self._marks = marks
+
+    def _look(self, job_ids: list[UUID]) -> dict[UUID, Mark]:
+        with self._database.reading() as session:
+            return job_history.marks(session, job_ids)
+
+    def _read(self, read: Read, after: int) -> Page:
+        with self._database.reading() as session:
+            return read(session, after)
+
+
+async def _is_set(event: asyncio.Event) -> bool:
+    """Wait for it, as long as a connection may be silent."""
+    try:
+        async with asyncio.timeout(PING_SECONDS):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def message(event: str, data: Any, number: int | None = None) -> bytes:
+    """One message: `data` is a model of ours."""
+    return format_sse_event(data_str=data.model_dump_json(), event=event, id=None if number is None else str(number))

@@ -1,0 +1,30 @@
+"""An application behind a real server in this process: what a test client cannot show, answers that go on."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from tests.servers import free_port
+
+START_SECONDS = 30.0
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """The URL at which it answers."""
+    config = uvicorn.Config(app, port=free_port(), log_level="error", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + START_SECONDS
+    while not server.started:
+        assert thread.is_alive(), "the server has ended"
+        assert time.monotonic() < deadline, "the server did not start"
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{config.port}"
+    server.should_exit = True
+    thread.join()
