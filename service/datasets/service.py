@@ -135,9 +135,11 @@ def report(session: Session, account_id: UUID, dataset_id: UUID, after: int, lim
     """What became of an upload; workouts behind position `after`. Raises NotFound."""
     dataset = datasets.require(session, account_id, dataset_id)
     files = _files(session, dataset_id)
-    summary = summarise(datasets.outlines(session, dataset_id), files, dataset.min_hr_per_minute)
     rows = datasets.workouts(session, dataset_id, after, limit + 1)
     shown = [WorkoutRead.model_validate(row) for row in rows[:limit]]
+    all_shown = after < 0 and len(rows) <= limit
+    outlines = [datasets.outline(row) for row in rows] if all_shown else datasets.outlines(session, dataset_id)
+    summary = summarise(outlines, files, dataset.min_hr_per_minute)
     return DatasetReport(
         dataset_id=dataset_id,
         state=dataset.state,

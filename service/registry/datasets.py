@@ -101,6 +101,11 @@ def workouts(session: Session, dataset_id: UUID, after: int, limit: int) -> list
     return _plain(session, behind.order_by(DatasetWorkout.position).limit(limit))
 
 
+def outline(workout: dict[str, Any]) -> Outline:
+    """What a summary needs of one of `workouts`."""
+    return Outline(**{name: workout[name] for name in Outline._fields})
+
+
 def outlines(session: Session, dataset_id: UUID) -> list[Outline]:
     """All workouts of a dataset in its order, as far as its summary and its picture show them."""
     columns = [getattr(DatasetWorkout, name) for name in Outline._fields]
