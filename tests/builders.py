@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from hrmodel.network.export import to_seed_pt
 from hrmodel.signals.response import NAMES, Response
+from hrmodel.workouts.simulate import simulate_runner
 from service.registry import accounts, champions, jobs, model_versions
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
@@ -83,6 +84,11 @@ def add_workout(
             )
         )
         return row
+
+
+def add_recorded(database: Database, store: ArtifactStore, dataset: Dataset, seed: int = 0) -> Workout:
+    """A stored workout that was really recorded, by a simulated runner."""
+    return add_workout(database, store, dataset, simulate_runner(workouts=1, seed=seed)[0].to_bytes())
 
 
 def add_job(database: Database, dataset: Dataset, stage: Stage = Stage.STAGE1, **columns: Any) -> Job:

@@ -70,7 +70,7 @@ def filled(body: Json, named: dict[str, Any]) -> Json:
 
 def nothing() -> dict[str, Any]:
     """An id of nothing for every name."""
-    return {"subject": f"nobody-{uuid4().hex[:8]}", **{name: uuid4() for name in IDS}}
+    return {"subject": f"nobody-{uuid4().hex[:8]}", "workout_id": uuid4().hex * 2, **{name: uuid4() for name in IDS}}
 
 
 def operations(document: Json) -> Iterator[Operation]:

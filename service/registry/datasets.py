@@ -37,6 +37,15 @@ class Outline(NamedTuple):
     reasons: list[dict[str, Any]]
 
 
+class StoredWorkout(NamedTuple):
+    """A workout's place in the newest dataset that holds it."""
+
+    dataset_id: UUID
+    source: str
+    started_at: datetime | None
+    split: str | None
+
+
 def add(session: Session, account_id: UUID, subject: Subject | None, **columns: Any) -> Dataset:
     """Record an upload: of one subject, or of many people when there is none."""
     dataset = Dataset(
@@ -99,6 +108,21 @@ def workouts(session: Session, dataset_id: UUID, after: int, limit: int) -> list
         .where(DatasetWorkout.dataset_id == dataset_id, DatasetWorkout.position > after)
     )
     return _plain(session, behind.order_by(DatasetWorkout.position).limit(limit))
+
+
+def workout_of(session: Session, subject_id: UUID, digest: str) -> StoredWorkout:
+    """A subject's stored workout of that digest. Raises NotFound."""
+    row = session.execute(
+        select(Dataset.id, DatasetWorkout.source, DatasetWorkout.started_at, DatasetWorkout.split)
+        .join(DatasetWorkout, DatasetWorkout.dataset_id == Dataset.id)
+        .join(Workout, Workout.id == DatasetWorkout.workout_id)
+        .where(Workout.digest == digest, Dataset.subject_id == subject_id)
+        .order_by(Dataset.created_at.desc(), Dataset.id.desc())
+        .limit(1)
+    ).first()
+    if row is None:
+        raise NotFound("workout_not_found", f"This subject has no stored workout {digest}.")
+    return StoredWorkout(*row)
 
 
 def outline(workout: dict[str, Any]) -> Outline:

@@ -1,10 +1,15 @@
 """Subjects over HTTP."""
 
-from fastapi import APIRouter
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
 
 from service.deps import ApiRoute, PageDep, ReadCaller, ServicesDep, SessionDep, TrainCaller
 from service.fields import SubjectPath
 from service.openapi import problems
+from service.predict.review import review
+from service.predict.review_schemas import ReviewRead, WorkoutId
 from service.subjects import service
 from service.subjects.schemas import ChampionRead, ChangePage, SubjectDetail, SubjectPage
 
@@ -27,6 +32,22 @@ def get_subject(subject: SubjectPath, caller: ReadCaller, session: SessionDep) -
 def delete_subject(subject: SubjectPath, caller: TrainCaller, services: ServicesDep) -> None:
     """Delete a person: their workouts, datasets, jobs and every model trained on them, rows and files."""
     service.delete(services, caller.account_id, subject)
+
+
+@router.get("/{subject}/workouts/{workout_id}", responses=problems(404, 409))
+async def review_workout(
+    subject: SubjectPath,
+    workout_id: WorkoutId,
+    caller: ReadCaller,
+    services: ServicesDep,
+    model_version_id: Annotated[UUID | None, Query(description="This version instead of the best one.")] = None,
+) -> ReviewRead:
+    """Show a recorded workout beside its prediction, blind and after 180 s: bands, errors, zones, sensor faults.
+
+    The version that serves now answers, with all that was followed of the person since. What it would have said before
+    the workout is in its evaluation.
+    """
+    return await review(services, caller.account_id, subject, workout_id, model_version_id)
 
 
 @router.get("/{subject}/champion", responses=problems(404))

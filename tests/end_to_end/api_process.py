@@ -89,6 +89,7 @@ def add_things(database: Database, store: ArtifactStore) -> dict[str, Any]:
         "dataset_id": dataset.id,
         "job_id": job.id,
         "parent_id": job.id,
+        "workout_id": builders.add_recorded(database, store, dataset).digest,
         "subject": "me",
     }
 

@@ -5,7 +5,15 @@ import re
 import pytest
 
 from service.registry.tables import Job, Stage
-from tests.builders import add_epochs, add_evaluation, add_population, crown, on_sqlite, row_counts
+from tests.builders import (
+    add_epochs,
+    add_evaluation,
+    add_population,
+    add_recorded,
+    crown,
+    on_sqlite,
+    row_counts,
+)
 
 pytestmark = on_sqlite
 SPEED = [2.5] * 5
@@ -21,7 +29,7 @@ NO_ID = {
 
 
 @pytest.fixture
-def theirs(database, make_dataset, make_version):
+def theirs(database, store, make_dataset, make_version):
     """Everything that the account `default` has, by the name of its path parameter or field."""
     base, dataset = make_version(), make_dataset(subject="anna")
     own_base = make_version(add_population(database), Stage.BASE, seed=5)
@@ -39,6 +47,7 @@ def theirs(database, make_dataset, make_version):
         "subject": "anna",
         "own_base": own_base.id,
         "base": base.id,
+        "workout_id": add_recorded(database, store, dataset).digest,
     }
 
 
@@ -63,6 +72,7 @@ def requests_with_ids(theirs):
         ("POST", "/models/{version_id}/promote"),
         ("GET", "/subjects/{subject}"),
         ("DELETE", "/subjects/{subject}"),
+        ("GET", "/subjects/{subject}/workouts/{workout_id}"),
         ("GET", "/subjects/{subject}/champion"),
         ("GET", "/subjects/{subject}/champion/history"),
         ("POST", "/subjects/{subject}/champion/rollback"),

@@ -7,7 +7,7 @@ import pytest
 from service.registry.accounts import SCOPES
 from service.registry.tables import Job, Stage
 from service.security_headers import ALWAYS
-from tests.builders import add_epochs, add_evaluation, add_population, crown, on_sqlite, row_counts
+from tests.builders import add_epochs, add_evaluation, add_population, add_recorded, crown, on_sqlite, row_counts
 from tests.openapi_walk import filled, nothing, operations
 from tests.readme import table_under
 
@@ -30,7 +30,7 @@ def send(operation, client, named, **options):
 
 
 @pytest.fixture
-def named(database, make_dataset, make_version):
+def named(database, store, make_dataset, make_version):
     """Something of the account `default` for every name that an operation takes; a name that is not here fails."""
     base, dataset = make_version(), make_dataset(subject="anna")
     own_base = make_version(add_population(database), Stage.BASE, seed=5)
@@ -48,6 +48,7 @@ def named(database, make_dataset, make_version):
         "stage1_model_version_id": version.id,
         "base_model_version_id": own_base.id,
         "parent_id": job.id,
+        "workout_id": add_recorded(database, store, dataset).digest,
         "subject": "anna",
     }
 
