@@ -12,7 +12,7 @@ N ?= 100000
 STEPS ?= 500000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test test-slow test-compose test-chaos chaos machine fuzz malformed memory bench bench-accuracy base
+.PHONY: help setup demo up check test test-slow test-browser screenshots test-compose test-chaos chaos machine fuzz malformed memory bench bench-accuracy base
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -44,6 +44,12 @@ test: $(STAMP) ## The quick tests, on two cores side by side
 
 test-slow: $(STAMP) ## The tests that start servers and workers
 	$(BIN)/pytest -m slow --durations 10
+
+test-browser: $(STAMP) ## The dashboard in a real browser (needs Chromium: apt install chromium)
+	$(BIN)/pytest -m browser --durations 5
+
+screenshots: $(STAMP) ## Take the documentation's pictures of the dashboard anew
+	$(BIN)/python -m tests.browser.screenshots
 
 test-compose: $(STAMP) ## The whole service in Docker (needs a Docker engine)
 	$(BIN)/pytest -m compose

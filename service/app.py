@@ -13,8 +13,11 @@ from types import FrameType
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.staticfiles import StaticFiles
 
 from service import health
+from service.dashboard import rendering
+from service.dashboard import router as dashboard
 from service.datasets import router as datasets
 from service.deps import TRANSACTIONS, Services
 from service.error_handlers import add_error_handlers
@@ -40,7 +43,10 @@ from service.subjects import router as subjects
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 # predictions come first: every route before theirs is compared with their address
-ROUTERS = (predict.router, datasets.router, jobs.router, models.router, subjects.router, health.router)
+ROUTERS = (
+    *(predict.router, datasets.router, jobs.router, models.router, subjects.router, health.router),
+    *(dashboard.router, dashboard.entrance),
+)
 
 
 def create_app(
@@ -80,6 +86,7 @@ def create_app(
     add_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.mount(rendering.STATIC, StaticFiles(directory=rendering.FOLDER), name="static")
     describe(app)
     log_as_json()
     return app

@@ -26,7 +26,7 @@ from service.registry.artifacts import ArtifactStore
 from service.registry.idempotency import Once
 from service.registry.pages import PageRequest
 from service.registry.session import Database
-from service.security import Caller, KeyRing, bearer, unknown_key
+from service.security import Caller, KeyRing, bearer, credentials, unknown_key
 from service.settings import Settings
 
 TRANSACTIONS = 12  # at once; SQLAlchemy's pool for SQLite has 15 connections, anyio 40 threads
@@ -90,12 +90,15 @@ class ApiRoute(APIRoute):
         return None
 
 
-async def admit(request: Request) -> Caller:
-    """Whoever holds the key in the header. Raises Unauthorized, TooManyRequests, or what the driver raises."""
+async def admit(request: Request, authorization: str | None = None) -> Caller:
+    """Whoever holds the key that the request brings, or `authorization`.
+
+    Raises Unauthorized, Forbidden, TooManyRequests, or what the driver raises.
+    """
     services = await get_services(request)
     address = request.client.host if request.client else "unknown"
     try:
-        parts = bearer(request.headers.get("authorization"))
+        parts = credentials(request) if authorization is None else bearer(authorization)
         caller = services.keys.known(parts)
         if caller is None:
             services.limits.check_failures(address)

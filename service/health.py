@@ -9,7 +9,7 @@ from anyio import fail_after, to_thread
 from celery import Celery
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from service.deps import ServicesDep, admit
 from service.errors import Unavailable
@@ -45,12 +45,6 @@ class Ready(BaseModel):
     model_config = example({"ready": True, "degraded": ["worker: none answers; jobs wait"]})
     ready: bool
     degraded: list[str]
-
-
-@router.get("/", include_in_schema=False)
-async def show_entrance() -> Response:
-    """The documentation, until there is a dashboard."""
-    return RedirectResponse("/docs")
 
 
 @router.get("/healthz", responses=problems(key=False))

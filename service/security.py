@@ -4,7 +4,10 @@ import hmac
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 from uuid import UUID
+
+from starlette.requests import Request
 
 from service.error_handlers import DATABASE_AWAY
 from service.errors import Forbidden, Unauthorized
@@ -15,6 +18,8 @@ from service.registry.session import Database
 FRESH_SECONDS = 60.0
 OUTAGE_SECONDS = 600.0
 MAX_KEYS = 10_000
+COOKIE = "stagewise_key"
+SAFE_METHODS = ("GET", "HEAD")
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,30 @@ class KeyRing:
         caller = Caller(row.account_id, row.public, frozenset(row.scopes))
         self._known[parts.public] = _Known(caller, row.secret_sha256, self._clock())
         return caller
+
+
+def credentials(request: Request) -> KeyParts:
+    """The key of a request: in its Authorization header, or in the dashboard's cookie. Raises Unauthorized, Forbidden.
+
+    A browser sends a cookie along with whatever any page makes it send, so a request that changes something must come
+    from a page of ours: browsers name the page's origin in it, and no page can change that.
+    """
+    cookie = request.cookies.get(COOKIE)
+    if cookie is None or "authorization" in request.headers:
+        return bearer(request.headers.get("authorization"))
+    if request.method not in SAFE_METHODS:
+        check_origin(request)
+    parts = accounts.split_key(cookie)
+    if parts is None:
+        raise unknown_key()
+    return parts
+
+
+def check_origin(request: Request) -> None:
+    """Raise Forbidden unless the request comes from a page that this server gave."""
+    origin = request.headers.get("origin", "")
+    if not origin or urlsplit(origin).netloc != request.headers.get("host"):
+        raise Forbidden("cross_site", "This request did not come from a page of this server.")
 
 
 def bearer(authorization: str | None) -> KeyParts:

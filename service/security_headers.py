@@ -10,11 +10,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DOCS, STATIC = "/docs", "/static-offline-docs"  # the documentation page, and the files that it loads
+FILES = (STATIC, "/ui/static")
 NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
 }
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
@@ -36,8 +36,9 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(ALWAYS)
+                headers.setdefault("Referrer-Policy", "no-referrer")
                 headers.setdefault("Content-Security-Policy", self._policies.get(path, NOTHING))
-                if not path.startswith(STATIC):
+                if not path.startswith(FILES):
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 

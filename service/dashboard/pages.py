@@ -1,0 +1,165 @@
+"""What pages show: the API's own answers, put together."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from service.datasets import service as datasets
+from service.datasets.schemas import DatasetRead, WorkoutRead
+from service.errors import NotFound
+from service.jobs import views
+from service.jobs.schemas import JobRead
+from service.models import service as models
+from service.registry import model_versions
+from service.registry.job_history import JobFilter
+from service.registry.model_pages import ModelFilter
+from service.registry.pages import PageRequest
+from service.registry.tables import DatasetState, JobState, Stage
+from service.subjects import service as subjects
+
+Values = dict[str, Any]
+LIST = PageRequest(50, None)
+FEW = PageRequest(10, None)
+NEWEST_WORKOUTS = 30
+MAX_WORKOUTS = 5000  # of a report that a page reads
+LOG_LINES = 10_000
+PROTOCOLS = {
+    "P1": "plan (blind)",
+    "P2-60": "after 1 min",
+    "P2-180": "after 3 min",
+    "P2-600": "after 10 min",
+    "P3-30": "next 30 s",
+}
+PERSONAL = (Stage.STAGE1, Stage.STAGE2)
+
+
+def home(session: Session, account_id: UUID) -> Values:
+    """Everybody, and what goes on."""
+    return {
+        "people": subjects.show_page(session, account_id, LIST).items,
+        "datasets": datasets.show_page(session, account_id, None, FEW).items,
+        "jobs": jobs(session, account_id),
+    }
+
+
+def jobs(session: Session, account_id: UUID) -> list[JobRead]:
+    """The newest jobs."""
+    return views.show_page(session, account_id, JobFilter(), FEW).items
+
+
+def job(session: Session, account_id: UUID, job_id: UUID) -> Values:
+    """A job, its epochs and its log."""
+    lines = views.log_lines(session, account_id, job_id, 0, LOG_LINES)
+    return {
+        "job": views.show(session, account_id, job_id),
+        "epochs": views.metrics(session, account_id, job_id).epochs,
+        "lines": lines[-200:],
+        "last_line": lines[-1].id if lines else 0,
+        "children": views.show_page(session, account_id, JobFilter(parent_id=job_id), FEW).items,
+    }
+
+
+def dataset(session: Session, account_id: UUID, dataset_id: UUID) -> Values:
+    """A dataset with its whole report."""
+    shown = datasets.show(session, account_id, dataset_id)
+    report = datasets.report(session, account_id, dataset_id, -1, MAX_WORKOUTS)
+    return {"dataset": shown, "report": report, "done": shown.state in (DatasetState.READY, DatasetState.FAILED)}
+
+
+def person(session: Session, account_id: UUID, name: str) -> Values:
+    """Who serves somebody and why, how good each stage is, and how it came to that. Raises NotFound."""
+    detail = subjects.show(session, account_id, name)
+    own = datasets.show_page(session, account_id, name, LIST).items
+    newest = next((each for each in own if each.state == DatasetState.READY), None)
+    columns = list(_columns(session, account_id, name, newest)) if newest else []
+    serving = detail.champion.model_version_id if detail.champion else None
+    return {
+        "person": detail,
+        "datasets": own,
+        "newest": newest,
+        "columns": columns,
+        "protocols": PROTOCOLS,
+        "changes": subjects.history(session, account_id, name, FEW).items,
+        "jobs": views.show_page(session, account_id, JobFilter(subject=name), FEW).items,
+        "charts": _charts(own, columns, serving),
+        "workouts": _newest_workouts(session, account_id, newest),
+        "serving": serving,
+    }
+
+
+def _columns(session: Session, account_id: UUID, name: str, newest: DatasetRead) -> Iterable[Values]:
+    """Base, stage 1 and stage 2 on the newest test workouts, then the baselines; those that were scored there."""
+    versions = [model_versions.default_base(session, account_id).id]
+    for stage in PERSONAL:
+        found = models.show_page(session, account_id, ModelFilter(subject=name, stage=stage), PageRequest(1, None))
+        versions += [version.id for version in found.items]
+    baselines: dict[str, Any] = {}
+    for version in versions:
+        try:
+            scored = models.evaluation(session, account_id, version, newest.id)
+        except NotFound:
+            continue
+        report = scored.report
+        baselines = report["baselines"] or baselines
+        yield {
+            "id": version,
+            "stage": models.show(session, account_id, version).stage.value,
+            "score": scored.score,
+            "mae": {name: report["protocols"].get(name, {}).get("mean", {}).get("mae") for name in PROTOCOLS},
+            "bands": {name: _band(report["protocols"].get(name, {})) for name in PROTOCOLS},
+            "per_workout": report["per_workout"],
+        }
+    for title, tables in baselines.items():
+        errors = {name: tables.get(name, {}).get("mae") for name in PROTOCOLS}
+        yield {"id": None, "stage": title, "score": None, "mae": errors, "bands": {}, "per_workout": []}
+
+
+def _band(table: Values) -> Values | None:
+    """How much of the heart rates the 90 % band held, and how wide it is."""
+    return (table.get("reliability") or {}).get("0.9")
+
+
+def _charts(
+    own: Sequence[DatasetRead],
+    columns: Sequence[Values],
+    serving: UUID | None,
+) -> Values:
+    """Level over time, by dataset; errors of the version that serves, by test workout."""
+    levels = [(each.ready_at, each.level) for each in reversed(own) if each.level and each.ready_at]
+    chosen = next((column for column in columns if column["id"] == serving), None)
+    rows = chosen["per_workout"] if chosen else []
+    return {
+        "level": {
+            "x": [at.timestamp() for at, _ in levels],
+            "xKind": "date",
+            "yLabel": "bpm",
+            "series": [
+                {"label": "level", "values": [level["heart_rate"] for _, level in levels], "color": "a", "points": True}
+            ],
+        },
+        "errors": {
+            "x": list(range(1, len(rows) + 1)),
+            "xKind": "count",
+            "yLabel": "bpm",
+            "series": [
+                {"label": "plan (blind)", "values": [row["P1"] for row in rows], "color": "a", "points": True},
+                {"label": "after 3 min", "values": [row["P2-180"] for row in rows], "color": "b", "points": True},
+            ],
+        },
+    }
+
+
+def _newest_workouts(session: Session, account_id: UUID, newest: DatasetRead | None) -> list[WorkoutRead]:
+    if newest is None:
+        return []
+    counts = newest.workouts
+    last = counts.train + counts.val + counts.test + counts.dropped - 1
+    found = datasets.report(session, account_id, newest.id, last - NEWEST_WORKOUTS, NEWEST_WORKOUTS).workouts
+    return [each for each in reversed(found) if each.digest]
+
+
+def waits(state: JobState) -> bool:
+    """Whether something of a job is still to come."""
+    return state in (JobState.QUEUED, JobState.RUNNING)

@@ -1,0 +1,84 @@
+"""Pages from templates. Their policy lets a browser run and load files of ours, and ask this server, nothing else."""
+
+import json
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fastapi.encoders import jsonable_encoder
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from service.security import COOKIE
+
+STATIC = "/ui/static"
+FOLDER = Path(__file__).parent / "static"
+POLICY = (
+    "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; script-src 'self'; "
+    "style-src 'self'; img-src 'self' data:; connect-src 'self'"
+)
+# without an origin in a form's request nobody could tell whether it came from a page of ours
+HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
+
+
+def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page, or a piece of one."""
+    signed_in = COOKIE in request.cookies and status != 401
+    text = _environment().get_template(template).render(**values, static=STATIC, signed_in=signed_in)
+    return HTMLResponse(text, status_code=status, headers=HEADERS)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("service.dashboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(data=data, bpm=bpm, day=day, moment=moment, clock=clock, words=words, short=short)
+    return made
+
+
+def data(value: Any) -> Markup:
+    """JSON that can stand inside a script element: nothing in it ends the element."""
+    text = json.dumps(jsonable_encoder(value), separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def bpm(value: float | None) -> str:
+    """An error or a heart rate."""
+    return "–" if value is None else f"{value:.1f}"
+
+
+def day(value: datetime | None) -> str:
+    """A date."""
+    return "–" if value is None else f"{value:%Y-%m-%d}"
+
+
+def moment(value: datetime | None) -> str:
+    """A date and a time, UTC."""
+    return "–" if value is None else f"{value:%Y-%m-%d %H:%M} UTC"
+
+
+def clock(seconds: float | None) -> str:
+    """1:02:03 or 2:03."""
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def words(name: str) -> str:
+    """stage1 -> stage 1, heart_rate_spike -> heart rate spike."""
+    return {"stage1": "stage 1", "stage2": "stage 2"}.get(name, name.replace("_", " "))
+
+
+def short(value: object) -> str:
+    """The first characters of an id."""
+    return str(value)[:8]

@@ -1,0 +1,226 @@
+"""The dashboard: pages for whoever has an API key and a browser."""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote, urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
+from starlette.responses import RedirectResponse, Response
+
+from service.dashboard import pages
+from service.dashboard.forms import HOME, page_of_ours, read_form
+from service.dashboard.rendering import render
+from service.deps import ApiRoute, ReadCaller, ServicesDep, SessionDep, TrainCaller, admit
+from service.error_handlers import DATABASE_AWAY
+from service.errors import ServiceError, Unavailable, Unprocessable
+from service.fields import SubjectPath
+from service.jobs import service as jobs
+from service.jobs.router import JobId, SubmissionDep
+from service.jobs.schemas import JobCreate, JobRead, Stage1JobCreate, Stage2JobCreate
+from service.jobs.service import Submission
+from service.predict.review import review
+from service.predict.review_schemas import WorkoutId
+from service.security import COOKIE, check_origin
+from service.subjects import service as subjects
+
+SIGN_IN = "/ui/sign-in"
+COOKIE_SECONDS = 30 * 24 * 3600
+SEE_OTHER = 303
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+FormDep = Annotated[dict[str, str], Depends(read_form)]
+Create = TypeVar("Create", bound=JobCreate)
+
+
+class PageRoute(ApiRoute):
+    """A page: whoever has no key yet is asked for it, and errors are pages too."""
+
+    def get_route_handler(self) -> Handler:
+        """The handler of an operation behind ours."""
+        handle = super().get_route_handler()
+
+        async def show(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except ServiceError as error:
+                if error.status == 401:
+                    return _to_sign_in(request)
+                return _error_page(request, error)
+            except DATABASE_AWAY:
+                return _error_page(request, Unavailable("database_unavailable", "The database does not answer."))
+
+        return show
+
+
+class OpenPageRoute(APIRoute):
+    """A page that needs no key."""
+
+    def get_route_handler(self) -> Handler:
+        """The handler behind ours: errors are pages."""
+        handle = super().get_route_handler()
+
+        async def show(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except ServiceError as error:
+                return render(request, "sign_in.html", error.status, problem=error.detail, to=HOME)
+
+        return show
+
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+entrance = APIRouter(include_in_schema=False, route_class=OpenPageRoute)
+
+
+@entrance.get(SIGN_IN)
+async def show_sign_in(request: Request, to: str = HOME) -> Response:
+    """Ask for a key."""
+    return render(request, "sign_in.html", problem=None, to=page_of_ours(to))
+
+
+@entrance.post(SIGN_IN)
+async def sign_in(request: Request) -> Response:
+    """Keep a valid key in the browser, where no script can read it."""
+    check_origin(request)
+    form = await read_form(request)
+    key, to = form.get("key", "").strip(), page_of_ours(form.get("to", HOME))
+    try:
+        caller = await admit(request, f"Bearer {key}")
+        caller.must("read")
+    except ServiceError as error:
+        return render(request, "sign_in.html", error.status, problem=error.detail, to=to)
+    response = RedirectResponse(to, SEE_OTHER)
+    secure = request.url.scheme == "https"
+    response.set_cookie(COOKIE, key, COOKIE_SECONDS, httponly=True, samesite="strict", secure=secure)
+    return response
+
+
+@entrance.post("/ui/sign-out")
+async def sign_out(request: Request) -> Response:
+    """Forget the key in this browser."""
+    check_origin(request)
+    response = RedirectResponse(SIGN_IN, SEE_OTHER)
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return response
+
+
+@router.get("/")
+def show_home(request: Request, caller: ReadCaller, session: SessionDep) -> Response:
+    """Everybody, the newest jobs, and a place to drop a file."""
+    return render(request, "home.html", **pages.home(session, caller.account_id))
+
+
+@router.get("/ui/jobs")
+def show_jobs(request: Request, caller: ReadCaller, session: SessionDep) -> Response:
+    """The newest jobs, as a piece of a page that is fetched again and again."""
+    return render(request, "jobs.html", jobs=pages.jobs(session, caller.account_id))
+
+
+@router.get("/ui/jobs/{job_id}")
+def show_job(request: Request, job_id: JobId, caller: ReadCaller, session: SessionDep) -> Response:
+    """A job, live."""
+    values = pages.job(session, caller.account_id, job_id)
+    return render(request, "job.html", **values, live=pages.waits(values["job"].state))
+
+
+@router.get("/ui/datasets/{dataset_id}")
+def show_dataset(request: Request, dataset_id: UUID, caller: ReadCaller, session: SessionDep) -> Response:
+    """What became of an upload."""
+    return render(request, "dataset.html", **pages.dataset(session, caller.account_id, dataset_id))
+
+
+@router.get("/ui/people/{subject}")
+def show_person(request: Request, subject: SubjectPath, caller: ReadCaller, session: SessionDep) -> Response:
+    """Who serves somebody, and how well."""
+    return render(request, "person.html", **pages.person(session, caller.account_id, subject))
+
+
+@router.get("/ui/people/{subject}/plan")
+def show_plan(request: Request, subject: SubjectPath, caller: ReadCaller, session: SessionDep) -> Response:
+    """Plan a run."""
+    return render(request, "plan.html", person=subjects.show(session, caller.account_id, subject))
+
+
+@router.get("/ui/people/{subject}/workouts/{workout_id}")
+async def show_workout(
+    request: Request,
+    subject: SubjectPath,
+    workout_id: WorkoutId,
+    caller: ReadCaller,
+    services: ServicesDep,
+    model_version_id: UUID | None = None,
+) -> Response:
+    """A workout, measured and predicted."""
+    shown = await review(services, caller.account_id, subject, workout_id, model_version_id)
+    return render(request, "workout.html", subject=subject, review=shown)
+
+
+@router.post("/ui/jobs")
+def start_jobs(form: FormDep, submission: SubmissionDep) -> Response:
+    """Train a stage, or both one after the other."""
+    body = {"dataset_id": form.get("dataset_id", ""), "recipe": form.get("recipe", "auto")}
+    started = [submit(submission, body) for submit in _STAGES.get(form.get("stage", ""), ())]
+    if not started:
+        raise Unprocessable("invalid_request", "Choose stage 1, stage 2, or both.")
+    return RedirectResponse(_job_page(started[0]), SEE_OTHER)
+
+
+@router.post("/ui/jobs/{job_id}/cancel")
+def cancel_job(job_id: JobId, caller: TrainCaller, session: SessionDep) -> Response:
+    """Stop a job."""
+    return RedirectResponse(_job_page(jobs.cancel(session, caller.account_id, job_id)), SEE_OTHER)
+
+
+@router.post("/ui/jobs/{job_id}/retry")
+def retry_job(job_id: JobId, submission: SubmissionDep) -> Response:
+    """Do a failed or cancelled job again."""
+    return RedirectResponse(_job_page(jobs.retry(submission, job_id)), SEE_OTHER)
+
+
+@router.post("/ui/people/{subject}/rollback")
+def roll_back(subject: SubjectPath, caller: TrainCaller, services: ServicesDep) -> Response:
+    """Let the version serve that served before."""
+    subjects.rollback(services, caller.account_id, subject)
+    return RedirectResponse(f"/ui/people/{quote(subject, safe='')}", SEE_OTHER)
+
+
+def _start_stage1(submission: Submission, body: dict[str, str]) -> JobRead:
+    return jobs.submit_stage1(submission, _checked(Stage1JobCreate, body))
+
+
+def _start_stage2(submission: Submission, body: dict[str, str]) -> JobRead:
+    return jobs.submit_stage2(submission, _checked(Stage2JobCreate, body))
+
+
+_STAGES: dict[str, tuple[Callable[[Submission, dict[str, str]], JobRead], ...]] = {
+    "stage1": (_start_stage1,),
+    "stage2": (_start_stage2,),
+    "both": (_start_stage1, _start_stage2),
+}
+
+
+def _checked(model: type[Create], body: dict[str, str]) -> Create:
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise Unprocessable("invalid_request", "Choose a dataset and a recipe.") from error
+
+
+def _job_page(job: JobRead) -> str:
+    return f"/ui/jobs/{job.id}"
+
+
+def _to_sign_in(request: Request) -> Response:
+    """To the form, and back to the page afterwards; an action is lost."""
+    to = request.url.path if request.method == "GET" else HOME
+    if "hx-request" in request.headers:  # a piece of a page would show the form inside the page
+        return Response(status_code=204, headers={"HX-Redirect": SIGN_IN})
+    return RedirectResponse(f"{SIGN_IN}?{urlencode({'to': to})}", SEE_OTHER)
+
+
+def _error_page(request: Request, error: ServiceError) -> Response:
+    return render(request, "error.html", error.status, error=error)
