@@ -29,7 +29,7 @@ def import_people(client: Client, folder: Path, count: int, workouts: int, prefi
     started, waiting = time.monotonic(), []
     for number in range(count):
         upload = write_parquet(simulate_runner(workouts=workouts, seed=number), folder / "runner.parquet")
-        waiting.append(client.upload(upload, subject=f"{prefix}{number}")["job_id"])
+        waiting.append(client.upload_dataset(upload, subject=f"{prefix}{number}")["job_id"])
     for job_id in waiting:
         client.wait(job_id)
     return time.monotonic() - started

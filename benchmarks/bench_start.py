@@ -46,7 +46,7 @@ def run_jobs() -> list[tuple[float, float]]:
     with tempfile.TemporaryDirectory(prefix="bench-start-") as folder:
         upload = write_parquet(simulate_runner(workouts=40), Path(folder) / "runner.parquet")
         with running_service(Path(folder) / "state") as service, Client(service.url, service.key) as client:
-            dataset = client.upload(upload, subject="me")
+            dataset = client.upload_dataset(upload, subject="me")
             client.wait(dataset["job_id"])
             found = []
             for _ in range(2):

@@ -21,6 +21,7 @@ from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import EPOCH, Workout
 from service.background import running
 from service.client import Client, Json, RequestFailed
+from service.client_types import Job
 from service.demo_show import draw_prediction, error_table, name_of
 
 SUBJECT = "me"
@@ -63,7 +64,7 @@ def _walk(client: Client, runner: Runner, folder: Path, console: Console) -> Non
         versions["base"] = client.get(f"/subjects/{SUBJECT}/champion")["model_version_id"]
         for stage, name in STAGES.items():
             job = client.post(f"/jobs/{stage}", {"dataset_id": dataset_id})
-            result = _follow(client, job["id"], name, bars)["result"]
+            result = _follow(client, job["id"], name, bars)["result"] or {}
             versions[name] = result["model_version_id"]
             decisions.append(f"{name}: {result['decision']['reason']}")
     paths = {name: f"/models/{version}/evaluation" for name, version in versions.items()}
@@ -92,12 +93,12 @@ def _draw(client: Client, workout: Workout, target: Path) -> Path:
 
 def _import(client: Client, upload: Path, bars: Progress) -> str:
     """Upload and wait until the dataset is ready; its id."""
-    accepted = client.upload(upload, subject=SUBJECT, name=upload.name)
+    accepted = client.upload_dataset(upload, subject=SUBJECT, name=upload.name)
     _follow(client, accepted["job_id"], "import", bars)
     return str(accepted["id"])
 
 
-def _follow(client: Client, job_id: str, name: str, bars: Progress) -> Json:
+def _follow(client: Client, job_id: str, name: str, bars: Progress) -> Job:
     """Show a job's progress until it has succeeded."""
     bar = bars.add_task(name, total=1.0, state="queued")
     return client.wait(job_id, lambda job: bars.update(bar, completed=job["progress"], state=job["state"]))

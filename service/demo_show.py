@@ -32,10 +32,10 @@ def error_table(reports: Mapping[str, Report]) -> Table:
     for protocol, meaning in PROTOCOLS.items():
         table.add_column(f"{protocol}\n{meaning}", justify="right")
     for name, report in reports.items():
-        table.add_row(name, *(_number(report["protocols"][protocol]["mean"]) for protocol in PROTOCOLS))
+        table.add_row(name, *(_number(report["protocols"].get(protocol, {}).get("mean", {})) for protocol in PROTOCOLS))
     table.add_section()
     for name, errors in first["baselines"].items():
-        table.add_row(name.replace("_", " "), *(_number(errors[protocol]) for protocol in PROTOCOLS))
+        table.add_row(name.replace("_", " "), *(_number(errors.get(protocol, {})) for protocol in PROTOCOLS))
     return table
 
 
@@ -62,7 +62,8 @@ def draw_prediction(t: Array, measured: Array, answers: Mapping[str, Mapping[str
     panels = figure.subplots(len(answers), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (title, answer) in zip(panels, answers.items(), strict=True):
         _draw(axes, t / 60.0, measured, answer)
-        axes.set_title(f"{title}: off by {error_of(answer, t, measured):.1f} bpm", loc="left", fontweight="bold")
+        off = f": off by {error_of(answer, t, measured):.1f} bpm" if np.isfinite(measured).any() else ""
+        axes.set_title(f"{title}{off}", loc="left", fontweight="bold")
     panels[-1].set_xlabel("minutes")
     figure.legend(*panels[-1].get_legend_handles_labels(), frameon=False, ncols=4, loc="outside lower center")
     figure.savefig(target, format="png", dpi=120)

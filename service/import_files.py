@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from service.client import Client, JobFailed, Json, NoAnswer, RequestFailed
+from service.client_types import Dataset, DatasetReport
 from service.settings import Settings
-
-MAX_WORKOUTS = 5000  # in one answer of the report
 
 
 class ImportFailed(Exception):
@@ -24,8 +23,8 @@ class ImportFailed(Exception):
 class Imported:
     """What came out: the dataset and its whole report, as the API shows them."""
 
-    dataset: Json
-    report: Json
+    dataset: Dataset
+    report: DatasetReport
 
     @property
     def failure(self) -> str | None:
@@ -56,23 +55,13 @@ def import_files(paths: Sequence[Path], query: Json, settings: Settings, *, quie
 
 def _import(client: Client, upload: Path, query: Json, bars: Progress) -> Imported:
     sending = bars.add_task("upload", total=upload.stat().st_size, state="")
-    accepted = client.upload(upload, lambda sent: bars.update(sending, completed=sent), **query)
+    accepted = client.upload_dataset(upload, on_sent=lambda sent: bars.update(sending, completed=sent), **query)
     following = bars.add_task("import", total=1.0, state="queued")
     with suppress(JobFailed):  # the dataset says why, and its report shows each file
         client.wait(
             accepted["job_id"], lambda job: bars.update(following, completed=job["progress"], state=job["state"])
         )
-    return Imported(dataset=client.get(f"/datasets/{accepted['id']}"), report=whole_report(client, accepted["id"]))
-
-
-def whole_report(client: Client, dataset_id: str) -> Json:
-    """A dataset's report with all its workouts. Raises RequestFailed."""
-    path = f"/datasets/{dataset_id}/report"
-    report = page = client.get(path, limit=MAX_WORKOUTS)
-    while page["next_after"] is not None:
-        page = client.get(path, limit=MAX_WORKOUTS, after=page["next_after"])
-        report["workouts"] += page["workouts"]
-    return report | {"next_after": None}
+    return Imported(dataset=client.get_dataset(accepted["id"]), report=client.get_dataset_report(accepted["id"]))
 
 
 def key_of(settings: Settings) -> str:

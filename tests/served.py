@@ -14,9 +14,9 @@ START_SECONDS = 30.0
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """The URL at which it answers."""
-    config = uvicorn.Config(app, port=free_port(), log_level="error", timeout_graceful_shutdown=1)
+def served(app: FastAPI, port: int | None = None) -> Iterator[str]:
+    """The URL at which it answers: at a free port unless one is named."""
+    config = uvicorn.Config(app, port=port or free_port(), log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -45,7 +45,7 @@ def main() -> None:
 def prepare(client: Client, folder: Path) -> dict[str, str]:
     """A runner with both stages; the pages to show, by name."""
     upload = write_parquet(simulate_runner(workouts=40, seed=7), folder / "runner.parquet")
-    accepted = client.upload(upload, subject="me", name="spring")
+    accepted = client.upload_dataset(upload, subject="me", name="spring")
     client.wait(accepted["job_id"])
     jobs = [client.post(f"/jobs/{stage}", {"dataset_id": accepted["id"]}) for stage in ("stage1", "stage2")]
     for job in jobs:

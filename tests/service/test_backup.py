@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from service.app import create_app
-from service.cli import app as command
+from service.cli.main import app as command
 from service.registry import jobs, migrations
 from service.registry.artifacts import ArtifactStore
 from service.registry.backup import write_backup

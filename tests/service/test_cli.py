@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from service.cli import app
+from service.cli.main import app
 from service.registry import accounts, migrations
 from service.registry.session import Database
 from service.secret_files import ensure_key, write_compose_secrets
@@ -43,7 +43,9 @@ def stagewise(command: str):
 
 
 def test_help_lists_the_commands_and_loads_no_torch():
-    code = "import sys; sys.argv[1:] = ['--help']\nfrom service.cli import app\ntry: app()\nexcept SystemExit: pass\n"
+    code = (
+        "import sys; sys.argv[1:] = ['--help']\nfrom service.cli.main import app\ntry: app()\nexcept SystemExit: pass\n"
+    )
     code += "assert not {'torch', 'sqlalchemy', 'fastapi', 'celery'} & set(sys.modules), 'help loads too much'"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for command in ("up", "migrate", "api", "worker", "keys", "import", "demo", "init-secrets"):

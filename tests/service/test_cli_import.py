@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from service.app import make_services
 from service.background import running
-from service.cli import app as command
+from service.cli.main import app as command
 from service.import_files import ImportFailed, name_of, packed
 from service.registry import imports, jobs
 from service.registry.tables import Dataset, Job, Stage

@@ -1,0 +1,62 @@
+"""`stagewise keys`: API keys, straight in the database."""
+
+from typing import Annotated
+
+import typer
+
+from service.cli.common import fail, opened
+
+app = typer.Typer(help="API keys.", no_args_is_help=True)
+AccountOption = Annotated[str, typer.Option(help="Whose key: accounts see nothing of each other.")]
+
+
+@app.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    account: AccountOption = "default",
+    scopes: Annotated[str, typer.Option(help="Some of read, train, predict, admin.")] = "read,train,predict",
+) -> None:
+    """Make a key and print it. It is shown only here."""
+    from service.registry import accounts
+
+    with opened() as database, database.unit_of_work() as session:
+        try:
+            wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
+            text = accounts.create_key(session, accounts.ensure_account(session, account), name, wanted)
+        except ValueError as error:
+            fail(str(error))
+    typer.echo(text)
+
+
+@app.command("list")
+def list_keys() -> None:
+    """Show all keys: their public part, never the secret."""
+    from rich.console import Console
+    from rich.table import Table
+    from sqlalchemy import select
+
+    from service.registry import accounts
+    from service.registry.tables import Account
+
+    table = Table("public part", "account", "name", "scopes", "made", "revoked")
+    with opened() as database, database.reading() as session:
+        names = {account.id: account.name for account in session.scalars(select(Account))}
+        for key in accounts.list_keys(session):
+            revoked = f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else ""
+            made = f"{key.created_at:%Y-%m-%d}"
+            table.add_row(key.public, names[key.account_id], key.name, " ".join(key.scopes), made, revoked)
+    Console().print(table)
+
+
+@app.command("revoke")
+def revoke_key(public: Annotated[str, typer.Argument(help="The key's public part: sw_<public part>_...")]) -> None:
+    """Let a key open nothing any more."""
+    from service.errors import NotFound
+    from service.registry import accounts
+
+    with opened() as database, database.unit_of_work() as session:
+        try:
+            accounts.revoke_key(session, public)
+        except NotFound as error:
+            fail(error.detail)
+    typer.echo(f"Key {public} is revoked; a running API notices within a minute.")

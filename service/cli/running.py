@@ -1,0 +1,134 @@
+"""Commands that run the service, keep it and bring it back."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.common import JsonOption, fail, opened, show_json
+from service.settings import get_settings
+
+app = typer.Typer()
+
+
+@app.command()
+def up() -> None:
+    """Run the whole service on this machine until Ctrl-C: a broker, the API and a worker."""
+    from service.embedded import StartError, supervise
+
+    try:
+        supervise(get_settings())
+    except StartError as error:
+        fail(str(error))
+
+
+@app.command()
+def migrate(
+    key_file: Annotated[Path | None, typer.Option(help="Also write an admin key here, unless it holds one.")] = None,
+) -> None:
+    """Bring the database up to date and put the shipped base model into the artifact folder."""
+    from importlib.resources import files
+
+    from service.registry import migrations
+    from service.registry.artifacts import ArtifactStore
+    from service.registry.shipped import install_shipped_base
+    from service.secret_files import ensure_key
+
+    settings = get_settings()
+    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    migrations.upgrade(settings.database_url)
+    with opened() as database:
+        install_shipped_base(database, ArtifactStore(settings.artifact_dir), Path(str(files("hrmodel.pretrained"))))
+        if key_file is not None:
+            ensure_key(database, key_file)
+
+
+@app.command()
+def api() -> None:
+    """Run the HTTP API in this process."""
+    from service.embedded import API
+
+    settings = get_settings()
+    os.execv(API[0], [*API, "--host", settings.host, "--port", str(settings.port)])
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker in this process: it trains what is queued, one job per GPU or core."""
+    from service.embedded import WORKER
+
+    os.execv(WORKER[0], WORKER)
+
+
+@app.command()
+def backup(file: Annotated[Path, typer.Argument(help="The file to write; - for standard output.")]) -> None:
+    """Write everything into one file, also while the service runs. It holds heart rates: keep it private."""
+    from service.archive import back_up
+
+    with opened() as database:
+        try:
+            said = back_up(database, get_settings(), file)
+        except OSError as error:
+            fail(f"The backup could not be written to {file}: {error.strerror}.")
+    typer.echo(said, err=True)
+
+
+@app.command()
+def restore(file: Annotated[Path, typer.Argument(help="A backup; - for standard input.")]) -> None:
+    """Bring a backup back into an empty database and artifact folder, while no service runs on them."""
+    from service.archive import bring_back
+    from service.embedded import StartError
+    from service.registry.restore import RestoreError
+
+    try:
+        typer.echo(bring_back(get_settings(), file), err=True)
+    except (RestoreError, StartError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"The backup {file} could not be restored: {error.strerror}.")
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Look for what is wrong with this installation, and say what to do. Changes nothing."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from service.doctor import diagnose
+
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    colors = {"ok": "green", "warning": "yellow", "fault": "bold red", "skipped": "dim"}
+    found = []
+    for each in diagnose():
+        found.append(each)
+        if not as_json:
+            console.print(f"{each.state:8}", style=colors[each.state], end="")
+            console.print(f"{each.check}: {each.message}" + (f"\n        {each.help}" if each.help else ""))
+    if as_json:
+        show_json([asdict(each) for each in found])
+    if any(each.state == "fault" for each in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    data: Annotated[Path | None, typer.Option(help="Your own export: a file or a folder.", exists=True)] = None,
+) -> None:
+    """Run the main job from upload to prediction on a service of its own, and show what came out."""
+    from service.demo import DemoFailed, play
+    from service.embedded import StartError
+
+    try:
+        play(data, get_settings().state_dir / "demo")
+    except (DemoFailed, StartError) as error:
+        fail(str(error))
+
+
+@app.command()
+def init_secrets(folder: Annotated[Path, typer.Argument(help="Where the secrets lie, one folder per reader.")]) -> None:
+    """Make the random secrets that docker-compose.yml needs; those already there stay."""
+    from service.secret_files import write_compose_secrets
+
+    write_compose_secrets(folder)

@@ -1,0 +1,95 @@
+"""Commands that train."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.common import JsonOption, connected, fail, whole_id
+from service.cli.jobs import Watch, accepted
+
+if TYPE_CHECKING:
+    from service.client import Client
+
+app = typer.Typer()
+
+DatasetOption = Annotated[str | None, typer.Option(help="An upload's id; else the subject's newest that is ready.")]
+Whose = Annotated[str, typer.Option("--subject", help="The person.")]
+Recipe = Annotated[str, typer.Option(help="auto, or seed: the original's hyperparameters.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter, such as epochs=30; may be given again."),
+]
+
+
+@app.command()
+def stage1(
+    subject: Whose = "me",
+    dataset: DatasetOption = None,
+    recipe: Recipe = "auto",
+    settings: Set = None,
+    watch: Watch = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train stage 1 of a person: layer 0 is frozen, layer 1 and the output train."""
+    _train("submit_stage1_job", subject, dataset, recipe, settings, watch, as_json)
+
+
+@app.command()
+def stage2(
+    subject: Whose = "me",
+    dataset: DatasetOption = None,
+    recipe: Recipe = "auto",
+    settings: Set = None,
+    watch: Watch = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train stage 2 of a person: everything, from the newest stage 1; waits for one that still trains."""
+    _train("submit_stage2_job", subject, dataset, recipe, settings, watch, as_json)
+
+
+@app.command()
+def fleet(
+    subjects: Annotated[list[str] | None, typer.Argument(help="People; everybody unless some are named.")] = None,
+    recipe: Recipe = "auto",
+    watch: Watch = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Personalise many people: a job per person and stage, all under one parent."""
+    with connected() as api:
+        job = api.submit_fleet(subjects=subjects or "all", recipe=recipe)
+        accepted(api, job, watch, as_json)
+
+
+def _train(
+    method: str,
+    subject: str,
+    dataset: str | None,
+    recipe: str,
+    settings: list[str] | None,
+    watch: bool,
+    as_json: bool,
+) -> None:
+    hyperparameters = dict(_setting(each) for each in settings or [])
+    with connected() as api:
+        chosen = whole_id(dataset, api.list_datasets(), "upload") if dataset else _newest(api, subject)
+        job = getattr(api, method)(chosen, recipe=recipe, hyperparameters=hyperparameters)
+        accepted(api, job, watch, as_json)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """epochs=30 -> ("epochs", 30)."""
+    import json
+
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        fail(f"--set {text}: write NAME=NUMBER, such as epochs=30 or freeze_layers=[0].")
+
+
+def _newest(api: "Client", subject: str) -> str:
+    ready = (each["id"] for each in api.list_datasets(subject=subject) if each["state"] == "ready")
+    found = next(ready, None)
+    if found is None:
+        fail(f"No upload of {subject} is ready: stagewise import FILE --subject {subject}")
+    return found

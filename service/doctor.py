@@ -1,0 +1,274 @@
+"""What is wrong with an installation, and what to do: looked at from the machine that it runs on. Changes nothing."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import httpx2
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.errors import Unavailable
+from service.import_files import ImportFailed, key_of
+from service.registry import model_versions
+from service.registry.artifacts import ArtifactDamaged, ArtifactMissing, ArtifactStore
+from service.registry.migrations import schema_is_behind
+from service.registry.session import Database, db_now, ping, spoken_reason
+from service.settings import Settings
+
+LITTLE_BYTES, TOO_LITTLE_BYTES = 2 * 1024**3, 200 * 1024**2  # free on the disk
+CLOCK_SECONDS = 5.0
+API_SECONDS = 10.0
+MIGRATE = "Run `stagewise migrate` (`stagewise up` and `docker compose up` do it by themselves)."
+State = Literal["ok", "warning", "fault", "skipped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one look gave; `help` says what to do unless it is ok."""
+
+    check: str
+    state: State
+    message: str
+    help: str = ""
+
+
+class Away(Exception):
+    """What a check needs is not there; another check has said so."""
+
+
+class _Wrong(Exception):
+    """A check found something: its sentence, and what to do."""
+
+    def __init__(self, message: str, what_to_do: str, state: State = "fault") -> None:
+        super().__init__(message)
+        self.help, self.state = what_to_do, state
+
+
+def diagnose() -> Iterator[Finding]:
+    """One finding for each check, as soon as it is there."""
+    try:
+        settings = Settings()
+        _ = settings.database_url, settings.broker_url
+    except (ValidationError, OSError) as error:
+        yield Finding(
+            check="settings", state="fault", message=_said(error), help="Correct the variable; README, Settings."
+        )
+        return
+    yield Finding(check="settings", state="ok", message=f"state in {settings.state_dir.resolve()}")
+    examined = _Examined(settings)
+    checks: dict[str, Callable[[], str]] = {
+        "artifact folder": examined.artifacts,
+        "disk": examined.disk,
+        "database": examined.reach_database,
+        "migrations": examined.migrations,
+        "database clock": examined.database_clock,
+        "base model": examined.base_model,
+        "device": examined.device,
+        "API": examined.reach_api,
+        "API version": examined.api_version,
+        "API clock": examined.api_clock,
+        "key": examined.key,
+        "broker": examined.broker,
+        "worker": examined.worker,
+    }
+    for name, check in checks.items():
+        yield _finding(name, check)
+    examined.close()
+
+
+def _finding(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(check=name, state="ok", message=check())
+    except Away as missing:
+        return Finding(check=name, state="skipped", message=f"cannot be looked at without {missing}")
+    except _Wrong as error:
+        return Finding(check=name, state=error.state, message=str(error), help=error.help)
+
+
+class _Examined:
+    """The installation that the settings name. Later checks use what earlier ones reached."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._database: Database | None = None
+        self._tables = False
+        self._api: httpx2.Response | None = None
+        self._asked = 0.0
+        self._degraded: list[str] | None = None
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.dispose()
+
+    def artifacts(self) -> str:
+        folder = self._settings.artifact_dir
+        try:
+            with tempfile.TemporaryFile(dir=_that_exists(folder)):
+                pass
+        except OSError as error:
+            advice = "Let the service's user write there, or set ARTIFACT_DIR or STAGEWISE_STATE_DIR to another folder."
+            raise _Wrong(f"{folder} cannot be written: {error.strerror}.", advice) from error
+        return f"{folder} can be written"
+
+    def disk(self) -> str:
+        try:
+            free = shutil.disk_usage(_that_exists(self._settings.artifact_dir)).free
+        except OSError:
+            raise Away("an artifact folder") from None
+        said = f"{free / 1024**3:.1f} GiB free"
+        if free < LITTLE_BYTES:
+            state: State = "fault" if free < TOO_LITTLE_BYTES else "warning"
+            raise _Wrong(said, "Free some space: uploads, checkpoints and models need it.", state)
+        return said
+
+    def reach_database(self) -> str:
+        database = Database(self._settings.database_url)
+        kind = database.engine.dialect.name
+        file = database.engine.url.database
+        if kind == "sqlite" and file and not Path(file).exists():
+            raise _Wrong(
+                f"There is no database {file}.", "Start the service once: `stagewise up`. Is STAGEWISE_STATE_DIR right?"
+            )
+        try:
+            ping(database)
+        except (SQLAlchemyError, OSError) as error:
+            said = spoken_reason(error) if isinstance(error, SQLAlchemyError) else str(error)
+            raise _Wrong(
+                f"{kind} does not answer: {said.splitlines()[0]}", "Start it, or correct DATABASE_URL."
+            ) from error
+        self._database = database
+        return f"{kind} answers"
+
+    def migrations(self) -> str:
+        if schema_is_behind(self._reached()):
+            raise _Wrong("The tables are not those of this version.", MIGRATE)
+        self._tables = True
+        return "the tables are those of this version"
+
+    def database_clock(self) -> str:
+        with self._reached().reading() as session:
+            return _clocks(float(session.scalar(select(db_now())) or 0.0), "the database")
+
+    def base_model(self) -> str:
+        if not self._tables:
+            raise Away("current tables")
+        try:
+            with self._reached().reading() as session:
+                shipped = model_versions.shipped(session)
+        except Unavailable as error:
+            raise _Wrong("The shipped base model is not registered.", MIGRATE) from error
+        try:
+            ArtifactStore(self._settings.artifact_dir).read(None, shipped.sha256)
+        except (ArtifactMissing, ArtifactDamaged, OSError) as error:
+            raise _Wrong(f"The shipped base model's file is missing or damaged: {error}.", MIGRATE) from error
+        return "the shipped base model is whole"
+
+    def device(self) -> str:
+        import torch
+
+        if torch.cuda.is_available():
+            memory = torch.cuda.get_device_properties(0).total_memory / 1024**3
+            return f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB"
+        if self._settings.device == "cuda":
+            advice = "Install a driver and a CUDA build of torch (docs/how-to/gpu.md), or set STAGEWISE_DEVICE=auto."
+            raise _Wrong("STAGEWISE_DEVICE is cuda, but torch finds no CUDA device.", advice)
+        return "no CUDA device: trains on the CPU"
+
+    def reach_api(self) -> str:
+        url = self._settings.api_url
+        self._asked = time.time()
+        try:
+            answer = httpx2.get(f"{url}/readyz", timeout=API_SECONDS, trust_env=False)
+        except httpx2.TransportError as error:
+            advice = "Start it with `stagewise up` or `docker compose up`, or say with STAGEWISE_URL where it is."
+            raise _Wrong(f"{url} does not answer: {error}", advice) from error
+        if answer.headers.get("content-type", "").split(";")[0] not in ("application/json", "application/problem+json"):
+            raise _Wrong(f"What answers at {url} is no Stagewise.", "Correct STAGEWISE_URL or STAGEWISE_PORT.")
+        self._api = answer
+        if answer.is_success:
+            self._degraded = answer.json()["degraded"]
+            return f"{url} answers"
+        raise _Wrong(f"{url} cannot serve: {answer.json().get('detail')}", "See what the database's checks say.")
+
+    def api_version(self) -> str:
+        self._answered()
+        theirs = httpx2.get(f"{self._settings.api_url}/openapi.json", timeout=API_SECONDS, trust_env=False).json()
+        theirs, ours = theirs.get("info", {}).get("version"), version("stagewise")
+        if theirs != ours:
+            raise _Wrong(
+                f"The API is version {theirs}, this command {ours}.", "Start the API anew after an upgrade.", "warning"
+            )
+        return ours
+
+    def api_clock(self) -> str:
+        date = self._answered().headers.get("date")
+        if date is None:
+            raise Away("a Date header")
+        theirs = parsedate_to_datetime(date).timestamp()
+        return _clocks(theirs + 0.5, "the API's machine", at=self._asked)
+
+    def key(self) -> str:
+        self._answered()
+        try:
+            key = key_of(self._settings)
+        except ImportFailed as error:
+            raise _Wrong(str(error), "`stagewise keys create` makes one.") from error
+        headers = {"Authorization": f"Bearer {key}"}
+        url = f"{self._settings.api_url}/subjects?limit=1"
+        answer = httpx2.get(url, headers=headers, timeout=API_SECONDS, trust_env=False)
+        if answer.status_code in (401, 403):
+            advice = "Set STAGEWISE_API_KEY to a valid key: `stagewise keys list` shows them, `keys create` makes one."
+            raise _Wrong(f"The API refuses the key: {answer.json()['detail']}", advice)
+        return "the API takes the key"
+
+    def broker(self) -> str:
+        if self._degraded is None:
+            raise Away("an API that serves")
+        if away := [each for each in self._degraded if each.startswith("broker")]:
+            raise _Wrong(f"The API says: {away[0]}.", "Start Redis or Valkey, or correct BROKER_URL of API and worker.")
+        return "the API reaches it"
+
+    def worker(self) -> str:
+        if self._degraded is None or any(each.startswith("broker") for each in self._degraded):
+            raise Away("a broker")
+        if away := [each for each in self._degraded if each.startswith("worker")]:
+            raise _Wrong(f"The API says: {away[0]}.", "Start one: `stagewise worker`, or `docker compose up worker`.")
+        return "at least one answers"
+
+    def _reached(self) -> Database:
+        if self._database is None:
+            raise Away("a database")
+        return self._database
+
+    def _answered(self) -> httpx2.Response:
+        if self._api is None:
+            raise Away("an API")
+        return self._api
+
+
+def _that_exists(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there: what is missing is made where it can be written."""
+    return next(each for each in (folder, *folder.resolve().parents) if each.exists())
+
+
+def _clocks(theirs: float, whose: str, at: float | None = None) -> str:
+    off = theirs - (time.time() if at is None else at)
+    if abs(off) > CLOCK_SECONDS:
+        direction = "ahead of" if off > 0 else "behind"
+        raise _Wrong(f"The clock of {whose} is {abs(off):.0f} s {direction} this machine's.", "Let both follow NTP.")
+    return f"within {CLOCK_SECONDS:g} s of this machine's"
+
+
+def _said(error: ValidationError | OSError) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename} cannot be read: {error.strerror}."
+    first = error.errors(include_input=False)[0]
+    return f"STAGEWISE_{'_'.join(map(str, first['loc']))}".upper() + f": {first['msg']}."
