@@ -93,8 +93,12 @@ def _end(imported: Imported, settings: Settings) -> Iterator[str]:
     if not splits["val"]:
         yield "The base model follows these workouts. To train a model of your own it takes 8 usable ones."
         return
+    if not population:
+        yield "Next, train both stages:"
+        subject = shlex.quote(dataset["subject"] or "")
+        yield f"stagewise stage1 --subject {subject} --watch && stagewise stage2 --subject {subject} --watch"
+        return
     key = "$STAGEWISE_API_KEY" if settings.api_key else f"$(cat {shlex.quote(str(settings.state_dir / 'api-key'))})"
     body = json.dumps({"dataset_id": dataset["id"]})
-    yield f"Next, train {'a base model on them' if population else 'stage 1'}:"
-    stage = "base" if population else "stage1"
-    yield f"""curl -sS -H "Authorization: Bearer {key}" {settings.api_url}/jobs/{stage} --json '{body}'"""
+    yield "Next, train a base model on them:"
+    yield f"""curl -sS -H "Authorization: Bearer {key}" {settings.api_url}/jobs/base --json '{body}'"""

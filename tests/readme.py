@@ -11,6 +11,12 @@ def bash_blocks() -> list[str]:
     return [block.strip() for block in re.findall(r"^```bash\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)]
 
 
+def python_block() -> str:
+    """The example in Python."""
+    [block] = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+    return str(block)
+
+
 def table_under(heading: str) -> list[list[str]]:
     """The rows of the table below a heading, without its head; backticks are left out."""
     section = re.split(r"^## ", README.read_text(), flags=re.MULTILINE)

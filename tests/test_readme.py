@@ -15,11 +15,13 @@ from service.app import create_app
 from service.background import running
 from service.demo import write_parquet
 from service.settings import Settings
-from tests.readme import README, bash_blocks, table_under
+from tests.browser.recordings import gpx
+from tests.readme import README, bash_blocks, python_block, table_under
 
 ROOT = README.parent
 BIN = Path(sys.executable).parent
 # make of the tests' own environment: it is set up already
+PRINTED = "http://127.0.0.1:8000"
 MAKE = ["make", "-C", str(ROOT), "--old-file", ".venv/.stagewise", f"BIN={BIN}"]
 
 
@@ -125,14 +127,20 @@ def test_make_up_says_where_it_listens_and_ends_on_ctrl_c(tmp_path):
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed on this machine")
 def test_the_walk_through_the_api_the_keys_and_the_offline_commands_run_as_they_are_written(tmp_path):
     (tmp_path / ".venv").symlink_to(BIN.parent)
-    write_parquet(simulate_runner(workouts=9, seed=1), tmp_path / "runs.zip")  # found by content, not by name
+    *runs, newest = simulate_runner(workouts=10, seed=1)
+    write_parquet(runs, tmp_path / "runs.zip")  # found by content, not by name
+    (tmp_path / "run.gpx").write_text(gpx(newest))
     with running(tmp_path / "var") as service:
         blocks = [block for block in bash_blocks() if not block.startswith(("make", "docker"))]
-        script = "\n".join(["set -euxo pipefail", *blocks]).replace("http://127.0.0.1:8000", service.url)
+        script = "\n".join(["set -euxo pipefail", *blocks]).replace(PRINTED, service.url)
         place = {"STAGEWISE_STATE_DIR": str(tmp_path / "var"), "STAGEWISE_URL": service.url}
         environment = {**os.environ, **place, "no_proxy": "127.0.0.1"}
-        walked = subprocess.run(
-            ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400
+        walked, program = (
+            subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400)
+            for words in (["bash", "-c", script], [sys.executable, "-c", python_block().replace(PRINTED, service.url)])
         )
     assert walked.returncode == 0, walked.stdout + walked.stderr
     assert '"protocol":"forecast"' in walked.stdout
+    assert (tmp_path / "prediction.png").read_bytes().startswith(b"\x89PNG")
+    assert program.returncode == 0, program.stdout + program.stderr
+    assert "succeeded" in program.stdout
