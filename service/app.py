@@ -129,6 +129,8 @@ def ending_streams(live: Live) -> Iterator[None]:
 
 def make_services(settings: Settings, database: Database, store: ArtifactStore, sender: Sender) -> Services:
     """What the endpoints work with."""
+    models = ModelCache(store)
+    metrics = Metrics(models, settings.artifact_dir)
     return Services(
         settings=settings,
         database=database,
@@ -136,11 +138,11 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         sender=sender,
         keys=KeyRing(database),
         limits=RateLimits(settings.max_predictions_per_minute),
-        models=ModelCache(store),
+        models=models,
         lookup=Lookup(database),
-        batcher=Batcher(),
+        batcher=Batcher(on_batch=metrics.batches.observe),
         live=Live(database),
-        metrics=Metrics(),
+        metrics=metrics,
         transactions=CapacityLimiter(TRANSACTIONS),
         compute=CapacityLimiter(os.cpu_count() or 1),
     )

@@ -11,7 +11,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from service.deps import ServicesDep, admit
+from service.deps import Services, ServicesDep, admit
+from service.error_handlers import DATABASE_AWAY
 from service.errors import Unavailable
 from service.fields import example
 from service.openapi import problems
@@ -70,10 +71,28 @@ async def check_ready(services: ServicesDep) -> Ready:
 
 @router.get("/metrics", responses={**_TEXT, **problems(401, 403, 429, key=False)}, response_class=Response)
 async def read_metrics(request: Request, services: ServicesDep) -> Response:
-    """Counters in Prometheus' text format, for an admin key or a caller on this machine."""
+    """Counters in Prometheus' text format, for an admin key or a caller on this machine.
+
+    Answers without a database, too: then `stagewise_degraded{part="database"}` is 1, and no jobs are shown.
+    """
     if not is_local(request):
         (await admit(request)).must("admin")
-    return Response(await to_thread.run_sync(services.metrics.text, services.database), media_type=PROMETHEUS)
+    away = await to_thread.run_sync(degradations, services.settings.broker_url, abandon_on_cancel=True)
+    parts = {sentence.partition(":")[0] for sentence in away}
+    if not await _look_at_jobs(services):
+        parts.add("database")
+    return Response(await to_thread.run_sync(services.metrics.text, parts), media_type=PROMETHEUS)
+
+
+async def _look_at_jobs(services: Services) -> bool:
+    """Whether the database answered: without it everything else is shown."""
+    look = services.metrics.jobs.update
+    try:
+        with fail_after(SQL_SECONDS):
+            await to_thread.run_sync(look, services.database, SQL_SECONDS, abandon_on_cancel=True)
+    except (TimeoutError, *DATABASE_AWAY):
+        return False
+    return True
 
 
 def check_database(database: Database) -> None:

@@ -1,35 +1,95 @@
-"""What Prometheus reads: requests, how long predictions take, and jobs that wait or run."""
+"""What Prometheus reads: requests, predictions, models in memory, jobs, what is away, and room on the disk."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from importlib.metadata import version
+from pathlib import Path
 
-from service.registry import job_history
-from service.registry.session import Database
-from service.registry.tables import JobState, Stage
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from service.job_metrics import JobMetrics
+from service.predict.batcher import MAX_BATCH
+from service.predict.cache import ModelCache
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+BATCHES = tuple(2**n for n in range(MAX_BATCH.bit_length()))
+PARTS = ("database", "broker", "worker")
+
+disable_created_metrics()  # when each series began: twice the lines, and nobody asks
 
 
 class Metrics:
     """The counters of one API process."""
 
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+    def __init__(self, models: ModelCache, artifacts: Path) -> None:
+        self._registry = registry = CollectorRegistry()
+        labels = ("method", "route")
         self.requests = Counter(
-            "stagewise_http_requests",
-            "Requests by route and answer.",
-            ("method", "route", "status"),
-            registry=self._registry,
+            "stagewise_http_requests", "Requests by route and answer.", (*labels, "status"), registry=registry
+        )
+        self.request_seconds = Histogram(
+            "stagewise_http_request_seconds",
+            "Seconds until the answer begins.",
+            labels,
+            buckets=BUCKETS,
+            registry=registry,
         )
         self.predictions = Histogram(
-            "stagewise_predict_seconds", "Seconds per prediction.", buckets=BUCKETS, registry=self._registry
+            "stagewise_predict_seconds", "Seconds per prediction.", buckets=BUCKETS, registry=registry
         )
-        self._jobs = Gauge("stagewise_jobs", "Jobs by stage and state.", ("stage", "state"), registry=self._registry)
+        self.batches = Histogram(
+            "stagewise_predict_batch_size", "Predictions made at once.", buckets=BATCHES, registry=registry
+        )
+        self.jobs = JobMetrics(registry)
+        self._degraded = Gauge(
+            "stagewise_degraded", "1: this part is away, as /readyz says.", ("part",), registry=registry
+        )
+        Info("stagewise_build", "What runs.", registry=registry).info({"version": version("stagewise")})
+        registry.register(_Watched(lambda: [*_cache(models), *_disk(artifacts)]))
+        ProcessCollector(registry=registry)
 
-    def text(self, database: Database) -> bytes:
-        """Everything in Prometheus' text format; jobs are counted in SQL now. Raises what the driver raises."""
-        with database.reading() as session:
-            counts = job_history.counts(session)
-        for stage in Stage:
-            for state in (JobState.QUEUED, JobState.RUNNING):
-                self._jobs.labels(stage.value, state.value).set(counts.get((stage, state), 0))
+    def text(self, away: Collection[str]) -> bytes:
+        """Everything in Prometheus' text format; `away`: the parts that do not answer."""
+        for part in PARTS:
+            self._degraded.labels(part).set(part in away)
         return generate_latest(self._registry)
+
+
+class _Watched:
+    """Figures that others keep, read when they are asked for."""
+
+    def __init__(self, read: Callable[[], list[Metric]]) -> None:
+        self._read = read
+
+    def collect(self) -> list[Metric]:
+        """Called by the registry."""
+        return self._read()
+
+
+def _cache(models: ModelCache) -> Iterator[Metric]:
+    name = "stagewise_model_cache"
+    yield CounterMetricFamily(f"{name}_hits", "Predictions whose model was in memory.", models.hits)
+    yield CounterMetricFamily(f"{name}_misses", "Predictions whose model was not.", models.misses)
+    yield CounterMetricFamily(f"{name}_loads", "Models read from their files.", models.loads)
+    yield GaugeMetricFamily(f"{name}_models", "Models in memory.", len(models))
+    yield GaugeMetricFamily(f"{name}_bytes", "What they take, about.", models.bytes)
+
+
+def _disk(artifacts: Path) -> Iterator[Metric]:
+    """Of the file system that the artifact folder is on, or will be."""
+    folder = next((place for place in (artifacts, *artifacts.resolve().parents) if place.exists()), None)
+    if folder is not None:
+        usage = shutil.disk_usage(folder)
+        yield GaugeMetricFamily("stagewise_artifact_disk_free_bytes", "Room for models and workouts.", usage.free)
+        yield GaugeMetricFamily("stagewise_artifact_disk_size_bytes", "The size of their disk.", usage.total)

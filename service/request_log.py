@@ -2,8 +2,9 @@
 
 import re
 import time
+from dataclasses import dataclass, field
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import structlog
 from starlette.datastructures import MutableHeaders
@@ -34,13 +35,13 @@ class RequestLog:
         request = Request(scope, receive)
         given = request.headers.get(HEADER, "")
         request.state.request_id = given if _GIVEN.fullmatch(given) else uuid4().hex
-        status, started = 0, time.perf_counter()
+        answer = _Answer()
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = request.state.request_id
+                headers = MutableHeaders(scope=message)
+                headers[HEADER] = request.state.request_id
+                answer.begin(message["status"], headers.get("Location", ""))
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request.state.request_id):
@@ -48,23 +49,52 @@ class RequestLog:
                 await self._app(scope, receive, send_with_id)
             except Exception:
                 log.exception("request failed", request_id=request.state.request_id)
-                if status:
+                if answer.status:
                     raise  # the answer has begun: all that is left is to break the connection
                 await internal_error(request)(scope, receive, send_with_id)
             finally:
-                self._note(scope, request, status or INTERNAL_ERROR, time.perf_counter() - started)
+                _note(scope, request, answer)
 
-    def _note(self, scope: Scope, request: Request, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unknown")
-        method = request.method if request.method in METHODS else "other"  # a label per made-up word would pile up
-        request.app.state.services.metrics.requests.labels(method, route, str(status)).inc()
-        caller: Any = getattr(request.state, "caller", None)
-        log.info(
-            "request",
-            request_id=request.state.request_id,
-            method=method,
-            route=route,
-            status=status,
-            ms=round(1000 * seconds, 1),
-            key=caller.key if caller else None,
-        )
+
+@dataclass
+class _Answer:
+    """What is known of an answer."""
+
+    status: int = 0  # not begun
+    location: str = ""
+    started: float = field(default_factory=time.perf_counter)
+    waited: float | None = None  # seconds until it began
+
+    def begin(self, status: int, location: str) -> None:
+        """It begins now."""
+        self.status, self.location, self.waited = status, location, time.perf_counter() - self.started
+
+
+def _note(scope: Scope, request: Request, answer: _Answer) -> None:
+    status, seconds = answer.status or INTERNAL_ERROR, time.perf_counter() - answer.started
+    route = getattr(scope.get("route"), "path", "unknown")
+    method = request.method if request.method in METHODS else "other"  # a label per made-up word would pile up
+    metrics = request.app.state.services.metrics
+    metrics.requests.labels(method, route, str(status)).inc()
+    metrics.request_seconds.labels(method, route).observe(seconds if answer.waited is None else answer.waited)
+    caller: Any = getattr(request.state, "caller", None)
+    job = _job(scope, answer.location)
+    log.info(
+        "request",
+        request_id=request.state.request_id,
+        method=method,
+        route=route,
+        status=status,
+        ms=round(1000 * seconds, 1),
+        key=caller.key if caller else None,
+        **({"job": job} if job else {}),
+    )
+
+
+def _job(scope: Scope, location: str) -> str | None:
+    """The job that the request is about, or that it queued: an id, and nothing else that the caller wrote."""
+    named = scope.get("path_params", {}).get("job_id") or location.partition("/jobs/")[2]
+    try:
+        return str(UUID(str(named)))
+    except ValueError:
+        return None

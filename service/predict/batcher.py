@@ -34,7 +34,8 @@ class _Item:
 class Batcher:
     """Predictions in threads of their own, the longest waiting first. Safe for several event loops."""
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, on_batch: Callable[[int], None] = lambda _: None) -> None:
+        self._on_batch = on_batch  # is told how many are predicted at once
         # the event loop needs a core, too: it decodes while a thread predicts
         self._most = threads or max(1, (os.cpu_count() or 1) // 2)
         self._work = threading.Condition()
@@ -61,6 +62,7 @@ class Batcher:
         torch.set_num_threads(1)  # threads inside a pass would fight over the cores that other requests use
         while (taken := self._take()) is not None:
             predictor, items = taken
+            self._on_batch(len(items))
             _settle(items, _outcomes(predictor, items))
 
     def _take(self) -> tuple[Predictor, list[_Item]] | None:

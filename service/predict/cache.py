@@ -33,6 +33,7 @@ class ModelCache:
         self._ready: OrderedDict[UUID, _Entry] = OrderedDict()
         self._loading: dict[UUID, Future[Predictor]] = {}
         self._bytes = 0
+        self.hits = self.misses = self.loads = 0  # since the process began, for the metrics
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -52,6 +53,7 @@ class ModelCache:
         with self._lock:
             if (predictor := self._recent(version.id)) is not None:
                 return predictor
+            self.misses += 1
             future = self._loading.get(version.id)
             ours = future is None
             if future is None:
@@ -70,6 +72,7 @@ class ModelCache:
         if (entry := self._ready.get(version_id)) is None:
             return None
         self._ready.move_to_end(version_id)
+        self.hits += 1
         return entry.predictor
 
     def _load(self, version: ModelVersion, future: Future[Predictor]) -> None:
@@ -82,6 +85,7 @@ class ModelCache:
             return
         with self._lock:
             del self._loading[version.id]
+            self.loads += 1
             self._keep(version.id, _Entry(predictor, version.size + OVERHEAD_BYTES))
         future.set_result(predictor)
 

@@ -13,7 +13,7 @@ _DEPENDENCY = aliased(Job)  # made once: it costs more than the query
 
 def claimable(session: Session, stages: tuple[Stage, ...]) -> int:
     """How many jobs a free worker could take now."""
-    return session.scalar(select(func.count()).select_from(_claimable(stages).subquery())) or 0
+    return session.scalar(select(func.count()).select_from(claimable_jobs(stages).subquery())) or 0
 
 
 @cache  # putting this statement together takes longer than running it
@@ -26,12 +26,13 @@ def fairest(stages: tuple[Stage, ...]) -> Any:
     turn = _turns(stages).subquery()
     account = (turn.c.running, turn.c.last_start.asc().nulls_first())
     lane = (turn.c.running_in_lane, turn.c.last_start_in_lane.asc().nulls_first())
-    candidate = _claimable(stages).join(turn, turn.c.lane == Job.lane)
+    candidate = claimable_jobs(stages).join(turn, turn.c.lane == Job.lane)
     candidate = candidate.order_by(*account, *lane, Job.created_at, Job.id).limit(1)
     return candidate.with_for_update(skip_locked=True, of=Job).scalar_subquery()
 
 
-def _claimable(stages: tuple[Stage, ...]) -> Any:
+def claimable_jobs(stages: tuple[Stage, ...]) -> Any:
+    """The ids of the jobs that a free worker could take now, as a query."""
     ready = select(_DEPENDENCY.id).where(_DEPENDENCY.id == Job.depends_on, _DEPENDENCY.state == JobState.SUCCEEDED)
     return select(Job.id).where(
         Job.state == JobState.QUEUED,
@@ -47,7 +48,7 @@ def _turns(stages: tuple[Stage, ...]) -> Any:
     Once per lane, not per job: whoever has 10,000 waiting must not slow the claims of all. The last start lets them
     take turns also where one worker runs one job at a time, and nobody has a running one at a claim.
     """
-    waiting = _claimable(stages).with_only_columns(Job.account_id, Job.lane).distinct().subquery()
+    waiting = claimable_jobs(stages).with_only_columns(Job.account_id, Job.lane).distinct().subquery()
     of_account, of_lane = _busy(Job.account_id), _busy(Job.lane)
     return (
         select(

@@ -1,5 +1,8 @@
 """Alive, ready, degraded, and counted."""
 
+import re
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -9,6 +12,7 @@ from starlette.testclient import TestClient
 from service import health
 from service.health import degradations
 from service.registry.migrations import upgrade
+from service.registry.session import Database
 from service.registry.tables import JobState, Stage
 from tests import servers
 
@@ -22,6 +26,12 @@ def database_url(sqlite_url):
 def migrated(monkeypatch):
     """Tests make tables without Alembic; its version table is not what is tested here."""
     monkeypatch.setattr(health, "schema_is_behind", lambda _: False)
+
+
+@pytest.fixture
+def local(app):
+    """A caller on this machine, without a key."""
+    return TestClient(app, client=("127.0.0.1", 5000))
 
 
 def test_alive_looks_at_nothing(connect, app):
@@ -47,7 +57,6 @@ def test_a_schema_that_is_behind_is_not_ready(connect):
 
 def test_a_migrated_database_is_ready(tmp_path, settings, store, sent):
     from service.app import create_app
-    from service.registry.session import Database
 
     url = f"sqlite:///{tmp_path / 'migrated.sqlite3'}"
     upgrade(url)
@@ -70,19 +79,69 @@ def test_without_a_database_it_is_not_ready(connect, monkeypatch):
 def test_prometheus_counts_requests_predictions_and_jobs(client, make_version, make_dataset, make_job):
     make_version()
     make_job(make_dataset(), Stage.STAGE2, state=JobState.RUNNING)
-    client.post("/predict", json={"speed": [2.5]})
+    for _ in range(3):
+        client.post("/predict", json={"speed": [2.5]})
     client.get("/jobs/00000000-0000-0000-0000-000000000000")
     text = client.get("/metrics").text
-    assert 'stagewise_http_requests_total{method="POST",route="/predict",status="200"} 1.0' in text
-    assert 'stagewise_http_requests_total{method="GET",route="/jobs/{job_id}",status="404"} 1.0' in text
-    assert "stagewise_predict_seconds_count 1.0" in text
-    assert 'stagewise_jobs{stage="stage2",state="running"} 1.0' in text
-    assert 'stagewise_jobs{stage="stage1",state="queued"} 0.0' in text
+    for line in (
+        'stagewise_http_requests_total{method="POST",route="/predict",status="200"} 3.0',
+        'stagewise_http_requests_total{method="GET",route="/jobs/{job_id}",status="404"} 1.0',
+        'stagewise_http_request_seconds_count{method="POST",route="/predict"} 3.0',
+        "stagewise_predict_seconds_count 3.0",
+        "stagewise_predict_batch_size_sum 3.0",
+        "stagewise_model_cache_hits_total 2.0",
+        "stagewise_model_cache_misses_total 1.0",
+        "stagewise_model_cache_loads_total 1.0",
+        "stagewise_model_cache_models 1.0",
+        'stagewise_jobs{stage="stage2",state="running"} 1.0',
+        'stagewise_jobs{stage="stage1",state="queued"} 0.0',
+        'stagewise_degraded{part="broker"} 1.0',
+        'stagewise_degraded{part="database"} 0.0',
+    ):
+        assert line in text.splitlines(), line
+    assert re.search(r"^stagewise_model_cache_bytes [1-9]", text, re.MULTILINE)
+    assert re.search(r"^stagewise_artifact_disk_free_bytes [1-9]", text, re.MULTILINE)
+    assert re.search(r'^stagewise_build_info\{version="[0-9.]+"\} 1.0', text, re.MULTILINE)
 
 
-def test_metrics_are_for_admins_and_this_machine(app, connect):
+def test_names_follow_the_conventions_and_no_label_holds_what_a_caller_wrote(client, make_job):
+    client.get("/jobs/of-somebody")
+    client.get("/nowhere/of-somebody")
+    client.request("SPY", "/predict")
+    text = client.get("/metrics").text
+    assert "somebody" not in text
+    assert "SPY" not in text
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    for name, kind in kinds.items():
+        assert name.startswith(("stagewise_", "process_")), name
+        assert name.endswith("_total") == (kind == "counter"), name
+        assert not name.endswith(("_ms", "_minutes", "_megabytes", "_mb")), name
+    assert len(text.splitlines()) < 2000
+
+
+def test_metrics_answer_without_a_database(local, monkeypatch):
+    def away(*_):
+        raise OperationalError("SELECT 1", {}, Exception("connection refused"))
+
+    monkeypatch.setattr(Database, "reading", away)
+    text = local.get("/metrics").text
+    assert 'stagewise_degraded{part="database"} 1.0' in text
+    assert "stagewise_jobs{" not in text
+    assert "stagewise_predict_seconds_count 0.0" in text
+
+
+def test_metrics_do_not_wait_for_a_database_that_hangs(local, monkeypatch):
+    monkeypatch.setattr(health, "SQL_SECONDS", 0.2)
+    released = threading.Event()
+    monkeypatch.setattr(Database, "reading", lambda _: released.wait(10))
+    began = time.monotonic()
+    assert 'stagewise_degraded{part="database"} 1.0' in local.get("/metrics").text
+    assert time.monotonic() - began < 5
+    released.set()
+
+
+def test_metrics_are_for_admins_and_this_machine(local, connect):
     assert connect().get("/metrics").status_code == 401
     assert connect("read").get("/metrics").status_code == 403
-    local = TestClient(app, client=("127.0.0.1", 5000))
     assert local.get("/metrics").status_code == 200
     assert local.get("/metrics", headers={"X-Forwarded-For": "203.0.113.7"}).status_code == 401

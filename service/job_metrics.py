@@ -1,0 +1,124 @@
+"""What workers do, counted from SQL when Prometheus asks: they are many processes on any machine, without a port."""
+
+import threading
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from sqlalchemy.orm import Session
+
+from service.registry import job_counts, job_history
+from service.registry.session import Database
+from service.registry.tables import TERMINAL_STATES, Job, JobEvent, JobState, Stage, utc_now
+from service.registry.tables import ChampionChange as Change
+from service.registry.tail import Tail
+
+BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 12 * 3600)
+TRAINED = (Stage.BASE, Stage.STAGE1, Stage.STAGE2)
+CLAIMED = (Stage.IMPORT, *TRAINED)  # nobody runs a fleet itself
+VERDICTS = ("kept", "repaired", "dropped")
+REASONS = ("first", "promoted", "manual", "forced", "rollback", "damaged", "deleted")
+
+
+class JobMetrics:
+    """Gauges of what the tables hold, and counters of what has come to them since the first look."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        stage, state = ("stage",), ("stage", "state")
+        self._jobs = Gauge("stagewise_jobs", "Jobs by stage and state.", state, registry=registry)
+        self._oldest = Gauge(
+            "stagewise_oldest_waiting_job_seconds",
+            "Since when the oldest job waits that could start now, fleets' left out; 0: none waits.",
+            stage,
+            registry=registry,
+        )
+        self._attempts = Counter("stagewise_job_attempts", "Times that a worker took a job.", stage, registry=registry)
+        self._ended = Counter("stagewise_jobs_ended", "Jobs that ended.", state, registry=registry)
+        self._seconds = Histogram(
+            "stagewise_job_seconds", "From a job's first start to its end.", state, buckets=BUCKETS, registry=registry
+        )
+        self._failures = Counter(
+            "stagewise_job_failures", "Failed jobs by error code.", ("stage", "code"), registry=registry
+        )
+        self._lost = Counter(
+            "stagewise_job_leases_lost", "Times that a job's worker gave no sign of life.", stage, registry=registry
+        )
+        self._decisions = Counter(
+            "stagewise_promotion_decisions",
+            "Finished versions that were or were not better than the one that served.",
+            ("stage", "decision"),
+            registry=registry,
+        )
+        self._changes = Counter(
+            "stagewise_champion_changes", "Changes of the model that serves.", ("reason",), registry=registry
+        )
+        self._verdicts = Counter(
+            "stagewise_imported_workouts", "Workouts of uploads by verdict.", ("verdict",), registry=registry
+        )
+        self._start_at_zero()
+        self._events, self._history = Tail(JobEvent.id), Tail(Change.id)
+        self._lock = threading.Lock()
+
+    def update(self, database: Database, patience: float) -> None:
+        """Look at the tables. Raises TimeoutError when another look takes longer than `patience` seconds, and what
+        the driver raises; then nothing is shown as waiting or running.
+        """  # fmt: skip
+        if not self._lock.acquire(timeout=patience):
+            raise TimeoutError
+        try:
+            self._jobs.clear()
+            self._oldest.clear()
+            with database.reading() as session:
+                self._look(session)
+        finally:
+            self._lock.release()
+
+    def _look(self, session: Session) -> None:
+        counts, since, now = job_history.counts(session), job_counts.waiting_since(session), utc_now()
+        for stage in Stage:
+            for state in (JobState.QUEUED, JobState.RUNNING):
+                self._jobs.labels(stage.value, state.value).set(counts.get((stage, state), 0))
+        for stage in CLAIMED:
+            self._oldest.labels(stage.value).set(max(0.0, (now - since.get(stage, now)).total_seconds()))
+        changes = self._events.news(session, job_counts.job_changes())
+        self._count_verdicts(session, [job for _, event, _, job in changes if event == "succeeded"])
+        for _, event, detail, job in changes:
+            self._count(event, detail, job)
+        for _, reason in self._history.news(session, job_counts.champion_changes()):
+            self._changes.labels(reason).inc()
+
+    def _count(self, event: str, detail: dict[str, object], job: Job) -> None:
+        stage = job.stage.value
+        if event == "running" and job.stage in CLAIMED:
+            self._attempts.labels(stage).inc()
+        if "crashes" in detail:  # the reconciler's word for a lease that ended, whatever became of the job
+            self._lost.labels(stage).inc()
+        if event not in TERMINAL_STATES:
+            return
+        self._ended.labels(stage, event).inc()
+        if job.started_at and job.finished_at:
+            self._seconds.labels(stage, event).observe((job.finished_at - job.started_at).total_seconds())
+        if event == JobState.FAILED:
+            self._failures.labels(stage, job.error_code or "unknown").inc()
+        if event == JobState.SUCCEEDED and job.stage in TRAINED:
+            promoted = bool((job.result or {}).get("promoted"))
+            self._decisions.labels(stage, "promoted" if promoted else "kept").inc()
+
+    def _count_verdicts(self, session: Session, succeeded: Sequence[Job]) -> None:
+        datasets = {job.own_dataset_id for job in succeeded if job.stage == Stage.IMPORT}
+        for verdict, count in job_counts.verdicts(session, datasets).items() if datasets else ():
+            self._verdicts.labels(verdict).inc(count)
+
+    def _start_at_zero(self) -> None:
+        """Show every series from the start: Prometheus sees no increase in a series that was not there before."""
+        for stage in CLAIMED:
+            self._attempts.labels(stage.value)
+            self._lost.labels(stage.value)
+            for state in TERMINAL_STATES:
+                self._ended.labels(stage.value, state.value)
+        for trained in TRAINED:
+            for decision in ("promoted", "kept"):
+                self._decisions.labels(trained.value, decision)
+        for verdict in VERDICTS:
+            self._verdicts.labels(verdict)
+        for reason in REASONS:
+            self._changes.labels(reason)

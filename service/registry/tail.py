@@ -1,0 +1,48 @@
+"""Reads append-only tables as they grow: what has come since the last look, each row once."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+SETTLED_SECONDS = 60.0  # longer than any transaction of ours: no lower number comes after that
+MOST = 10_000  # rows of one look
+
+
+class Tail:
+    """Follows one table by its growing number.
+
+    PostgreSQL gives a number when a row is written, not when it is committed, so a lower one may come later. So each
+    look goes back to where the table ended a minute ago, and leaves out what it has seen since.
+    """
+
+    def __init__(self, number: InstrumentedAttribute[int], clock: Callable[[], float] = time.monotonic) -> None:
+        self._number, self._clock = number, clock
+        self._ends: deque[tuple[float, int]] = deque()  # when, and the highest number then
+        self._seen: set[int] = set()
+
+    def news(self, session: Session, rows: Any) -> list[Any]:
+        """Those of `rows`, whose first column is the number, that are new; none at the first look. Raises what the
+        driver raises, and then a later look finds the same.
+        """  # fmt: skip
+        end = session.scalar(select(func.max(self._number))) or 0
+        if not self._ends or end < self._ends[0][1]:  # SQLite gives the numbers of deleted last rows again
+            self._start_at(end)
+            return []
+        while len(self._ends) > 1 and self._clock() - self._ends[1][0] >= SETTLED_SECONDS:
+            self._ends.popleft()
+        behind = rows.where(self._number > self._ends[0][1]).order_by(self._number).limit(MOST)
+        found = session.execute(behind).all()
+        new = [row for row in found if row[0] not in self._seen]
+        if len(found) == MOST:
+            self._start_at(found[-1][0])
+        else:
+            self._ends.append((self._clock(), end))
+            self._seen = {row[0] for row in found}
+        return new
+
+    def _start_at(self, end: int) -> None:
+        self._ends, self._seen = deque([(self._clock(), end)]), set()
