@@ -13,6 +13,7 @@ from celery import Celery
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from service.logs import current_request
 from service.registry.tables import Stage
 
 TRAINING = "stagewise.training"  # the name of the task and of its queue
@@ -58,27 +59,28 @@ class BrokerSender:
     def __init__(self, broker_url: str) -> None:
         self._app = Celery("stagewise-hints", broker=broker_url)
         self._app.conf.update(broker_options())
-        self._names: queue.Queue[str | None] = queue.Queue(maxsize=BACKLOG)
+        self._hints: queue.Queue[tuple[str, str | None] | None] = queue.Queue(maxsize=BACKLOG)
         self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
         self._thread.start()
 
     def send(self, name: str) -> None:
         """Say that there is work for `name`."""
         with contextlib.suppress(queue.Full):
-            self._names.put_nowait(name)
+            self._hints.put_nowait((name, current_request()))
 
     def close(self) -> None:
         """Let the thread end after what is queued; does not wait for a dead broker."""
         with contextlib.suppress(queue.Full):
-            self._names.put_nowait(None)
+            self._hints.put_nowait(None)
         self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
-        while (name := self._names.get()) is not None:
+        while (hint := self._hints.get()) is not None:
+            name, request_id = hint
             try:
                 self._app.send_task(name, queue=name, retry=False, ignore_result=True)
             except Exception as error:  # a thread that dies would silence every later hint
-                log.warning("hint not sent", queue=name, error=type(error).__name__)
+                log.warning("hint not sent", queue=name, error=type(error).__name__, request_id=request_id)
 
 
 def hint(session: Session, stage: Stage) -> None:

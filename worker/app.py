@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import json
 import multiprocessing
 import os
 import signal
@@ -10,9 +11,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from celery import Celery, bootsteps, signals
+from celery.apps import worker as words
 from kombu.entity import Queue
 
 from service import queue
@@ -47,8 +50,16 @@ def training_slots() -> int:
     return device_count() or os.cpu_count() or 1
 
 
+def _say(message: str, *_: Any) -> None:
+    """What Celery says when it is told to stop, as a line like all others; a signal handler may use no lock."""
+    line = {"event": message, "level": "info", "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z")}
+    os.write(1, f"{json.dumps(line)}\n".encode())
+
+
 def make_app() -> Celery:
     """The worker's Celery app: one process more than training slots, so that an import always finds one."""
+    log_as_json()  # by now: Celery warns of a root user before it sets logging up
+    words.safe_say = _say
     transport.install()
     made = Celery("stagewise", broker=get_settings().broker_url, include=["worker.tasks"])
     made.conf.update(

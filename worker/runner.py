@@ -4,7 +4,7 @@ import errno
 from collections.abc import Callable
 
 import structlog
-from structlog.contextvars import bind_contextvars, bound_contextvars
+from structlog.contextvars import bound_contextvars
 
 from hrmodel.training.fit import NonFiniteLoss, explain_out_of_memory
 from service.registry import job_history, jobs
@@ -19,7 +19,8 @@ log = structlog.get_logger(__name__)
 
 def run_job(context: Context, claim: jobs.Claim, device: str) -> None:
     """Run one claimed job to its end. A lost claim ends here without a trace: another attempt has the job."""
-    with bound_contextvars(job=str(claim.job_id), attempt=claim.attempt, request_id=None):
+    request_id = _request_of(context, claim)
+    with bound_contextvars(job=str(claim.job_id), attempt=claim.attempt, request_id=request_id):
         _run_to_end(Reporter(context, claim), device)
 
 
@@ -47,12 +48,20 @@ def _run(reporter: Reporter, device: str) -> None:
     reporter.report()
     with reporter.context.database.reading() as session:
         job = session.get_one(Job, reporter.claim.job_id)
-        bind_contextvars(request_id=job_history.request_of(session, job.id))
-    log.info("job taken", stage=job.stage.value)
+    log.info("job taken", stage=job.stage.value, worker=reporter.context.worker)
     if job.stage == Stage.IMPORT:
         ingest.import_upload(reporter, job)
     else:
         training.train(reporter, job, device)
+
+
+def _request_of(context: Context, claim: jobs.Claim) -> str | None:
+    """Asked before anything else, so that each line of the job has it; None while the database is away."""
+    try:
+        with context.database.reading() as session:
+            return job_history.request_of(session, claim.job_id)
+    except DATABASE_AWAY:
+        return None
 
 
 def explain(error: Exception) -> JobFailure:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
@@ -12,6 +13,8 @@ from service.errors import NotFound
 from service.registry import subjects
 from service.registry.pages import Page, PageRequest, fetch
 from service.registry.tables import TERMINAL_STATES, EpochMetrics, Job, JobEvent, JobLogLine, JobState, Stage, Subject
+
+log = structlog.get_logger(__name__)
 
 JobRow = tuple[Job, str | None]  # with its subject's name
 Mark = tuple[Any, ...]
@@ -106,6 +109,11 @@ def request_of(session: Session, job_id: UUID) -> str | None:
     queued = select(JobEvent.detail).where(JobEvent.job_id == job_id, JobEvent.event == "queued")
     detail = session.scalar(queued.order_by(JobEvent.id).limit(1))
     return detail.get("request_id") if detail else None
+
+
+def warn_of(session: Session, job: Job, event: str) -> None:
+    """A line of the process's log about a job that no worker speaks for, with the request that queued it."""
+    log.warning(event, job=str(job.id), attempt=job.attempt, request_id=request_of(session, job.id))
 
 
 def newest_stage1(session: Session, dataset_id: UUID) -> Job | None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from service.errors import Conflict, NotFound
 from service.logs import current_request
-from service.registry import turns
+from service.registry import job_history, turns
 from service.registry.session import db_now
 from service.registry.tables import (
     TERMINAL_STATES,
@@ -290,6 +290,7 @@ def _expire(session: Session, job: Job) -> bool:
     if not _move(session, seen, JobState.RUNNING, target, crashes=crashes, lease_until=None, **values):
         return False
     _event(session, job.id, job.attempt, event, crashes=crashes)
+    job_history.warn_of(session, job, f"lease over, job {target}")
     if target in TERMINAL_STATES:
         _fail_import(session, job, str(values.get("error_code", event)), str(values.get("error_message", "Cancelled.")))
     return True
@@ -301,6 +302,7 @@ def _fail_dependent(session: Session, job: Job) -> bool:
     if not _move(session, Job.id == job.id, JobState.QUEUED, JobState.FAILED, **values):
         return False
     _event(session, job.id, job.attempt, "failed", code="dependency_failed")
+    job_history.warn_of(session, job, "dependency failed")
     return True
 
 

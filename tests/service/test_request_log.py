@@ -1,0 +1,59 @@
+"""One JSON line per request: with its id, and with the job that it is about or that it queued."""
+
+import json
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from service.logs import log_as_json
+from service.queue import BrokerSender
+from tests.builders import on_sqlite
+from tests.processes import wait_until
+
+pytestmark = on_sqlite
+
+
+@pytest.fixture
+def lines(capfd):
+    log_as_json()
+    capfd.readouterr()
+    return lambda: [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+
+
+def test_the_request_that_queues_a_job_names_it(client, make_version, make_dataset, lines):
+    make_version()
+    body = {"dataset_id": str(make_dataset().id)}
+    answer = client.post("/jobs/stage1", json=body, headers={"X-Request-ID": "mine-1"})
+    said = lines()
+    assert answer.status_code == 202
+    assert {line["request_id"] for line in said} == {"mine-1"}
+    access = next(line for line in said if line["event"] == "request")
+    assert access["job"] == answer.json()["id"]
+    assert (access["method"], access["route"], access["status"]) == ("POST", "/jobs/stage1", 202)
+
+
+def test_requests_about_a_job_name_it_whether_it_is_there_or_not(client, make_job, lines):
+    job, nobody = make_job(), uuid4()
+    for path in (f"/jobs/{job.id}", f"/jobs/{job.id}/log", f"/jobs/{nobody}"):
+        client.get(path)
+    assert [line.get("job") for line in lines()] == [str(job.id), str(job.id), str(nobody)]
+
+
+def test_what_is_no_job_is_not_repeated(client, lines):
+    client.get("/jobs/anna's-job")
+    client.get("/subjects/anna")
+    said = lines()
+    assert len(said) == 2
+    assert "anna" not in json.dumps(said)
+
+
+def test_a_hint_that_could_not_be_sent_names_the_request(client, app, make_version, make_dataset, lines):
+    sender = BrokerSender("redis://127.0.0.1:1/0")
+    app.state.services = replace(app.state.services, sender=sender)
+    make_version()
+    client.post("/jobs/stage1", json={"dataset_id": str(make_dataset().id)}, headers={"X-Request-ID": "mine-2"})
+    found = []
+    wait_until(lambda: found.extend(lines()) or [line for line in found if line["event"] == "hint not sent"], 20.0)
+    assert {line["request_id"] for line in found} == {"mine-2"}
+    sender.close()
