@@ -27,6 +27,7 @@ from service.logs import log_as_json
 from service.metrics import Metrics
 from service.models import router as models
 from service.openapi import describe, operation_id
+from service.parts import Parts
 from service.predict import router as predict
 from service.predict.batcher import Batcher
 from service.predict.cache import ModelCache
@@ -143,6 +144,7 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         batcher=Batcher(on_batch=metrics.batches.observe),
         live=Live(database),
         metrics=metrics,
+        parts=Parts(settings.broker_url),
         transactions=CapacityLimiter(TRANSACTIONS),
         compute=CapacityLimiter(os.cpu_count() or 1),
     )

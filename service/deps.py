@@ -17,6 +17,7 @@ from service.errors import Unavailable
 from service.fields import PAGE_LIMIT, CursorQuery, LimitQuery
 from service.jobs.live import Live
 from service.metrics import Metrics
+from service.parts import Parts
 from service.predict.batcher import Batcher
 from service.predict.cache import ModelCache
 from service.predict.lookup import Lookup
@@ -49,6 +50,7 @@ class Services:
     batcher: Batcher
     live: Live
     metrics: Metrics
+    parts: Parts
     transactions: CapacityLimiter  # fewer at once than there are threads and connections
     compute: CapacityLimiter  # as many plans at once as there are cores
 

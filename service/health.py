@@ -1,12 +1,9 @@
 """Is the process alive, can it serve, and what does it count."""
 
 import ipaddress
-from functools import lru_cache
 from typing import Any
 
-import redis
 from anyio import fail_after, to_thread
-from celery import Celery
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import Response
@@ -16,13 +13,10 @@ from service.error_handlers import DATABASE_AWAY
 from service.errors import Unavailable
 from service.fields import example
 from service.openapi import problems
-from service.queue import broker_options
 from service.registry.migrations import schema_is_behind
 from service.registry.session import Database, ping
 
 SQL_SECONDS = 3.0
-BROKER_SECONDS = 1.0
-WORKER_SECONDS = 1.0
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 EXAMPLE = 'stagewise_jobs{stage="stage1",state="running"} 1.0'
@@ -65,8 +59,7 @@ async def check_ready(services: ServicesDep) -> Ready:
             await to_thread.run_sync(check_database, services.database, abandon_on_cancel=True)
     except TimeoutError as error:
         raise Unavailable("database_unavailable", "The database does not answer.", retry_after=5) from error
-    away = await to_thread.run_sync(degradations, services.settings.broker_url, abandon_on_cancel=True)
-    return Ready(ready=True, degraded=away)
+    return Ready(ready=True, degraded=await services.parts.away())
 
 
 @router.get("/metrics", responses={**_TEXT, **problems(401, 403, 429, key=False)}, response_class=Response)
@@ -77,8 +70,7 @@ async def read_metrics(request: Request, services: ServicesDep) -> Response:
     """
     if not is_local(request):
         (await admit(request)).must("admin")
-    away = await to_thread.run_sync(degradations, services.settings.broker_url, abandon_on_cancel=True)
-    parts = {sentence.partition(":")[0] for sentence in away}
+    parts = {sentence.partition(":")[0] for sentence in await services.parts.away()}
     if not await _look_at_jobs(services):
         parts.add("database")
     return Response(await to_thread.run_sync(services.metrics.text, parts), media_type=PROMETHEUS)
@@ -103,21 +95,6 @@ def check_database(database: Database) -> None:
         raise Unavailable("schema_behind", detail, retry_after=30)
 
 
-def degradations(broker_url: str) -> list[str]:
-    """What is away without stopping the API. Takes two seconds at most."""
-    try:
-        options = {"socket_connect_timeout": BROKER_SECONDS, "socket_timeout": BROKER_SECONDS}
-        # Celery's name for a broker on a Unix socket is not the driver's.
-        redis.Redis.from_url(broker_url.replace("redis+socket://", "unix://"), **options).ping()
-    except (redis.RedisError, OSError, ValueError):
-        return ["broker: does not answer; jobs are accepted and wait", "worker: cannot be asked without a broker"]
-    try:
-        answers = _celery(broker_url).control.ping(timeout=WORKER_SECONDS, limit=1)
-    except Exception:  # kombu raises what its transport raises; a probe must not fail
-        answers = []
-    return [] if answers else ["worker: none answers; jobs wait"]
-
-
 def is_local(request: Request) -> bool:
     """Whether the caller is on this machine, and not a proxy there that speaks for somebody else."""
     if request.client is None or "x-forwarded-for" in request.headers or "forwarded" in request.headers:
@@ -126,10 +103,3 @@ def is_local(request: Request) -> bool:
         return ipaddress.ip_address(request.client.host).is_loopback
     except ValueError:
         return False
-
-
-@lru_cache(maxsize=1)
-def _celery(broker_url: str) -> Celery:
-    app = Celery("stagewise-health", broker=broker_url)
-    app.conf.update(broker_options())
-    return app

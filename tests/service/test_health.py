@@ -1,16 +1,18 @@
 """Alive, ready, degraded, and counted."""
 
+import asyncio
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
-from service import health
-from service.health import degradations
+from service import health, parts
+from service.parts import Parts, degradations
 from service.registry.migrations import upgrade
 from service.registry.session import Database
 from service.registry.tables import JobState, Stage
@@ -48,6 +50,34 @@ def test_without_a_broker_it_is_ready_and_degraded(connect, migrated):
 def test_with_a_broker_and_no_worker_it_says_so(tmp_path):
     with servers.valkey(tmp_path) as url:
         assert [line.split(":")[0] for line in degradations(url)] == ["worker"]
+
+
+def test_forty_who_ask_at_once_share_one_look_and_none_waits_for_ever(tmp_path, monkeypatch):
+    looks, real = [], parts.degradations
+    monkeypatch.setattr(parts, "degradations", lambda url: looks.append(url) or real(url))
+
+    async def ask() -> list[list[str]]:
+        mine = Parts(url)
+        return await asyncio.wait_for(asyncio.gather(*(mine.away() for _ in range(40))), 20)
+
+    with servers.valkey(tmp_path) as url:
+        answers = asyncio.run(ask())
+    assert {line.split(":")[0] for answer in answers for line in answer} == {"worker"}
+    assert len(looks) == 1
+
+
+def test_looks_at_once_do_not_wait_for_each_others_connections(tmp_path):
+    with servers.valkey(tmp_path) as url, ThreadPoolExecutor(30) as pool:
+        answers = [each.result(timeout=30) for each in [pool.submit(degradations, url) for _ in range(30)]]
+    assert len(answers) == 30
+
+
+def test_a_look_that_hangs_counts_as_no_answer(monkeypatch):
+    released = threading.Event()
+    monkeypatch.setattr(parts, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(parts, "degradations", lambda _: released.wait(10) and [])
+    assert asyncio.run(Parts("redis://127.0.0.1:1/0").away()) == parts.NO_BROKER
+    released.set()
 
 
 def test_a_schema_that_is_behind_is_not_ready(connect):
