@@ -6,8 +6,8 @@ Fills a database with 10,000 jobs of 100 epochs, as many model versions, 5,000 d
 2,000 people (a fifth of everything is one person's, the rest are four fleets), starts an API process on it and asks for
 every list and detail of its OpenAPI document in turn: one client, a connection that stays. Shown are the statements of
 a request, median and 95th percentile in ms, and how many times the median with a hundredth of the rows that is.
-Pictures and downloads are left out: those draw and send files. PostgreSQL is the one of TEST_DATABASE_URL, else one
-started from the wheel. Asserts nothing.
+Pictures and downloads are left out: those draw and send files. /metrics asks a broker that is not there. PostgreSQL is
+the one of TEST_DATABASE_URL, else one started from the wheel. Asserts nothing.
 """
 
 import argparse
@@ -49,7 +49,7 @@ from tests import servers
 SMALL = 100  # times smaller
 BUDGET = 100.0  # ms, p95
 DEEP = 15  # pages of 200 behind the first
-LEFT_OUT = re.compile(r"\.png$|/download$|^/(healthz|readyz|metrics)$")
+LEFT_OUT = re.compile(r"\.png$|/download$|^/(healthz|readyz)$")
 LIBRARIES = ("fastapi", "sqlalchemy", "pydantic", "psycopg")
 
 
@@ -82,7 +82,7 @@ def requests(filled: Filled) -> list[str]:
     paths += [f"/models/{which}{part}" for which in (model, filled.shipped) for part in ("", "/evaluation")]
     paths += [f"/models/{filled.shipped}/evaluation?dataset_id={dataset}"]
     paths += [f"/datasets/{dataset}", f"/datasets/{dataset}/report", f"/datasets/{dataset}/report?after=900"]
-    return [*paths, "/subjects/s0", "/subjects/s7", "/subjects/s0/champion", "/subjects/s7/champion"]
+    return [*paths, "/metrics", "/subjects/s0", "/subjects/s7", "/subjects/s0/champion", "/subjects/s7/champion"]
 
 
 def check_complete(document: dict[str, dict[str, dict[str, object]]], paths: list[str]) -> None:
