@@ -131,7 +131,8 @@ def ending_streams(live: Live) -> Iterator[None]:
 def make_services(settings: Settings, database: Database, store: ArtifactStore, sender: Sender) -> Services:
     """What the endpoints work with."""
     models = ModelCache(store)
-    metrics = Metrics(models, settings.artifact_dir)
+    live = Live(database)
+    metrics = Metrics(models, settings.artifact_dir, lambda: live.streams)
     return Services(
         settings=settings,
         database=database,
@@ -142,7 +143,7 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         models=models,
         lookup=Lookup(database),
         batcher=Batcher(on_batch=metrics.batches.observe),
-        live=Live(database),
+        live=live,
         metrics=metrics,
         parts=Parts(settings.broker_url),
         transactions=CapacityLimiter(TRANSACTIONS),

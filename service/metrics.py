@@ -32,7 +32,7 @@ disable_created_metrics()  # when each series began: twice the lines, and nobody
 class Metrics:
     """The counters of one API process."""
 
-    def __init__(self, models: ModelCache, artifacts: Path) -> None:
+    def __init__(self, models: ModelCache, artifacts: Path, streams: Callable[[], int]) -> None:
         self._registry = registry = CollectorRegistry()
         labels = ("method", "route")
         self.requests = Counter(
@@ -55,6 +55,8 @@ class Metrics:
         self._degraded = Gauge(
             "stagewise_degraded", "1: this part is away, as /readyz says.", ("part",), registry=registry
         )
+        live = Gauge("stagewise_live_streams", "Clients that follow a job live.", registry=registry)
+        live.set_function(streams)
         Info("stagewise_build", "What runs.", registry=registry).info({"version": version("stagewise")})
         registry.register(_Watched(lambda: [*_cache(models), *_disk(artifacts)]))
         ProcessCollector(registry=registry)

@@ -106,6 +106,7 @@ class Live:
                 del self._waiting[job_id]
 
     async def _poll(self) -> None:
+        structlog.contextvars.clear_contextvars()  # those of the request that came first: this is for all
         while self._waiting and not self._closed:
             try:
                 marks = await to_thread.run_sync(self._look, list(self._waiting), limiter=self._threads)
