@@ -66,7 +66,7 @@ def test_a_broker_that_is_away(faults: Faults):
 
 
 def test_no_worker(others: Faults, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("service.health.degradations", lambda _: ["worker: none answers; jobs wait"])
+    monkeypatch.setattr("service.parts.degradations", lambda _: ["worker: none answers; jobs wait"])
     [found] = others().values()
     assert found.check == "worker"
     assert "stagewise worker" in found.help
