@@ -111,7 +111,18 @@ def describe(app: FastAPI) -> None:
             problem = Problem.model_json_schema(ref_template=template)
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(problem.pop("$defs"), Problem=problem)
+            _restore_nulls(schemas)
             app.openapi_schema = made
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _restore_nulls(schemas: dict[str, Any]) -> None:
+    """Let the examples be as they were written: FastAPI leaves nulls out, of examples too."""
+    models = [BaseModel]
+    for model in models:
+        models += model.__subclasses__()
+        extra = model.model_config.get("json_schema_extra")
+        if model.__module__.startswith("service.") and model.__name__ in schemas and isinstance(extra, dict):
+            schemas[model.__name__].update(extra)
