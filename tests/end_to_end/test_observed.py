@@ -60,9 +60,8 @@ def test_what_the_worker_did_is_in_the_metrics_of_the_api(observed):
         'stagewise_champion_changes_total{reason="first"}': 1,
     }.items():
         assert metrics[series] >= least, series
-    decisions = [
-        metrics[f'stagewise_promotion_decisions_total{{stage="stage1",decision="{d}"}}'] for d in ("promoted", "kept")
-    ]
+    made = "stagewise_promotion_decisions_total"
+    decisions = [metrics[f'{made}{{decision="{decision}",stage="stage1"}}'] for decision in ("promoted", "kept")]
     assert sum(decisions) == 1
     assert [metrics[f'stagewise_degraded{{part="{part}"}}'] for part in ("database", "broker", "worker")] == [0, 0, 0]
 
