@@ -1,4 +1,4 @@
-"""Settings from the environment; the README's table says the same."""
+"""Settings from the environment; docs/reference/settings.md says the same."""
 
 import os
 from functools import lru_cache

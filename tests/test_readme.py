@@ -1,8 +1,7 @@
-"""The README is true: its tables are what the code has, and its commands run."""
+"""The README and the tables of the reference are true: they are what the code has, and the commands run."""
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,16 +11,12 @@ import pytest
 
 from hrmodel.workouts.simulate import simulate_runner
 from service.app import create_app
-from service.background import running
 from service.demo import write_parquet
 from service.settings import Settings
-from tests.browser.recordings import gpx
-from tests.readme import README, bash_blocks, python_block, table_under
+from tests.readme import ENDPOINTS, README, ROOT, SETTINGS, table_under
 
-ROOT = README.parent
 BIN = Path(sys.executable).parent
 # make of the tests' own environment: it is set up already
-PRINTED = "http://127.0.0.1:8000"
 MAKE = ["make", "-C", str(ROOT), "--old-file", ".venv/.stagewise", f"BIN={BIN}"]
 
 
@@ -31,11 +26,11 @@ def test_the_settings_table_is_what_the_settings_are():
         str(field.validation_alias.choices[0]) if field.validation_alias else f"{prefix}{name}".upper()
         for name, field in Settings.model_fields.items()
     }
-    assert {row[0] for row in table_under("Settings")} == names
+    assert {row[0] for row in table_under("Settings", SETTINGS)} == names
 
 
 def test_the_settings_table_has_the_defaults():
-    shown = {row[0]: row[1] for row in table_under("Settings") if row[0].startswith("STAGEWISE_")}
+    shown = {row[0]: row[1] for row in table_under("Settings", SETTINGS) if row[0].startswith("STAGEWISE_")}
     fields = {f"STAGEWISE_{name}".upper(): field for name, field in Settings.model_fields.items()}
     for name, default in shown.items():
         assert default == str(fields[name].default or "").removesuffix(".0"), name
@@ -45,7 +40,7 @@ def test_the_endpoints_table_is_what_the_api_has(tmp_path):
     settings = Settings(state_dir=tmp_path)
     paths = create_app(settings).openapi()["paths"]
     served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
-    assert {row[0] for row in table_under("Endpoints")} == served
+    assert {row[0] for row in table_under("Endpoints", ENDPOINTS)} == served
 
 
 def test_every_make_target_that_is_named_exists():
@@ -53,29 +48,6 @@ def test_every_make_target_that_is_named_exists():
     assert {"demo", "up", "check", "test", "test-slow", "test-compose"} <= named
     for target in named:
         subprocess.run([*MAKE, "--dry-run", target], check=True, capture_output=True)
-
-
-def test_every_command_is_one_that_a_test_runs():
-    for block in bash_blocks():
-        for line in block.splitlines():
-            known = (
-                "make demo",
-                "make up",
-                "docker compose ",
-                "DATASET=",
-                "JOB=",
-                "call",
-                "id_of",
-                "finished",
-                ".venv/bin/",
-                "env STAGEWISE_STATE_DIR=restored .venv/bin/",
-            )
-            assert not line or line.startswith(known), line
-
-
-def test_every_file_that_is_linked_exists():
-    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
 def test_make_alone_lists_every_target():
@@ -121,26 +93,3 @@ def test_make_up_says_where_it_listens_and_ends_on_ctrl_c(tmp_path):
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         process.wait(timeout=90)
     assert any(line.startswith("Stagewise listens on http://127.0.0.1:") for line in said), said
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed on this machine")
-def test_the_walk_through_the_api_the_keys_and_the_offline_commands_run_as_they_are_written(tmp_path):
-    (tmp_path / ".venv").symlink_to(BIN.parent)
-    *runs, newest = simulate_runner(workouts=10, seed=1)
-    write_parquet(runs, tmp_path / "runs.zip")  # found by content, not by name
-    (tmp_path / "run.gpx").write_text(gpx(newest))
-    with running(tmp_path / "var") as service:
-        blocks = [block for block in bash_blocks() if not block.startswith(("make", "docker"))]
-        script = "\n".join(["set -euxo pipefail", *blocks]).replace(PRINTED, service.url)
-        place = {"STAGEWISE_STATE_DIR": str(tmp_path / "var"), "STAGEWISE_URL": service.url}
-        environment = {**os.environ, **place, "no_proxy": "127.0.0.1"}
-        walked, program = (
-            subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400)
-            for words in (["bash", "-c", script], [sys.executable, "-c", python_block().replace(PRINTED, service.url)])
-        )
-    assert walked.returncode == 0, walked.stdout + walked.stderr
-    assert '"protocol":"forecast"' in walked.stdout
-    assert (tmp_path / "prediction.png").read_bytes().startswith(b"\x89PNG")
-    assert program.returncode == 0, program.stdout + program.stderr
-    assert "succeeded" in program.stdout

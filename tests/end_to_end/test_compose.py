@@ -10,12 +10,12 @@ import httpx2
 import pytest
 
 from tests.end_to_end.journey import Api, broken_promises, show, travel
-from tests.readme import bash_blocks
+from tests.readme import shell_blocks
 from tests.servers import free_port
 from tests.shared_data import personal_parquet
 
 ROOT = Path(__file__).resolve().parents[2]
-UP, READ_KEY = next(block for block in bash_blocks() if block.startswith("docker compose")).splitlines()
+UP, READ_KEY = next(block for block in shell_blocks() if block.startswith("docker compose")).splitlines()
 
 
 def compose(command: str, environment: dict[str, str]) -> str:

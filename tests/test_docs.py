@@ -1,0 +1,142 @@
+"""README and docs: every link leads somewhere, every table is complete, every command runs or says why not."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from service.app import create_app
+from service.settings import Settings
+from tests.page_commands import NOT_RUN, not_run
+from tests.readme import DOCS, PAGES, README, ROOT, prose, shell_blocks, table_under
+from worker.failures import CODES
+
+TROUBLES = DOCS / "troubleshooting.md"
+ERRORS = {
+    "BadRequest",
+    "Unauthorized",
+    "Forbidden",
+    "NotFound",
+    "Conflict",
+    "TooLarge",
+    "UnsupportedType",
+    "Unprocessable",
+    "TooManyRequests",
+    "Unavailable",
+    "ServiceError",
+}
+EXPECTED = {
+    "tutorial",
+    "troubleshooting",
+    *(f"how-to/{name}" for name in ("gpu", "workers", "backup", "upgrade", "offline", "endomondo")),
+    *(f"reference/{name}" for name in ("settings", "endpoints", "file-formats", "checkpoint-format", "metrics")),
+    *(f"explanation/{name}" for name in ("inputs", "protocols", "two-stage-unfreezing")),
+}
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of the headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_pages_are_there_and_the_readme_leads_to_each():
+    assert {str(page.relative_to(DOCS).with_suffix("")) for page in DOCS.rglob("*.md")} >= EXPECTED
+    for page in DOCS.rglob("*.md"):
+        assert f"({page.relative_to(ROOT)})" in README.read_text(), page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_command_runs_or_is_checked(page):
+    for block in shell_blocks(page):
+        for one, line in not_run(block) or ():
+            one.check(line)
+
+
+def test_nothing_is_listed_as_not_run_that_no_page_has():
+    lines = [line for page in PAGES for block in shell_blocks(page) for line in block.splitlines()]
+    for one in NOT_RUN:
+        assert any(line.startswith(one.begins) for line in lines), one.begins
+        assert one.reason
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_file_and_target_that_is_named_exists(page):
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([a-z-]+)", prose(page)):
+        assert f"\n{target}:" in makefile, target
+    for path in re.findall(r"`((?:docs|hrmodel|service|worker|tests|benchmarks)/[\w/.-]+)`", prose(page)):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_endpoint_that_is_named_is_served(page, served):
+    for method, path in re.findall(r"`(GET|POST|DELETE) (/[\w/{}.-]*)", prose(page)):
+        pattern = re.sub(r"{\w+}", "{}", path.rstrip("."))
+        assert (method, pattern) in served, (method, path)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    return create_app(Settings(state_dir=tmp_path_factory.mktemp("docs")))
+
+
+@pytest.fixture(scope="module")
+def served(app):
+    document = app.openapi()["paths"]
+    return {(method.upper(), re.sub(r"{\w+}", "{}", path)) for path, methods in document.items() for method in methods}
+
+
+def test_the_metrics_table_is_what_is_exposed(app):
+    text = app.state.services.metrics.text([]).decode()
+    exposed = set(re.findall(r"^# TYPE (stagewise_\S+) (\w+)$", text, re.MULTILINE))
+    rows = table_under("Prometheus", DOCS / "reference" / "metrics.md")
+    assert {(row[0], row[1]) for row in rows if row[0] != "process_*"} == exposed
+    for name, _, labels, *_ in rows:
+        for line in re.findall(rf"^{re.escape(name)}(?:_bucket)?{{(.*)}}", text, re.MULTILINE):
+            assert set(re.findall(r'(\w+)="', line)) - {"le"} == set(labels.split(", ")) - {""}, name
+
+
+def test_every_error_code_is_explained():
+    jobs = {code for row in table_under("Error codes of jobs", TROUBLES) for code in row[0].split(", ")}
+    assert jobs == CODES | {"fleet_failed"}
+    requests = {code for row in table_under("Error codes of requests", TROUBLES) for code in row[1].split(", ")}
+    assert requests == codes_of_requests() | {"route_not_found", "method_not_allowed"}
+
+
+def codes_of_requests() -> set[str]:
+    """The first argument of every error that the service raises."""
+    calls = [
+        node
+        for file in (ROOT / "service").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS and node.args
+    ]
+    codes = {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
+    return codes - {"newer_dataset", "splits_changed", "default_base_changed"}  # a worker's own, tried again
+
+
+def test_the_page_of_settings_names_every_unit_and_format_that_is_known():
+    from typing import get_args
+
+    from hrmodel.workouts.units import AltitudeUnit, SpeedUnit
+
+    page = (DOCS / "reference" / "file-formats.md").read_text()
+    for unit in (*get_args(SpeedUnit), *get_args(AltitudeUnit)):
+        assert f"`{unit}`" in page, unit
