@@ -8,7 +8,6 @@ following the mean alone leaves 5.5 bpm (ARCHITECTURE.md).
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -112,23 +111,27 @@ def running_mean(values: Array, memory: float) -> Array:
 def running_means(values: Array, memories: tuple[float, ...]) -> Array:
     """(T, C) -> (T, C * M): the running means of every column with every memory in s, a column's side by side.
 
-    Block by block, so that arrays carry most of the recurrence: within a block a matrix does it, between blocks the
-    last mean goes on.
+    Block by block, so that two products carry the recurrence: one within all blocks, one from block to block.
     """
-    within, fade = _recurrence(memories)
     steps, columns = values.shape
-    blocks = np.zeros((-(-steps // BLOCK) * BLOCK, columns))
+    count = -(-steps // BLOCK)
+    within, fade, between = _recurrence(memories, count)
+    blocks = np.zeros((count * BLOCK, columns))
     blocks[:steps] = values
-    means: Array = within @ blocks.reshape(-1, 1, BLOCK, columns)  # (blocks, M, BLOCK, C)
-    for before, block in pairwise(means):
-        block += fade * before[:, -1:]
-    return means.transpose(0, 2, 3, 1).reshape(len(blocks), columns * len(memories))[:steps]
+    side = blocks.reshape(count, BLOCK, columns).transpose(1, 0, 2).reshape(BLOCK, -1)
+    means: Array = (within @ side).reshape(len(memories), BLOCK, count, columns)
+    means += fade[:, :, None, None] * (between @ means[:, -1])[:, None]
+    return means.transpose(2, 1, 3, 0).reshape(count * BLOCK, columns * len(memories))[:steps]
 
 
-@lru_cache(maxsize=16)
-def _recurrence(memories: tuple[float, ...]) -> tuple[Array, Array]:
-    """What a block's steps give to each later one (M, BLOCK, BLOCK), and the step before them gives (M, BLOCK, 1)."""
+@lru_cache(maxsize=32)
+def _recurrence(memories: tuple[float, ...], count: int) -> tuple[Array, Array, Array]:
+    """What a block's steps give to each later one (M * BLOCK, BLOCK), what the step before a block gives to each of its
+    steps (M, BLOCK), and what the ends of blocks give to the steps before later ones (M, count, count).
+    """  # fmt: skip
     keep = np.exp(-STEP_SECONDS / np.array(memories))[:, None, None]
     later = np.arange(BLOCK)[:, None] - np.arange(BLOCK)
     within = np.where(later >= 0, (1 - keep) * keep ** np.maximum(later, 0), 0.0)
-    return within, keep ** np.arange(1, BLOCK + 1)[:, None]
+    behind = np.arange(count)[:, None] - np.arange(count) - 1
+    between = np.where(behind >= 0, keep ** (BLOCK * np.maximum(behind, 0)), 0.0)
+    return within.reshape(-1, BLOCK), keep[:, 0] ** np.arange(1, BLOCK + 1), between
