@@ -76,6 +76,7 @@ def load(server: Server, body: bytes, clients: int, seconds: float, folder: Path
         f'wrk.headers["Authorization"] = "Bearer {server.key}"',
     ]
     script.write_text("\n".join(lines))
+    time.sleep(1.0)  # what the run before has left behind is still being answered
     command = ["wrk", "--latency", "-t", "1", "-c", str(clients), "-d", f"{seconds:g}s", "--timeout", "30s"]
     command += ["-s", str(script), f"http://127.0.0.1:{server.port}/predict"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -35,10 +35,12 @@ PROTOCOLS = {
 PERSONAL = (Stage.STAGE1, Stage.STAGE2)
 
 
-def home(session: Session, account_id: UUID) -> Values:
-    """Everybody, and what goes on."""
+def home(session: Session, account_id: UUID, cursor: str | None) -> Values:
+    """People, and what goes on."""
+    page = subjects.show_page(session, account_id, PageRequest(LIST.limit, cursor))
     return {
-        "people": subjects.show_page(session, account_id, LIST).items,
+        "people": page.items,
+        "more": page.next_cursor,
         "datasets": datasets.show_page(session, account_id, None, FEW).items,
         "jobs": jobs(session, account_id),
     }

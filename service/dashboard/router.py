@@ -16,7 +16,7 @@ from service.dashboard.rendering import render
 from service.deps import ApiRoute, ReadCaller, ServicesDep, SessionDep, TrainCaller, admit
 from service.error_handlers import DATABASE_AWAY
 from service.errors import ServiceError, Unavailable, Unprocessable
-from service.fields import SubjectPath
+from service.fields import CursorQuery, SubjectPath
 from service.jobs import service as jobs
 from service.jobs.router import JobId, SubmissionDep
 from service.jobs.schemas import JobCreate, JobRead, Stage1JobCreate, Stage2JobCreate
@@ -109,9 +109,9 @@ async def sign_out(request: Request) -> Response:
 
 
 @router.get("/")
-def show_home(request: Request, caller: ReadCaller, session: SessionDep) -> Response:
-    """Everybody, the newest jobs, and a place to drop a file."""
-    return render(request, "home.html", **pages.home(session, caller.account_id))
+def show_home(request: Request, caller: ReadCaller, session: SessionDep, cursor: CursorQuery = None) -> Response:
+    """People, the newest jobs, and a place to drop a file."""
+    return render(request, "home.html", **pages.home(session, caller.account_id, cursor))
 
 
 @router.get("/ui/jobs")

@@ -225,6 +225,17 @@ def test_what_pages_load_is_ours_and_there(browser, person):
         assert browser.get(address).status_code == 200, address
 
 
+def test_more_people_than_fit_on_a_page_are_on_the_next(browser, make_dataset):
+    for number in range(51):
+        make_dataset(subject=f"p{number:02d}")
+    first = browser.get("/").text
+    [more] = re.findall(r'href="(/\?cursor=[^"]+)"', first)
+    second = browser.get(more).text
+    shown = [set(re.findall(r"/ui/people/(p\d\d)\"", page)) for page in (first, second)]
+    assert [len(page) for page in shown] == [50, 1]
+    assert not shown[0] & shown[1]
+
+
 def test_a_fresh_service_tells_what_to_do(connect, key):
     client = connect()
     client.post("/ui/sign-in", data={"key": key}, headers=ORIGIN)
