@@ -1,5 +1,6 @@
 """One JSON line per request: with its id, and with the job that it is about or that it queued."""
 
+import asyncio
 import json
 from dataclasses import replace
 from uuid import uuid4
@@ -8,6 +9,7 @@ import pytest
 
 from service.logs import log_as_json
 from service.queue import BrokerSender
+from service.request_log import RequestLog
 from tests.builders import on_sqlite
 from tests.processes import wait_until
 
@@ -57,3 +59,18 @@ def test_a_hint_that_could_not_be_sent_names_the_request(client, app, make_versi
     wait_until(lambda: found.extend(lines()) or [line for line in found if line["event"] == "hint not sent"], 20.0)
     assert {line["request_id"] for line in found} == {"mine-2"}
     sender.close()
+
+
+def test_a_request_takes_until_its_answer_begins_however_long_a_stream_goes_on(app):
+    async def stream(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(0.3)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def take(_):
+        return None
+
+    scope = {"type": "http", "method": "GET", "path": "/x", "headers": [], "query_string": b"", "app": app}
+    asyncio.run(RequestLog(stream)(scope, take, take))
+    text = app.state.services.metrics.text([]).decode()
+    assert 'stagewise_http_request_seconds_bucket{le="0.1",method="GET",route="unknown"} 1.0' in text
