@@ -74,9 +74,8 @@ def _note(scope: Scope, request: Request, answer: _Answer) -> None:
     status, seconds = answer.status or INTERNAL_ERROR, time.perf_counter() - answer.started
     route = getattr(scope.get("route"), "path", "unknown")
     method = request.method if request.method in METHODS else "other"  # a label per made-up word would pile up
-    metrics = request.app.state.services.metrics
-    metrics.requests.labels(method, route, str(status)).inc()
-    metrics.request_seconds.labels(method, route).observe(seconds if answer.waited is None else answer.waited)
+    waited = seconds if answer.waited is None else answer.waited
+    request.app.state.services.metrics.count_request(method, route, status, waited)
     caller: Any = getattr(request.state, "caller", None)
     job = _job(scope, answer.location)
     log.info(
