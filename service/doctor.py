@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import httpx2
 from pydantic import ValidationError
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from service.errors import Unavailable
 from service.import_files import ImportFailed, key_of
-from service.registry import model_versions
+from service.parts import degradations
+from service.registry import accounts, model_versions
 from service.registry.artifacts import ArtifactDamaged, ArtifactMissing, ArtifactStore
-from service.registry.migrations import schema_is_behind
+from service.registry.migrations import current_revision, is_known, schema_is_behind
 from service.registry.session import Database, db_now, ping, spoken_reason
 from service.settings import Settings
 
@@ -27,6 +28,9 @@ LITTLE_BYTES, TOO_LITTLE_BYTES = 2 * 1024**3, 200 * 1024**2  # free on the disk
 CLOCK_SECONDS = 5.0
 API_SECONDS = 10.0
 MIGRATE = "Run `stagewise migrate` (`stagewise up` and `docker compose up` do it by themselves)."
+WRITABLE = "Let the service's user write there, or set ARTIFACT_DIR or STAGEWISE_STATE_DIR to another folder."
+NEW_KEY = "Set STAGEWISE_API_KEY to a valid key: `stagewise keys list` shows them, `stagewise keys create` makes one."
+AT_WHAT_URL = "Correct STAGEWISE_URL or STAGEWISE_PORT: http://host:port of a Stagewise that runs."
 State = Literal["ok", "warning", "fault", "skipped"]
 
 
@@ -58,13 +62,13 @@ def diagnose() -> Iterator[Finding]:
         settings = Settings()
         _ = settings.database_url, settings.broker_url
     except (ValidationError, OSError) as error:
-        yield Finding(
-            check="settings", state="fault", message=_said(error), help="Correct the variable; README, Settings."
-        )
+        advice = "Correct the variable: docs/reference/settings.md says what it may be."
+        yield Finding(check="settings", state="fault", message=_said(error), help=advice)
         return
     yield Finding(check="settings", state="ok", message=f"state in {settings.state_dir.resolve()}")
     examined = _Examined(settings)
     checks: dict[str, Callable[[], str]] = {
+        "state folder": examined.state_folder,
         "artifact folder": examined.artifacts,
         "disk": examined.disk,
         "database": examined.reach_database,
@@ -91,6 +95,10 @@ def _finding(name: str, check: Callable[[], str]) -> Finding:
         return Finding(check=name, state="skipped", message=f"cannot be looked at without {missing}")
     except _Wrong as error:
         return Finding(check=name, state=error.state, message=str(error), help=error.help)
+    except Exception as error:  # what nobody thought of must not hide what the other checks find
+        # Only the error's name: its text may hold what the settings hold, passwords too.
+        advice = "The other lines or the logs may say why; if they do not, report this as a fault of doctor."
+        return Finding(check=name, state="fault", message=f"cannot be looked at: {type(error).__name__}", help=advice)
 
 
 class _Examined:
@@ -101,22 +109,18 @@ class _Examined:
         self._database: Database | None = None
         self._tables = False
         self._api: httpx2.Response | None = None
-        self._asked = 0.0
+        self._asked = self._answered_at = 0.0
         self._degraded: list[str] | None = None
 
     def close(self) -> None:
         if self._database is not None:
             self._database.dispose()
 
+    def state_folder(self) -> str:
+        return _writable(self._settings.state_dir)
+
     def artifacts(self) -> str:
-        folder = self._settings.artifact_dir
-        try:
-            with tempfile.TemporaryFile(dir=_that_exists(folder)):
-                pass
-        except OSError as error:
-            advice = "Let the service's user write there, or set ARTIFACT_DIR or STAGEWISE_STATE_DIR to another folder."
-            raise _Wrong(f"{folder} cannot be written: {error.strerror}.", advice) from error
-        return f"{folder} can be written"
+        return _writable(self._settings.artifact_dir)
 
     def disk(self) -> str:
         try:
@@ -130,24 +134,38 @@ class _Examined:
         return said
 
     def reach_database(self) -> str:
-        database = Database(self._settings.database_url)
+        try:
+            database = Database(self._settings.database_url)
+        except (ValueError, ArgumentError):  # its text may hold a piece of the password
+            advice = "Set it to postgresql://user:password@host:port/name or sqlite:////path, or leave it out."
+            raise _Wrong("DATABASE_URL is not the URL of a database that Stagewise knows.", advice) from None
         kind = database.engine.dialect.name
         file = database.engine.url.database
-        if kind == "sqlite" and file and not Path(file).exists():
-            raise _Wrong(
-                f"There is no database {file}.", "Start the service once: `stagewise up`. Is STAGEWISE_STATE_DIR right?"
-            )
         try:
+            if kind == "sqlite" and file and not Path(file).exists():
+                advice = "Start the service once: `stagewise up`. Is STAGEWISE_STATE_DIR right?"
+                raise _Wrong(f"There is no database {file}.", advice)
             ping(database)
         except (SQLAlchemyError, OSError) as error:
+            database.dispose()
             said = spoken_reason(error) if isinstance(error, SQLAlchemyError) else str(error)
             raise _Wrong(
-                f"{kind} does not answer: {said.splitlines()[0]}", "Start it, or correct DATABASE_URL."
+                f"{kind} does not answer: {said.splitlines()[0]}",
+                "Start it, or correct DATABASE_URL."
+                if kind == "postgresql"
+                else "`stagewise restore` brings a backup back.",
             ) from error
         self._database = database
         return f"{kind} answers"
 
     def migrations(self) -> str:
+        with self._reached().engine.connect() as connection:
+            revision = current_revision(connection)
+        if revision is not None and not is_known(revision):
+            advice = (
+                "Install the version that last worked on it, or restore a backup from before into an empty database."
+            )
+            raise _Wrong("The tables are those of a newer version.", advice)
         if schema_is_behind(self._reached()):
             raise _Wrong("The tables are not those of this version.", MIGRATE)
         self._tables = True
@@ -185,27 +203,24 @@ class _Examined:
     def reach_api(self) -> str:
         url = self._settings.api_url
         self._asked = time.time()
-        try:
-            answer = httpx2.get(f"{url}/readyz", timeout=API_SECONDS, trust_env=False)
-        except httpx2.TransportError as error:
-            advice = "Start it with `stagewise up` or `docker compose up`, or say with STAGEWISE_URL where it is."
-            raise _Wrong(f"{url} does not answer: {error}", advice) from error
-        if answer.headers.get("content-type", "").split(";")[0] not in ("application/json", "application/problem+json"):
-            raise _Wrong(f"What answers at {url} is no Stagewise.", "Correct STAGEWISE_URL or STAGEWISE_PORT.")
+        answer = self._ask("/readyz")
+        self._answered_at = time.time()
+        said = _object(answer)
+        if not ("degraded" in said if answer.is_success else "code" in said):
+            raise _Wrong(f"What answers at {url} is no Stagewise.", AT_WHAT_URL)
         self._api = answer
         if answer.is_success:
-            self._degraded = answer.json()["degraded"]
+            self._degraded = list(said["degraded"])
             return f"{url} answers"
-        raise _Wrong(f"{url} cannot serve: {answer.json().get('detail')}", "See what the database's checks say.")
+        raise _Wrong(f"{url} cannot serve: {said.get('detail')}", "See what the database's checks say.")
 
     def api_version(self) -> str:
         self._answered()
-        theirs = httpx2.get(f"{self._settings.api_url}/openapi.json", timeout=API_SECONDS, trust_env=False).json()
-        theirs, ours = theirs.get("info", {}).get("version"), version("stagewise")
+        info = _object(self._ask("/openapi.json")).get("info")
+        theirs, ours = info.get("version") if isinstance(info, dict) else None, version("stagewise")
         if theirs != ours:
-            raise _Wrong(
-                f"The API is version {theirs}, this command {ours}.", "Start the API anew after an upgrade.", "warning"
-            )
+            advice = "Start the API anew after an upgrade."
+            raise _Wrong(f"The API is version {theirs}, this command {ours}.", advice, "warning")
         return ours
 
     def api_clock(self) -> str:
@@ -213,7 +228,9 @@ class _Examined:
         if date is None:
             raise Away("a Date header")
         theirs = parsedate_to_datetime(date).timestamp()
-        return _clocks(theirs + 0.5, "the API's machine", at=self._asked)
+        # It was written at some moment while we waited, and names whole seconds.
+        moment = min(max(theirs, self._asked - 1), self._answered_at)
+        return _clocks(theirs, "the API's machine", at=moment)
 
     def key(self) -> str:
         self._answered()
@@ -221,27 +238,65 @@ class _Examined:
             key = key_of(self._settings)
         except ImportFailed as error:
             raise _Wrong(str(error), "`stagewise keys create` makes one.") from error
-        headers = {"Authorization": f"Bearer {key}"}
-        url = f"{self._settings.api_url}/subjects?limit=1"
-        answer = httpx2.get(url, headers=headers, timeout=API_SECONDS, trust_env=False)
-        if answer.status_code in (401, 403):
-            advice = "Set STAGEWISE_API_KEY to a valid key: `stagewise keys list` shows them, `keys create` makes one."
-            raise _Wrong(f"The API refuses the key: {answer.json()['detail']}", advice)
-        return "the API takes the key"
+        parts = accounts.split_key(key)
+        if parts is None:
+            raise _Wrong("What is given as the key is none: sw_, 16 digits, _ and 43 characters.", NEW_KEY)
+        answer = self._ask("/subjects?limit=1", key)
+        code = _object(answer).get("code")
+        if answer.status_code == 401:
+            raise _Wrong(f"The API refuses the key: {_object(answer).get('detail')}", NEW_KEY)
+        if not answer.is_success and code != "missing_scope":
+            raise _Wrong(
+                f"The API did not look at the key: {answer.status_code} {code}.", "Look again in a minute.", "warning"
+            )
+        return self._scopes(parts.public, reads=answer.is_success)
+
+    def _scopes(self, public: str, *, reads: bool) -> str:
+        """What a valid key may do, as far as it can be seen: the API does not say, so by the database."""
+        known = None
+        if self._tables:
+            with self._reached().reading() as session:
+                known = accounts.find_key(session, public)
+            if known is None:
+                what = f"The API takes the key {public}, but it is none of this database, or revoked a moment ago."
+                raise _Wrong(what, f"{NEW_KEY} Does the API use the same DATABASE_URL?", "warning")
+        scopes = " ".join(known.scopes) if known else "its scopes are in the API's database"
+        if not reads:
+            advice = "Make one with --scopes read,train,predict, unless it is meant to do no more."
+            raise _Wrong(f"The key {public} is valid but may not read ({scopes}).", advice, "warning")
+        return f"the API takes {public}: {scopes}"
 
     def broker(self) -> str:
-        if self._degraded is None:
-            raise Away("an API that serves")
-        if away := [each for each in self._degraded if each.startswith("broker")]:
-            raise _Wrong(f"The API says: {away[0]}.", "Start Redis or Valkey, or correct BROKER_URL of API and worker.")
-        return "the API reaches it"
+        if away := [each for each in self._parts_away() if each.startswith("broker")]:
+            raise _Wrong(f"{away[0]}.", "Start Redis or Valkey, or correct BROKER_URL of API and worker.")
+        return "answers"
 
     def worker(self) -> str:
-        if self._degraded is None or any(each.startswith("broker") for each in self._degraded):
+        away = self._parts_away()
+        if any(each.startswith("broker") for each in away):
             raise Away("a broker")
-        if away := [each for each in self._degraded if each.startswith("worker")]:
-            raise _Wrong(f"The API says: {away[0]}.", "Start one: `stagewise worker`, or `docker compose up worker`.")
+        if away := [each for each in away if each.startswith("worker")]:
+            raise _Wrong(f"{away[0]}.", "Start one: `stagewise worker`, or `docker compose up worker`.")
         return "at least one answers"
+
+    def _parts_away(self) -> list[str]:
+        """By the API, which may be the only one that knows the broker; without it, by looking where BROKER_URL says."""
+        if self._degraded is None:
+            if not (self._settings.broker_url_setting or self._settings.broker_url_file):
+                raise Away("an API that serves")
+            self._degraded = degradations(self._settings.broker_url)
+        return self._degraded
+
+    def _ask(self, path: str, key: str | None = None) -> httpx2.Response:
+        url = self._settings.api_url
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            return httpx2.get(url + path, headers=headers, timeout=API_SECONDS, trust_env=False)
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+            raise _Wrong(f"{url} is no address: {error}", AT_WHAT_URL) from error
+        except httpx2.HTTPError as error:
+            advice = "Start it with `stagewise up` or `docker compose up`, or say with STAGEWISE_URL where it is."
+            raise _Wrong(f"{url} does not answer: {error}", advice) from error
 
     def _reached(self) -> Database:
         if self._database is None:
@@ -252,6 +307,24 @@ class _Examined:
         if self._api is None:
             raise Away("an API")
         return self._api
+
+
+def _writable(folder: Path) -> str:
+    try:
+        with tempfile.TemporaryFile(dir=_that_exists(folder)):
+            pass
+    except OSError as error:
+        raise _Wrong(f"{folder} cannot be written: {error.strerror}.", WRITABLE) from error
+    return f"{folder} can be written"
+
+
+def _object(answer: httpx2.Response) -> dict[str, Any]:
+    """The JSON object of an answer; empty when it is anything else."""
+    try:
+        said = answer.json()
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _that_exists(folder: Path) -> Path:
