@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from service import doctor
+from service import doctor, doctor_machine
 from service.app import create_app
 from service.cli.main import app as command
 from service.doctor import Finding
@@ -309,7 +309,7 @@ def test_something_else_at_the_apis_address(others: Faults, body: bytes, monkeyp
 
 @pytest.mark.slow
 def test_an_api_that_answers_late_has_no_wrong_clock(others: Faults, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(doctor, "CLOCK_SECONDS", 1.0)
+    monkeypatch.setattr(doctor_machine, "CLOCK_SECONDS", 1.0)
     with answering(READY, lambda: datetime.now(UTC), late=2.5) as url:
         monkeypatch.setenv("STAGEWISE_URL", url)
         assert set(others()) == {"API version"}
@@ -323,7 +323,7 @@ def test_a_device_that_is_not_there(others: Faults, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_disk_that_is_nearly_full(others: Faults, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(doctor, "LITTLE_BYTES", 1 << 60)
+    monkeypatch.setattr(doctor_machine, "LITTLE_BYTES", 1 << 60)
     [found] = others().values()
     assert (found.check, found.state) == ("disk", "warning")
 
