@@ -19,7 +19,7 @@ from service import health
 from service.dashboard import rendering
 from service.dashboard import router as dashboard
 from service.datasets import router as datasets
-from service.deps import TRANSACTIONS, Services
+from service.deps import PROBES, TRANSACTIONS, Services
 from service.error_handlers import add_error_handlers
 from service.jobs import router as jobs
 from service.jobs.live import Live
@@ -71,6 +71,7 @@ def create_app(
         services: Services = app.state.services
         with at_end, ending_streams(services.live):
             yield
+            await services.live.end()
 
     app = FastAPIOffline(  # /docs from files of ours: nothing is fetched from elsewhere
         redoc_url=None,
@@ -148,4 +149,5 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         parts=Parts(settings.broker_url),
         transactions=CapacityLimiter(TRANSACTIONS),
         compute=CapacityLimiter(os.cpu_count() or 1),
+        probes=CapacityLimiter(PROBES),
     )

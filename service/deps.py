@@ -32,6 +32,7 @@ from service.settings import Settings
 
 TRANSACTIONS = 12  # at once; SQLAlchemy's pool for SQLite has 15 connections, anyio 40 threads
 SLOT_SECONDS = 10.0
+PROBES = 4
 BEARER = HTTPBearer(auto_error=False, description="An API key, `sw_<public>_<secret>`: `stagewise keys create`.")
 
 
@@ -53,6 +54,7 @@ class Services:
     parts: Parts
     transactions: CapacityLimiter  # fewer at once than there are threads and connections
     compute: CapacityLimiter  # as many plans at once as there are cores
+    probes: CapacityLimiter  # looks whether the database answers: those that hang keep their thread
 
 
 async def get_services(request: Request) -> Services:

@@ -1,6 +1,7 @@
 """Is the process alive, can it serve, and what does it count."""
 
 import ipaddress
+from functools import partial
 from typing import Any
 
 from anyio import fail_after, to_thread
@@ -56,7 +57,8 @@ async def check_ready(services: ServicesDep) -> Ready:
     """
     try:
         with fail_after(SQL_SECONDS):
-            await to_thread.run_sync(check_database, services.database, abandon_on_cancel=True)
+            look = partial(check_database, services.database)
+            await to_thread.run_sync(look, abandon_on_cancel=True, limiter=services.probes)
     except TimeoutError as error:
         raise Unavailable("database_unavailable", "The database does not answer.", retry_after=5) from error
     return Ready(ready=True, degraded=await services.parts.away())
@@ -78,10 +80,10 @@ async def read_metrics(request: Request, services: ServicesDep) -> Response:
 
 async def _look_at_jobs(services: Services) -> bool:
     """Whether the database answered: without it everything else is shown."""
-    look = services.metrics.jobs.update
+    look = partial(services.metrics.jobs.update, services.database, SQL_SECONDS)
     try:
         with fail_after(SQL_SECONDS):
-            await to_thread.run_sync(look, services.database, SQL_SECONDS, abandon_on_cancel=True)
+            await to_thread.run_sync(look, abandon_on_cancel=True, limiter=services.probes)
     except (TimeoutError, *DATABASE_AWAY):
         return False
     return True

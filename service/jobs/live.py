@@ -70,6 +70,14 @@ class Live:
             for event in events:
                 event.set()
 
+    async def end(self) -> None:
+        """End all streams of this event loop and wait until nothing is asked for them any more."""
+        poller = self._poller
+        if poller is not None and poller.get_loop() is asyncio.get_running_loop():
+            self.close()
+            await poller
+            self._closed = False
+
     async def follow(self, job_id: UUID, after: int, read: Read) -> AsyncIterator[bytes]:
         """The messages behind `after` as they come, until the job has ended or is gone."""
         yield format_sse_event(retry=RETRY_MILLISECONDS)
