@@ -1,10 +1,10 @@
 """`stagewise keys`: API keys, straight in the database."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from service.cli.common import fail, opened
+from service.cli.common import JsonOption, fail, opened, show_json, table
 
 app = typer.Typer(help="API keys.", no_args_is_help=True)
 AccountOption = Annotated[str, typer.Option(help="Whose key: accounts see nothing of each other.")]
@@ -29,23 +29,34 @@ def create_key(
 
 
 @app.command("list")
-def list_keys() -> None:
+def list_keys(as_json: JsonOption = False) -> None:
     """Show all keys: their public part, never the secret."""
-    from rich.console import Console
-    from rich.table import Table
     from sqlalchemy import select
 
     from service.registry import accounts
     from service.registry.tables import Account
 
-    table = Table("public part", "account", "name", "scopes", "made", "revoked")
     with opened() as database, database.reading() as session:
         names = {account.id: account.name for account in session.scalars(select(Account))}
-        for key in accounts.list_keys(session):
-            revoked = f"{key.revoked_at:%Y-%m-%d}" if key.revoked_at else ""
-            made = f"{key.created_at:%Y-%m-%d}"
-            table.add_row(key.public, names[key.account_id], key.name, " ".join(key.scopes), made, revoked)
-    Console().print(table)
+        found: list[dict[str, Any]] = [
+            {
+                "public": key.public,
+                "account": names[key.account_id],
+                "name": key.name,
+                "scopes": list(key.scopes),
+                "created_at": key.created_at.isoformat(),
+                "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
+            }
+            for key in accounts.list_keys(session)
+        ]
+    if as_json:
+        show_json(found)
+        return
+    rows = table("public part", "account", "name", "scopes", "made", "revoked")
+    for key in found:
+        made, revoked = key["created_at"][:10], (key["revoked_at"] or "")[:10]
+        rows.add_row(key["public"], key["account"], key["name"], " ".join(key["scopes"]), made, revoked)
+    rows.show("There are no keys yet: stagewise keys create")
 
 
 @app.command("revoke")

@@ -1,5 +1,6 @@
 """The `stagewise` command against a database in a folder of its own."""
 
+import json
 import os
 import shlex
 import stat
@@ -60,6 +61,7 @@ def test_a_created_key_is_printed_once_and_opens_what_its_scopes_say(state, stat
         key = accounts.find_key(session, parts.public)
     assert (len(text), key.secret_sha256, key.scopes) == (KEY_LENGTH, parts.secret_sha256, ["read", "predict"])
     listed = stagewise("keys list").stdout
+    assert json.loads(stagewise("keys list --json").stdout)[0]["scopes"] == ["read", "predict"]
     assert parts.public in listed
     assert text not in listed
 

@@ -14,11 +14,12 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
 from service import doctor, doctor_machine
-from service.app import create_app
+from service.app import make_services
 from service.cli.main import app as command
 from service.doctor import Finding
 from service.registry import accounts, migrations
@@ -98,7 +99,9 @@ def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def faults(migrated: Path, tmp_path: Path, broker_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+def faults(
+    migrated: Path, routes: FastAPI, tmp_path: Path, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Faults]:
     """What doctor finds wrong with a whole installation (SQLite, an API without broker and worker) once it is broken.
 
     The broker's and the worker's absence is left out: their tests look at it.
@@ -109,7 +112,8 @@ def faults(migrated: Path, tmp_path: Path, broker_url: str, monkeypatch: pytest.
     shutil.copytree(migrated, tmp_path, dirs_exist_ok=True)
     database, store = Database(settings.database_url), ArtifactStore(settings.artifact_dir)
     key = builders.add_key(database, "admin")
-    with served(create_app(settings, database, store, Sent())) as url:
+    routes.state.services = make_services(settings, database, store, Sent())
+    with served(routes) as url:
         monkeypatch.setenv("STAGEWISE_STATE_DIR", str(tmp_path))
         monkeypatch.setenv("STAGEWISE_URL", url)
         monkeypatch.setenv("STAGEWISE_API_KEY", key)
