@@ -58,7 +58,7 @@ async def review(
 
 def _find(database: Database, account_id: UUID, subject: str, digest: str) -> StoredWorkout:
     with database.reading() as session:
-        return datasets.workout_of(session, subjects.require(session, account_id, subject).id, digest)
+        return datasets.workout_of(session, account_id, subjects.require(session, account_id, subject).id, digest)
 
 
 def _read(store: ArtifactStore, account_id: UUID, digest: str) -> Workout:

@@ -110,13 +110,13 @@ def workouts(session: Session, dataset_id: UUID, after: int, limit: int) -> list
     return _plain(session, behind.order_by(DatasetWorkout.position).limit(limit))
 
 
-def workout_of(session: Session, subject_id: UUID, digest: str) -> StoredWorkout:
+def workout_of(session: Session, account_id: UUID, subject_id: UUID, digest: str) -> StoredWorkout:
     """A subject's stored workout of that digest. Raises NotFound."""
     row = session.execute(
         select(Dataset.id, DatasetWorkout.source, DatasetWorkout.started_at, DatasetWorkout.split)
         .join(DatasetWorkout, DatasetWorkout.dataset_id == Dataset.id)
         .join(Workout, Workout.id == DatasetWorkout.workout_id)
-        .where(Workout.digest == digest, Dataset.subject_id == subject_id)
+        .where(Workout.account_id == account_id, Workout.digest == digest, Dataset.subject_id == subject_id)
         .order_by(Dataset.created_at.desc(), Dataset.id.desc())
         .limit(1)
     ).first()

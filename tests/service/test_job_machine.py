@@ -34,7 +34,7 @@ BROKEN = {
     ),
     "a dependency is not waited for": (
         turns,
-        "_claimable",
+        "claimable_jobs",
         lambda stages: select(Job.id).where(Job.state == QUEUED, Job.cancel_requested.is_(False)),
     ),
     "events are not written": (jobs, "_event", lambda *_, **__: None),

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import event
 
 from service.registry.tables import DatasetFile, JobLogLine, JobState, Stage
-from tests.builders import add_epochs, add_evaluation, add_workout, crown, on_sqlite
+from tests.builders import add_epochs, add_evaluation, add_recorded, crown, on_sqlite
 from tests.openapi_walk import operations
 
 pytestmark = on_sqlite
@@ -26,7 +26,7 @@ def grow(database, store, make_dataset, make_version, make_job):
             other = make_dataset(subject=f"other {number}")
             crown(database, other.subject_id, base, make_version(other))
             dataset = make_dataset()
-            add_workout(database, store, dataset, data=f"workout {number}".encode())
+            workout = add_recorded(database, store, dataset, seed=number)
             version, job = make_version(dataset, seed=number), make_job(dataset, Stage.STAGE2, state=JobState.RUNNING)
             for scored in (base, version):
                 add_evaluation(database, scored, dataset, 5.0)
@@ -35,7 +35,8 @@ def grow(database, store, make_dataset, make_version, make_job):
                 session.add(DatasetFile(dataset_id=dataset.id, name="a.fit", format="fit", workouts=1))
                 session.add(JobLogLine(job_id=job.id, attempt=1, message="epoch 1"))
             crown(database, dataset.subject_id, base, version)
-        return {"subject": "me", "dataset_id": dataset.id, "job_id": job.id, "version_id": version.id}
+        ids = {"dataset_id": dataset.id, "job_id": job.id, "version_id": version.id, "workout_id": workout.digest}
+        return {"subject": "me", **ids}
 
     return add
 
