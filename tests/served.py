@@ -16,7 +16,10 @@ START_SECONDS = 30.0
 @contextmanager
 def served(app: FastAPI, port: int | None = None) -> Iterator[str]:
     """The URL at which it answers: at a free port unless one is named."""
-    config = uvicorn.Config(app, port=port or free_port(), log_level="error", timeout_graceful_shutdown=1)
+    # its logging is the process's, which other tests look at: left as it is
+    config = uvicorn.Config(
+        app, port=port or free_port(), log_config=None, access_log=False, timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
