@@ -93,13 +93,15 @@ class Nemesis:
         worker = self._victim()
         return self._kill(worker) if worker else None
 
-    def _victim(self) -> Process | None:
-        """A worker without a job that has crashed twice: the third time in a row it would rightly count as poison."""
+    def _victim(self, among: set[int] | None = None) -> Process | None:
+        """A worker without a job that has crashed twice: the third time in a row it would rightly count as poison.
+
+        `among`: only one with a process of these."""
         rows = self._running("AND crashes >= 2")
         if rows is None:
             return None
-        spared = {worker.name for worker in self.cluster.workers if worker.family & rows}
-        return some([worker for worker in self.cluster.workers if worker.name not in spared], self.rng)
+        at_hand = [w for w in self.cluster.workers if among is None or w.family & among]
+        return some([worker for worker in at_hand if not worker.family & rows], self.rng)
 
     def _running(self, condition: str = "") -> set[int] | None:
         """The processes of running jobs, as the rows name them; None when the database does not answer."""
@@ -160,7 +162,9 @@ class Nemesis:
         return f"process {pid}"
 
     def stop_worker(self) -> str | None:
-        worker = self._victim()
+        """One that trains: a worker without a job loses nothing in its sleep, and has nothing to write after it."""
+        training = self._running("AND stage <> 'import'") or set()
+        worker = self._victim(training)
         if worker is None or sum(w.stopped for w in self.cluster.workers) >= len(self.cluster.workers) - 1:
             return None
         seconds = LEASE + self.rng.uniform(1.0, 6.0)

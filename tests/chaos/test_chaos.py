@@ -34,13 +34,13 @@ def test_every_promise_is_kept_for_three_minutes(outcome_of):
     assert outcome_of(Scenario.of(3.0, SEED)).broken == []
 
 
-STOPS = {"worker stopped for longer than its lease": 4}
+STOPS = {"worker stopped for longer than its lease": 5}
 
 
 def test_without_the_attempt_condition_the_checker_sees_stale_writes(outcome_of):
     """Long jobs, so that a stopped worker awakes while another one has its job."""
     broken = outcome_of(
-        Scenario(seed=SEED, blocks=1, seconds=40.0, quota=STOPS, epochs=30, without=entry.FENCING)
+        Scenario(seed=SEED, blocks=1, seconds=40.0, quota=STOPS, epochs=45, without=entry.FENCING)
     ).broken
     assert any(sentence.startswith("illegal transitions") for sentence in broken)
 
