@@ -1,13 +1,12 @@
 """A checkpoint and a subject's level in, heart rate with a band out. No output sees its own or a later heart rate."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.lstm import HeartRateLSTM
 from hrmodel.prediction.intervals import DEFAULT_INTERVALS, NOWCAST, Intervals, half_widths
 from hrmodel.prediction.passes import run_each, run_together
 from hrmodel.prediction.sampling import step_of_sample, within_step
@@ -19,8 +18,6 @@ from hrmodel.signals.response import Response, response_features
 from hrmodel.signals.steps import measured_heart_rate, step_bins
 from hrmodel.signals.tracking import NEW, UNKNOWN
 from hrmodel.workouts.workout import Array, Workout
-
-Run = Callable[[HeartRateLSTM, Sequence[Features]], list[Array]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,6 +46,15 @@ class Query:
     intervals: Intervals | None = None
     correct: bool = True
     coverage: float = 0.9  # share of heart rates that the band holds, 0.5..0.99
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A query in the network's words: what it takes to run it, and to read its outputs."""
+
+    query: Query
+    ready: Ready
+    inputs: list[Features]  # (rows, T, 3) of each pass: a blind one per segment, then the free runs
 
 
 class Predictor:
@@ -82,15 +88,41 @@ class Predictor:
 
         Raises ValueError for a coverage outside 0.5..0.99.
         """
-        ready = []
-        for query in queries:
-            gridded = to_grid(_believable(query.workout))
-            observed = [measured_heart_rate(gridded)]
-            ready.append(self._ready(gridded, observed, query.level, query.response, query.correct))
+        prepared = [self.prepare(query) for query in queries]
+        return [self.finish(each, outputs) for each, outputs in zip(prepared, self.run(prepared), strict=True)]
+
+    def prepare(self, query: Query) -> Prepared:
+        """What comes before the network's passes."""
+        gridded = to_grid(_believable(query.workout))
+        ready = self._ready(gridded, [measured_heart_rate(gridded)], query.level, query.response, query.correct)
+        return Prepared(query=query, ready=ready, inputs=[*ready.blind_inputs(), *ready.free_inputs()])
+
+    def run(self, prepared: Sequence[Prepared]) -> list[list[Array]]:
+        """The network's passes, and nothing else: for each query its outputs, (rows, T) per input."""
         # alone it keeps to shapes that do not depend on which heart rates are there: then neither do its last bits
-        run = run_together if len(queries) > 1 else run_each
-        steps = self._answer(ready, run)
-        return [self._per_sample(*each) for each in zip(queries, ready, (own[0] for own in steps), strict=True)]
+        run = run_together if len(prepared) > 1 else run_each
+        outputs = iter(run(self._network, [inputs for each in prepared for inputs in each.inputs]))
+        return [[next(outputs) for _ in each.inputs] for each in prepared]
+
+    def finish(self, prepared: Prepared, outputs: Sequence[Array]) -> Prediction:
+        """What comes after them. Raises ValueError for a coverage outside 0.5..0.99."""
+        query, ready, passes = prepared.query, prepared.ready, iter(outputs)
+        (steps,) = answer_steps(ready, np.concatenate([next(passes)[0] for _ in ready.motion]), passes)
+        gridded, t = ready.gridded, query.workout.t
+        width = half_widths(query.intervals or self.intervals, steps.kinds, query.coverage, steps.minutes)
+        own = step_of_sample(gridded)
+        # right after an observed step a sample gets its own step's value, nothing finer
+        finer = np.where(steps.kinds[own] == NOWCAST, 0.0, within_step(t, gridded, steps.blind))
+        value = np.clip(steps.heart_rate[own] + finer, LOWEST, HIGHEST)
+        until, protocol = _observed_until(gridded, ready.views[0])
+        return Prediction(
+            heart_rate=value,
+            lower=np.clip(value - width[own], LOWEST, HIGHEST),
+            upper=np.clip(value + width[own], LOWEST, HIGHEST),
+            observed_until=until,
+            protocol=protocol,
+            level="subject" if ready.known else "population",
+        )
 
     def predict_steps(
         self,
@@ -105,7 +137,9 @@ class Predictor:
 
         The blind pass runs once; the free runs of all views run as one batch.
         """
-        return self._answer([self._ready(gridded, views, level, response, correct)], run_each)[0]
+        ready = self._ready(gridded, views, level, response, correct)
+        blind = np.concatenate([output[0] for output in run_each(self._network, ready.blind_inputs())])
+        return answer_steps(ready, blind, iter(run_each(self._network, ready.free_inputs())))
 
     def _ready(
         self,
@@ -127,29 +161,6 @@ class Predictor:
             added=response_features(gridded, scale, contract) @ followed.weights,
             motion=[motion_features(segment, scale, contract) for segment in gridded.segments],
             correct=correct,
-        )
-
-    def _answer(self, ready: Sequence[Ready], run: Run) -> list[list[StepPrediction]]:
-        """For each workout, a prediction per view."""
-        blind = iter(run(self._network, [inputs for each in ready for inputs in each.blind_inputs()]))
-        free = iter(run(self._network, [inputs for each in ready for inputs in each.free_inputs()]))
-        return [answer_steps(each, np.concatenate([next(blind)[0] for _ in each.motion]), free) for each in ready]
-
-    def _per_sample(self, query: Query, ready: Ready, steps: StepPrediction) -> Prediction:
-        gridded, t = ready.gridded, query.workout.t
-        width = half_widths(query.intervals or self.intervals, steps.kinds, query.coverage, steps.minutes)
-        own = step_of_sample(gridded)
-        # right after an observed step a sample gets its own step's value, nothing finer
-        finer = np.where(steps.kinds[own] == NOWCAST, 0.0, within_step(t, gridded, steps.blind))
-        value = np.clip(steps.heart_rate[own] + finer, LOWEST, HIGHEST)
-        until, protocol = _observed_until(gridded, ready.views[0])
-        return Prediction(
-            heart_rate=value,
-            lower=np.clip(value - width[own], LOWEST, HIGHEST),
-            upper=np.clip(value + width[own], LOWEST, HIGHEST),
-            observed_until=until,
-            protocol=protocol,
-            level="subject" if ready.known else "population",
         )
 
 

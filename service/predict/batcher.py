@@ -1,34 +1,41 @@
-"""Few threads that predict. What waits for the same model is predicted together; nothing waits for company."""
+"""Few threads that run the network, and nothing but that: what comes before and after stays on the event loop.
+
+A pass leaves Python's lock alone, so a thread that runs passes and the event loop have a core each; a thread that also
+prepared and answered would fight with the loop over the lock, and both would wait more than they work. What waits for
+the same model is run together; nothing waits for company.
+"""
 
 import asyncio
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from anyio import to_thread
 
-from hrmodel.prediction.predictor import Prediction, Predictor, Query
+from hrmodel.prediction.predictor import Prediction, Predictor, Prepared, Query
+from hrmodel.workouts.workout import Array
 from service.errors import Unavailable
 
-MAX_BATCH = 64
+MAX_BATCH = 8  # more save nothing, and the event loop would have nothing to do until all are there
 MAX_WAITING = 2000
 IDLE_SECONDS = 10.0  # then a thread ends; the next request starts one
 
 # torch keeps what it prepares for each shape of input, by default 1024 times 0.25 MB
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
-Finish = Callable[[Prediction], Any]
+IN_THREAD_SAMPLES = 5000  # more are prepared and answered beside the event loop
+
+Outputs = Sequence[Array]
 
 
 @dataclass(frozen=True, eq=False)
 class _Item:
-    query: Query
-    finish: Finish
+    prepared: Prepared
     loop: asyncio.AbstractEventLoop
-    future: "asyncio.Future[Any]"
+    future: "asyncio.Future[Outputs]"
 
 
 class Batcher:
@@ -39,24 +46,41 @@ class Batcher:
         # the event loop needs a core, too: it decodes while a thread predicts
         self._most = threads or max(1, (os.cpu_count() or 1) // 2)
         self._work = threading.Condition()
+        self._fresh: list[tuple[Predictor, _Item]] = []
         self._waiting: OrderedDict[Predictor, deque[_Item]] = OrderedDict()
         self._threads = self._idle = self._size = 0
 
-    async def predict(self, predictor: Predictor, query: Query, finish: Finish) -> Any:
-        """`finish(prediction)`, made in the thread. Raises Unavailable when too many wait, and what the two raise."""
+    async def predict(self, predictor: Predictor, query: Query) -> Prediction:
+        """Raises Unavailable when too many wait, ValueError for a coverage outside 0.5..0.99."""
+        if len(query.workout.t) > IN_THREAD_SAMPLES:
+            prepared = await to_thread.run_sync(predictor.prepare, query)
+            return await to_thread.run_sync(predictor.finish, prepared, await self._passes(predictor, prepared))
+        prepared = predictor.prepare(query)
+        return predictor.finish(prepared, await self._passes(predictor, prepared))
+
+    async def _passes(self, predictor: Predictor, prepared: Prepared) -> Outputs:
         loop = asyncio.get_running_loop()
-        item = _Item(query, finish, loop, loop.create_future())
+        item = _Item(prepared, loop, loop.create_future())
         with self._work:
             if self._size >= MAX_WAITING:
                 raise Unavailable("busy", "Too many predictions at once; try again in a moment.", retry_after=1)
-            self._waiting.setdefault(predictor, deque()).append(item)
             self._size += 1
-            if self._idle:
+            self._fresh.append((predictor, item))
+        # those that came at the same time come first, so that a thread takes them together
+        loop.call_soon(self._release)
+        return await item.future
+
+    def _release(self) -> None:
+        """Let threads take what the loop has gone through."""
+        with self._work:
+            for predictor, item in self._fresh:
+                self._waiting.setdefault(predictor, deque()).append(item)
+            self._fresh.clear()
+            if self._waiting and self._idle:
                 self._work.notify()
-            elif self._threads < self._most:
+            elif self._waiting and self._threads < self._most:
                 self._threads += 1
                 threading.Thread(target=self._run, name="predict", daemon=True).start()
-        return await item.future
 
     def _run(self) -> None:
         torch.set_num_threads(1)  # threads inside a pass would fight over the cores that other requests use
@@ -82,18 +106,15 @@ class Batcher:
         return predictor, [item for item in batch if not item.future.cancelled()]
 
 
-def _outcomes(predictor: Predictor, items: list[_Item]) -> list[Any]:
-    """What each item's caller gets: a result or an exception."""
+def _outcomes(predictor: Predictor, items: list[_Item]) -> list[Outputs | Exception]:
+    """What each item's caller gets."""
     try:
-        predictions = predictor.predict_many([item.query for item in items])
-        return [item.finish(prediction) for item, prediction in zip(items, predictions, strict=True)]
+        return list(predictor.run([item.prepared for item in items]))
     except Exception as error:
-        if len(items) == 1:
-            return [error]
-    return [_outcomes(predictor, [item])[0] for item in items]  # one of them is wrong, and the others are not
+        return [error] * len(items)
 
 
-def _settle(items: list[_Item], outcomes: list[Any]) -> None:
+def _settle(items: list[_Item], outcomes: list[Outputs | Exception]) -> None:
     pairs = list(zip(items, outcomes, strict=True))
     for loop in {item.loop for item in items}:
         own = [(item.future, outcome) for item, outcome in pairs if item.loop is loop]
@@ -101,7 +122,7 @@ def _settle(items: list[_Item], outcomes: list[Any]) -> None:
             loop.call_soon_threadsafe(_resolve, own)
 
 
-def _resolve(pairs: "list[tuple[asyncio.Future[Any], Any]]") -> None:
+def _resolve(pairs: "list[tuple[asyncio.Future[Outputs], Outputs | Exception]]") -> None:
     for future, outcome in pairs:
         if future.done():
             continue  # the caller has gone

@@ -50,7 +50,7 @@ async def review(
     found, predictor = await ready(services, account_id, body)
     workout = await to_thread.run_sync(_read, services.store, account_id, digest)
     predictions = {
-        name: await services.batcher.predict(predictor, _query(workout, found, seconds), _same)
+        name: await services.batcher.predict(predictor, _query(workout, found, seconds))
         for name, seconds in OBSERVED_SECONDS.items()
     }
     return await to_thread.run_sync(_show, digest, stored, workout, found, predictor, predictions)
@@ -75,10 +75,6 @@ def _query(workout: Workout, found: Answering, observed_seconds: float) -> Query
         known = np.where(workout.t < workout.t[0] + observed_seconds, workout.heart_rate, np.nan)
     told = Workout(t=workout.t, speed=workout.speed, altitude=workout.altitude, heart_rate=known)
     return Query(workout=told, **found.known)
-
-
-def _same(prediction: Prediction) -> Prediction:
-    return prediction
 
 
 def _show(

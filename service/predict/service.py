@@ -16,12 +16,11 @@ from hrmodel.workouts.workout import Array, Workout
 from service.deps import Services
 from service.errors import Conflict, FieldError, Unavailable
 from service.fields import pointing
+from service.predict.batcher import IN_THREAD_SAMPLES
 from service.predict.lookup import Answering, Wanted
 from service.predict.samples import to_workout
 from service.predict.schemas import Addressed, PredictRequest
 from service.registry import damage
-
-IN_THREAD_SAMPLES = 5000  # more are checked beside the event loop
 
 
 async def predict(services: Services, account_id: UUID, body: PredictRequest) -> bytes:
@@ -78,19 +77,23 @@ async def _workout(body: PredictRequest, at: str = "") -> Workout:
 async def _answer(services: Services, account_id: UUID, body: PredictRequest, workout: Workout, at: str = "") -> bytes:
     started = time.perf_counter()
     found, predictor = await ready(services, account_id, body, at)
-
-    def finish(prediction: Prediction) -> bytes:
-        answer = {**_series(prediction), "step_seconds": _step_seconds(body), "model": found.shown}
-        return msgspec.json.encode(answer)
-
     query = Query(workout=workout, correct=body.correct, coverage=body.coverage, **found.known)
-    answer: bytes = await services.batcher.predict(predictor, query, finish)
+    prediction = await services.batcher.predict(predictor, query)
+    about = {"step_seconds": _step_seconds(body), "model": found.shown}
+    if len(workout.t) > IN_THREAD_SAMPLES:
+        answer = await to_thread.run_sync(_encode, prediction, about)
+    else:
+        answer = _encode(prediction, about)
     services.metrics.predictions.observe(time.perf_counter() - started)
     return answer
 
 
 def _step_seconds(body: PredictRequest) -> float | None:
     return None if body.t is not None else body.step_seconds or STEP_SECONDS
+
+
+def _encode(prediction: Prediction, about: dict[str, Any]) -> bytes:
+    return msgspec.json.encode({**_series(prediction), **about})
 
 
 def _series(prediction: Prediction) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from hrmodel.prediction.predictor import Predictor, Query
+from hrmodel.prediction.predictor import Prediction, Predictor, Query
 from hrmodel.workouts.workout import Workout
 from service.errors import Unavailable
 from service.predict import batcher as module
@@ -31,26 +31,27 @@ class Slow(Predictor):
         self.sizes: list[int] = []
         self.go = threading.Event()
 
-    def predict_many(self, queries):
-        self.sizes.append(len(queries))
-        assert self.go.wait(10)
-        return super().predict_many(queries)
+    def run(self, prepared):
+        if threading.current_thread().name == "predict":
+            self.sizes.append(len(prepared))
+            assert self.go.wait(10)
+        return super().run(prepared)
 
 
 def test_what_waits_for_one_model_is_predicted_together_and_nothing_waits_for_company():
     predictor, batcher = Slow(), Batcher(threads=1)
 
-    async def ask() -> list[float]:
-        waiting = [asyncio.create_task(batcher.predict(predictor, query(), first))]
+    async def ask() -> list[Prediction]:
+        waiting = [asyncio.create_task(batcher.predict(predictor, query()))]
         while not predictor.sizes:
             await asyncio.sleep(0.001)
-        waiting += [asyncio.create_task(batcher.predict(predictor, query(30 + i), first)) for i in range(1, 21)]
+        waiting += [asyncio.create_task(batcher.predict(predictor, query(30 + i))) for i in range(1, 21)]
         await asyncio.sleep(0.02)
         predictor.go.set()
         return await asyncio.gather(*waiting)
 
-    answers = asyncio.run(ask())
-    assert predictor.sizes == [1, 20]
+    answers = [first(answer) for answer in asyncio.run(ask())]
+    assert predictor.sizes == [1, 8, 8, 4]
     alone = [first(predictor.predict(query(30 + i).workout, level=LEVEL)) for i in range(21)]
     np.testing.assert_allclose(answers, alone, atol=1e-3)
 
@@ -61,7 +62,8 @@ def test_batches_are_bounded_and_models_take_turns():
 
     async def ask() -> None:
         async def noted(predictor: Slow, name: str) -> None:
-            await batcher.predict(predictor, query(), lambda _: order.append(name))
+            await batcher.predict(predictor, query())
+            order.append(name)
 
         many = [asyncio.create_task(noted(one, "one")) for _ in range(2 * module.MAX_BATCH + 10)]
         while not one.sizes:
@@ -81,22 +83,22 @@ def test_a_query_that_fails_fails_alone():
     predictor, batcher = Slow(), Batcher(threads=1)
 
     async def ask() -> list[object]:
-        waiting = [batcher.predict(predictor, query(), first)]
-        waiting += [batcher.predict(predictor, query(coverage=c), first) for c in (0.9, 7.0, 0.8)]
+        waiting = [batcher.predict(predictor, query())]
+        waiting += [batcher.predict(predictor, query(coverage=c)) for c in (0.9, 7.0, 0.8)]
         tasks = [asyncio.create_task(each) for each in waiting]
         await asyncio.sleep(0.05)
         predictor.go.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     answers = asyncio.run(ask())
-    assert [type(answer) for answer in answers] == [float, float, ValueError, float]
+    assert [type(answer) for answer in answers] == [Prediction, Prediction, ValueError, Prediction]
 
 
 def test_who_has_gone_is_not_predicted_for():
     predictor, batcher = Slow(), Batcher(threads=1)
 
     async def ask() -> None:
-        tasks = [asyncio.create_task(batcher.predict(predictor, query(), first)) for _ in range(5)]
+        tasks = [asyncio.create_task(batcher.predict(predictor, query())) for _ in range(5)]
         while not predictor.sizes:
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.02)
@@ -105,7 +107,7 @@ def test_who_has_gone_is_not_predicted_for():
         await asyncio.sleep(0)
         predictor.go.set()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        assert sum(isinstance(answer, float) for answer in answers) == 2
+        assert sum(isinstance(answer, Prediction) for answer in answers) == 2
 
     asyncio.run(ask())
 
@@ -115,10 +117,10 @@ def test_too_many_waiting_are_sent_away(monkeypatch):
     predictor, batcher = Slow(), Batcher(threads=1)
 
     async def ask() -> list[object]:
-        tasks = [asyncio.create_task(batcher.predict(predictor, query(), first))]
+        tasks = [asyncio.create_task(batcher.predict(predictor, query()))]
         while not predictor.sizes:
             await asyncio.sleep(0.001)
-        tasks += [asyncio.create_task(batcher.predict(predictor, query(), first)) for _ in range(10)]
+        tasks += [asyncio.create_task(batcher.predict(predictor, query())) for _ in range(10)]
         await asyncio.sleep(0.02)
         predictor.go.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
@@ -139,7 +141,7 @@ def test_a_thread_ends_when_nothing_comes_and_the_next_request_starts_one(monkey
 
     before = set(threading.enumerate())
     for _ in range(2):
-        assert asyncio.run(batcher.predict(predictor, query(), first)) > 0
+        assert first(asyncio.run(batcher.predict(predictor, query()))) > 0
         for thread in threads():
             thread.join(5)
         assert threads() == []
@@ -153,8 +155,34 @@ def test_fifty_people_at_once_get_their_own_answers(threads):
         (person, query(20 + (7 * i + j) % 40, 2.0 + 0.02 * i)) for i, person in enumerate(people) for j in range(4)
     ]
 
-    async def ask() -> list[np.ndarray]:
-        return await asyncio.gather(*(batcher.predict(who, what, lambda p: p.heart_rate) for who, what in asked))
+    async def ask() -> list[Prediction]:
+        return await asyncio.gather(*(batcher.predict(who, what) for who, what in asked))
 
     for (who, what), answer in zip(asked, asyncio.run(ask()), strict=True):
-        np.testing.assert_allclose(answer, who.predict(what.workout, level=LEVEL).heart_rate, atol=1e-3)
+        np.testing.assert_allclose(answer.heart_rate, who.predict(what.workout, level=LEVEL).heart_rate, atol=1e-3)
+
+
+def test_requests_that_come_at_the_same_time_are_taken_together():
+    predictor, batcher = Slow(), Batcher(threads=1)
+    predictor.go.set()
+
+    async def ask() -> None:
+        await asyncio.gather(*(batcher.predict(predictor, query()) for _ in range(5)))
+
+    asyncio.run(ask())
+    assert predictor.sizes == [5]
+
+
+def test_passes_that_fail_fail_for_those_who_asked_and_the_thread_goes_on():
+    predictor, batcher = Slow(), Batcher(threads=1)
+    predictor.go.set()
+
+    async def ask() -> list[object]:
+        predictor._network, network = None, predictor._network  # the passes raise
+        wrong = await asyncio.gather(*(batcher.predict(predictor, query()) for _ in range(3)), return_exceptions=True)
+        predictor._network = network
+        return [*wrong, await batcher.predict(predictor, query())]
+
+    *wrong, right = asyncio.run(ask())
+    assert [type(error) for error in wrong] == [AttributeError] * 3
+    assert first(right) > 0
