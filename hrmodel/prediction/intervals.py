@@ -6,6 +6,7 @@ from other people. Steps of one workout share that day's offset, so what counts 
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -138,18 +139,19 @@ def half_width(intervals: Intervals, kind: str, coverage: float, minutes: float 
 def _widths(intervals: Intervals, kind: str, coverage: float, minutes: Array) -> Array:
     """(S,) minutes -> (S,) half widths in bpm of one kind."""
     rows = np.atleast_2d(np.array(intervals[kind], dtype=np.float64))
-    by_minute = _at(coverage, np.array(intervals["levels"], dtype=np.float64), rows)
+    by_minute = _at(coverage, intervals["levels"], rows)
     if len(rows) == 1:
         return np.full(len(minutes), by_minute[0])
     return np.interp(minutes, intervals["minutes"], by_minute)
 
 
-def _at(coverage: float, levels: Array, rows: Array) -> Array:
+def _at(coverage: float, levels: Sequence[float], rows: Array) -> Array:
     """(bins, levels) half widths -> (bins,): what np.interp gives for each row, for all at once."""
     if len(levels) == 1:
         return rows[:, 0]
-    above = int(np.clip(np.searchsorted(levels, coverage), 1, len(levels) - 1))
-    share = np.clip((coverage - levels[above - 1]) / (levels[above] - levels[above - 1]), 0.0, 1.0)
+    above = min(max(bisect_left(levels, coverage), 1), len(levels) - 1)
+    low, high = levels[above - 1], levels[above]
+    share = min(max((coverage - low) / (high - low), 0.0), 1.0)
     between: Array = rows[:, above - 1] + share * (rows[:, above] - rows[:, above - 1])
     return between
 

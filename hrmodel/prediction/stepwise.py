@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrmodel.prediction.corrector import causal_past
+from hrmodel.prediction.intervals import BLIND
 from hrmodel.signals.features import Features, history_feature
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, carried
 from hrmodel.signals.level import Level
@@ -73,12 +74,14 @@ class Ready:
 def answer_steps(ready: Ready, scaled: Array, outputs: Iterator[Array]) -> list[StepPrediction]:
     """A prediction per view: `scaled` (S,) is the blind output; `outputs` go on with those of `free_inputs`."""
     blind = ready.scale.heart_rate + ready.scale.spread * scaled + ready.added
+    elapsed = elapsed_steps(ready.gridded)
+    if not any(np.isfinite(view).any() for view in ready.views):
+        return [_blind(blind, elapsed)] * len(ready.views)
     free = np.tile(blind, (len(ready.views), 1))  # where a segment holds no heart rate
     for part in ready.parts:
         rows = ready.observed_rows(part)
         if len(rows):
             free[rows, part] += ready.scale.spread * (next(outputs) - scaled[part])
-    elapsed = elapsed_steps(ready.gridded)
     predictions = []
     for view, row in zip(ready.views, free, strict=True):
         past = causal_past(elapsed, view - blind, ready.variance)
@@ -93,6 +96,16 @@ def answer_steps(ready: Ready, scaled: Array, outputs: Iterator[Array]) -> list[
             )
         )
     return predictions
+
+
+def _blind(blind: Array, elapsed: NDArray[np.int64]) -> StepPrediction:
+    """What comes of the rest where no heart rate was observed, which most requests ask for."""
+    return StepPrediction(
+        heart_rate=np.clip(blind, LOWEST, HIGHEST),
+        blind=blind,
+        kinds=np.full(len(blind), BLIND),
+        minutes=elapsed.astype(np.float64) * STEP_SECONDS / 60.0,
+    )
 
 
 def _with_history(motion: Features, history: Array | Features) -> Features:

@@ -121,9 +121,9 @@ def _bin_means(values: Array | None, slot: NDArray[np.int64], size: int) -> Arra
 def _bridged(values: Array) -> Array:
     """Linear over at most `FILL_STEPS` empty steps between two measured ones."""
     measured = np.isfinite(values)
-    known = np.flatnonzero(measured)
-    if len(known) in (0, len(values)):
+    if measured.all() or not measured.any():
         return values
+    known = np.flatnonzero(measured)
     steps = np.arange(len(values))
     before = np.searchsorted(known, steps, side="right") - 1
     inside = ~measured & (before >= 0) & (before < len(known) - 1)

@@ -94,13 +94,18 @@ def _fill(features: Array, segment: Segment, first: int, level: Level, contract:
     motion[:, 0] = np.clip(speed, -FASTEST, FASTEST)
     motion[:, 1] = vertical_speed(segment, contract)
     means = running_means(motion, MEMORIES)
-    seconds = (first + np.arange(segment.steps)) * STEP_SECONDS
     features[:, 0] = 1.0
     features[:, 1], features[:, 2 : 2 + memories] = motion[:, 0], means[:, :memories]
     features[:, 2 + memories], features[:, 3 + memories : 3 + 2 * memories] = motion[:, 1], means[:, memories:]
-    for place, rise in enumerate(RISES, start=3 + 2 * memories):
-        features[:, place] = np.exp(-seconds / rise)
-    features[:, -WHOLE - 1] = np.minimum(seconds, LONGEST) / 1800.0 - 1.0
+    features[:, 3 + 2 * memories : -WHOLE] = _of_time(first, segment.steps)
+
+
+@lru_cache(maxsize=64)
+def _of_time(first: int, steps: int) -> Array:
+    """(T, len(RISES) + 1): the rises and the drift."""
+    seconds = (first + np.arange(steps)) * STEP_SECONDS
+    rises = [np.exp(-seconds / rise) for rise in RISES]
+    return np.column_stack([*rises, np.minimum(seconds, LONGEST) / 1800.0 - 1.0])
 
 
 def running_mean(values: Array, memory: float) -> Array:

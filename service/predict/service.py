@@ -93,21 +93,18 @@ def _step_seconds(body: PredictRequest) -> float | None:
 
 
 def _encode(prediction: Prediction, about: dict[str, Any]) -> bytes:
-    return msgspec.json.encode({**_series(prediction), **about})
-
-
-def _series(prediction: Prediction) -> dict[str, Any]:
-    return {
-        "heart_rate": rounded(prediction.heart_rate),
-        "lower": rounded(prediction.lower),
-        "upper": rounded(prediction.upper),
+    rows = np.stack([prediction.heart_rate, prediction.lower, prediction.upper])
+    answer = {
+        **dict(zip(("heart_rate", "lower", "upper"), rounded(rows), strict=True)),
         "observed_until": prediction.observed_until,
         "protocol": prediction.protocol,
         "level": prediction.level,
+        **about,
     }
+    return msgspec.json.encode(answer)
 
 
-def rounded(values: Array, digits: int = 2) -> list[float]:
-    """A row for JSON."""
-    row: list[float] = np.round(values, digits).tolist()
+def rounded(values: Array, digits: int = 2) -> list[Any]:
+    """A row, or rows, for JSON."""
+    row: list[Any] = np.round(values, digits).tolist()
     return row
