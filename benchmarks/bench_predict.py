@@ -1,10 +1,11 @@
 """POST /predict against what one would otherwise put around the same network: plain FastAPI, and LitServe.
 
-python benchmarks/bench_predict.py [--seconds 5] [--rounds 2] [--clients 1,16,64]     (needs wrk: apt install wrk)
+python benchmarks/bench_predict.py [--seconds 3] [--rounds 4] [--clients 1,16,64]     (needs wrk: apt install wrk)
 
 Bodies of 500 samples at 10 s, once blind and once with 180 s of heart rate; the peers run the same passes of the same
-network, without bands, response or checks. The servers take turns, each alone. Prints requests a second, latencies and
-ratios; asserts nothing.
+network, without bands, response or checks. The servers take short turns, while the others are stopped: machines are
+faster one minute than the next, so a ratio compares neighbours, and the table shows the middle one of the rounds.
+Prints requests a second, latencies and ratios; asserts nothing.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -29,7 +30,7 @@ import numpy as np
 import torch
 
 from serving.passes import Passes
-from serving.servers import LIT, OURS, PLAIN, SUBJECT, TUNED, Server, running
+from serving.servers import LIT, OURS, PLAIN, SUBJECT, TUNED, Server, awake, pause, running
 
 SAMPLES, PREFIX = 500, 18
 PACKAGES = ("stagewise", "torch", "fastapi", "uvicorn", "pydantic", "msgspec", "numpy", "litserve")
@@ -123,8 +124,8 @@ def training() -> Iterator[None]:
 def main() -> None:
     """Read the options, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--clients", default="1,16,64")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
@@ -135,25 +136,26 @@ def main() -> None:
     rows: dict[tuple[str, str, int], list[dict[str, float]]] = defaultdict(list)
     beside: dict[str, list[dict[str, float]]] = defaultdict(list)
     bare: dict[str, list[float]] = defaultdict(list)
-    with tempfile.TemporaryDirectory(prefix="bench-predict-") as temporary:
-        for number in range(options.rounds):
+    with tempfile.TemporaryDirectory(prefix="bench-predict-") as temporary, ExitStack() as started:
+        servers = {}
+        for name in names:
+            folder = Path(temporary) / name.replace(" ", "-")
+            folder.mkdir()
+            servers[name] = started.enter_context(running(name, folder))
+            assert all(warm(servers[name], body) == SAMPLES for body in bodies().values())
+            pause(servers[name])
+        for _ in range(options.rounds):
             for kind, body in bodies().items():
                 bare[kind].append(bare_seconds(body))
-            for name in names:
-                folder = Path(temporary) / f"{number}-{name.replace(' ', '-')}"
-                folder.mkdir()
-                with running(name, folder) as server:
-                    measure(server, clients, options.seconds, folder, lambda *key, n=name: rows[(n, *key)])
-                    if name == OURS:
-                        while_training(server, options.seconds, folder, beside)
+                for count in clients:
+                    for name in names:
+                        with awake(servers[name]) as server:
+                            warm(server, body, times=3)
+                            row = load(server, body, count, options.seconds, Path(temporary))
+                        rows[(name, kind, count)].append(row)
+            with awake(servers[OURS]) as server:
+                while_training(server, options.seconds, Path(temporary), beside)
     report(rows, bare, beside, names, clients)
-
-
-def measure(server: Server, clients: list[int], seconds: float, folder: Path, into: "object") -> None:
-    for kind, body in bodies().items():
-        assert warm(server, body) == SAMPLES
-        for count in clients:
-            into(kind, count).append(load(server, body, count, seconds, folder))  # type: ignore[operator]
 
 
 def while_training(server: Server, seconds: float, folder: Path, beside: dict[str, list[dict[str, float]]]) -> None:
@@ -175,17 +177,20 @@ def report(
     print(f"\n{'request':16}{'clients':>8}  {'server':15}" + "{:>8}{:>9}{:>9}{:>8}{:>9}".format(*header))
     for kind in bare:
         for count in clients:
-            ours = middle(rows[(OURS, kind, count)])
+            ours = rows[(OURS, kind, count)]
             for name in names:
-                row = middle(rows[(name, kind, count)])
-                ratio = "" if name == OURS else f"{ours['rate'] / row['rate']:8.1f}x"
+                theirs = rows[(name, kind, count)]
+                times = statistics.median(one["rate"] / other["rate"] for one, other in zip(ours, theirs, strict=True))
+                row, ratio = middle(theirs), "" if name == OURS else f"{times:8.1f}x"
                 figures = f"{row['rate']:8.0f}{1e3 * row['p50']:9.1f}{1e3 * row['p99']:9.1f}{row['faults']:8.0f}"
                 print(f"{kind:16}{count:8}  {name:15}{figures}{ratio:>9}")
     print()
-    for kind, times in bare.items():
+    for kind, passes in bare.items():
         if 1 in clients:
-            p50, passes = middle(rows[(OURS, kind, 1)])["p50"], statistics.median(times)
-            print(f"{kind}: one client p50 {1e3 * p50:.2f} ms, bare passes {1e3 * passes:.2f} ms: {p50 / passes:.2f}x")
+            p50 = [row["p50"] for row in rows[(OURS, kind, 1)]]
+            times = statistics.median(one / other for one, other in zip(p50, passes, strict=True))
+            shown = f"one client p50 {1e3 * statistics.median(p50):.2f} ms, bare passes"
+            print(f"{kind}: {shown} {1e3 * statistics.median(passes):.2f} ms: {times:.2f}x")
     alone, training_beside = middle(beside["alone"]), middle(beside["training"])
     print(
         f"one client while a training runs beside: p99 {1e3 * training_beside['p99']:.1f} ms,"

@@ -1,6 +1,7 @@
 """Starts ours and the peers, each alone on a free port, gone with this process."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -56,6 +57,19 @@ def running(name: str, folder: Path) -> Iterator[Server]:
         yield Server(port=port, key=key, pid=pid, started=started)
 
 
+def pause(server: Server) -> None:
+    """Stop its processes where they are: some peers work without being asked."""
+    os.killpg(server.pid, signal.SIGSTOP)
+
+
+@contextmanager
+def awake(server: Server) -> Iterator[Server]:
+    """Let a paused server go on inside the block."""
+    os.killpg(server.pid, signal.SIGCONT)
+    yield server
+    pause(server)
+
+
 @contextmanager
 def listening(command: list[str], port: int, log: Path, variables: dict[str, str]) -> Iterator[int]:
     """A process that listens at the port; its id."""
@@ -67,7 +81,8 @@ def listening(command: list[str], port: int, log: Path, variables: dict[str, str
         _wait_for(port, process, log)
         yield process.pid
     finally:
-        os.killpg(process.pid, 15)
+        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGCONT)
         process.wait(timeout=30)
 
 
