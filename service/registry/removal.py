@@ -27,6 +27,7 @@ from service.registry.tables import (
 )
 
 CHUNK = 5000  # parameters of one statement; both databases have a limit
+CLOCKS_APART_SECONDS = 60.0  # a file system's clock ticks coarsely, and the worker's may be another machine's
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def remove_files(database: Database, store: ArtifactStore, removed: Removed) -> 
         importing = select(Job.started_at).where(
             Job.account_id == removed.account_id, Job.stage == Stage.IMPORT, Job.state == JobState.RUNNING
         )
-        since = min((at.timestamp() for at in session.scalars(importing) if at), default=None)
+        since = min((at.timestamp() - CLOCKS_APART_SECONDS for at in session.scalars(importing) if at), default=None)
         old = {digest for digest in removed.digests if since is None or _stored_at(store, removed, digest) < since}
         sweep.delete_unreferenced(session, store, removed.account_id, old)
 

@@ -1,6 +1,7 @@
 """Datasets over HTTP: uploads that arrive whole or not at all, reports, and deletion with all that came from it."""
 
 import errno
+import os
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -414,3 +415,13 @@ def test_files_that_a_running_import_may_need_wait_for_the_sweep(client, databas
     store.put(dataset.account_id, b"again")  # what the running import does before its row is there
     assert client.delete(f"/datasets/{dataset.id}").status_code == 204
     assert store.read(dataset.account_id, workout.digest) == b"again"
+
+
+def test_files_from_long_before_a_running_import_go_at_once(client, database, store, make_dataset, make_job):
+    dataset, other = make_dataset(), make_dataset(subject="other", state=DatasetState.IMPORTING)
+    workout = add_workout(database, store, dataset, b"long ago")
+    hour_ago = time.time() - 3600
+    os.utime(store.path(dataset.account_id, workout.digest), (hour_ago, hour_ago))
+    make_job(other, Stage.IMPORT, state=JobState.RUNNING, lease_until=time.time() + 60, started_at=utc_now())
+    assert client.delete(f"/datasets/{dataset.id}").status_code == 204
+    assert not store.path(dataset.account_id, workout.digest).exists()
