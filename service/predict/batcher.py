@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from anyio import to_thread
@@ -26,9 +27,8 @@ IDLE_SECONDS = 10.0  # then a thread ends; the next request starts one
 # torch keeps what it prepares for each shape of input, by default 1024 times 0.25 MB
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
-IN_THREAD_SAMPLES = 5000  # more are prepared and answered beside the event loop
-
 Outputs = Sequence[Array]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +50,13 @@ class Batcher:
         self._waiting: OrderedDict[Predictor, deque[_Item]] = OrderedDict()
         self._threads = self._idle = self._size = 0
 
-    async def predict(self, predictor: Predictor, query: Query) -> Prediction:
-        """Raises Unavailable when too many wait, ValueError for a coverage outside 0.5..0.99."""
-        if len(query.workout.t) > IN_THREAD_SAMPLES:
-            prepared = await to_thread.run_sync(predictor.prepare, query)
-            return await to_thread.run_sync(predictor.finish, prepared, await self._passes(predictor, prepared))
-        prepared = predictor.prepare(query)
-        return predictor.finish(prepared, await self._passes(predictor, prepared))
+    async def predict(self, predictor: Predictor, query: Query, *, large: bool = False) -> Prediction:
+        """`large`: part of so much that the event loop must not wait for it.
+
+        Raises Unavailable when too many wait, ValueError for a coverage outside 0.5..0.99.
+        """
+        prepared = await call(predictor.prepare, query, large=large)
+        return await call(predictor.finish, prepared, await self._passes(predictor, prepared), large=large)
 
     async def _passes(self, predictor: Predictor, prepared: Prepared) -> Outputs:
         loop = asyncio.get_running_loop()
@@ -104,6 +104,11 @@ class Batcher:
                 self._waiting[predictor] = items  # behind the other models
             self._size -= len(batch)
         return predictor, [item for item in batch if not item.future.cancelled()]
+
+
+async def call(work: Callable[..., Result], *arguments: Any, large: bool) -> Result:
+    """Call it here, or beside the event loop: a thread costs a small request more than its work."""
+    return await to_thread.run_sync(work, *arguments) if large else work(*arguments)
 
 
 def _outcomes(predictor: Predictor, items: list[_Item]) -> list[Outputs | Exception]:

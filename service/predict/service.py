@@ -16,24 +16,31 @@ from hrmodel.workouts.workout import Array, Workout
 from service.deps import Services
 from service.errors import Conflict, FieldError, Unavailable
 from service.fields import pointing
-from service.predict.batcher import IN_THREAD_SAMPLES
+from service.predict.batcher import call
 from service.predict.lookup import Answering, Wanted
 from service.predict.samples import to_workout
 from service.predict.schemas import Addressed, PredictRequest
 from service.registry import damage
 
+IN_THREAD_SAMPLES = 5000  # of one request; more are checked, prepared and encoded beside the event loop
+
 
 async def predict(services: Services, account_id: UUID, body: PredictRequest) -> bytes:
     """The answer as JSON. Raises Unprocessable, NotFound, Conflict or Unavailable."""
-    return await _answer(services, account_id, body, await _workout(body))
+    large = len(body.speed) > IN_THREAD_SAMPLES
+    workout = await call(to_workout, body, "", large=large)
+    return await _answer(services, account_id, body, workout, large=large)
 
 
 async def predict_batch(services: Services, account_id: UUID, bodies: list[PredictRequest]) -> bytes:
     """All answers as JSON, or the first wrong place. Raises Unprocessable, NotFound, Conflict or Unavailable."""
     places = [f"/requests/{index}" for index in range(len(bodies))]
-    workouts = [await _workout(body, at) for body, at in zip(bodies, places, strict=True)]
+    large = sum(len(body.speed) for body in bodies) > IN_THREAD_SAMPLES
+    workouts = [await call(to_workout, body, at, large=large) for body, at in zip(bodies, places, strict=True)]
     each = zip(bodies, workouts, places, strict=True)
-    answers = await asyncio.gather(*(_answer(services, account_id, *one) for one in each), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(_answer(services, account_id, *one, large=large) for one in each), return_exceptions=True
+    )
     for answer in answers:
         if isinstance(answer, BaseException):
             raise answer
@@ -68,22 +75,15 @@ async def ready(services: Services, account_id: UUID, body: Addressed, at: str =
     return found, await to_thread.run_sync(services.models.get, found.version)
 
 
-async def _workout(body: PredictRequest, at: str = "") -> Workout:
-    if len(body.speed) > IN_THREAD_SAMPLES:
-        return await to_thread.run_sync(to_workout, body, at)
-    return to_workout(body, at)
-
-
-async def _answer(services: Services, account_id: UUID, body: PredictRequest, workout: Workout, at: str = "") -> bytes:
+async def _answer(
+    services: Services, account_id: UUID, body: PredictRequest, workout: Workout, at: str = "", *, large: bool
+) -> bytes:
     started = time.perf_counter()
     found, predictor = await ready(services, account_id, body, at)
     query = Query(workout=workout, correct=body.correct, coverage=body.coverage, **found.known)
-    prediction = await services.batcher.predict(predictor, query)
+    prediction = await services.batcher.predict(predictor, query, large=large)
     about = {"step_seconds": _step_seconds(body), "model": found.shown}
-    if len(workout.t) > IN_THREAD_SAMPLES:
-        answer = await to_thread.run_sync(_encode, prediction, about)
-    else:
-        answer = _encode(prediction, about)
+    answer = await call(_encode, prediction, about, large=large)
     services.metrics.predictions.observe(time.perf_counter() - started)
     return answer
 

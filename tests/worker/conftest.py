@@ -1,7 +1,7 @@
 """A worker without a broker: a context, a tiny shipped base, uploads of simulated runners."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,9 @@ from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.export import to_seed_pt
 from hrmodel.signals.features import FeatureContract
 from hrmodel.training.stages import resolve
+from hrmodel.workouts.formats.upload import FileReport, FoundWorkout, read_upload
 from hrmodel.workouts.simulate import simulate_runner
+from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
 from service.demo import write_parquet
 from service.registry import jobs
@@ -22,6 +24,7 @@ from service.registry.shipped import install_shipped_base
 from service.registry.tables import Dataset, DatasetState, Job, Stage
 from tests import registry_builders as builders
 from tests.network_builders import tiny_network
+from worker import ingest
 from worker.reporter import Context
 from worker.runner import run_job
 
@@ -124,7 +127,16 @@ def job_row(context: Context) -> Callable[[UUID], Job]:
 
 @pytest.fixture
 def dataset_id(upload: Callable[..., UUID], work: Callable[[], None], runner_workouts: list[Workout]) -> UUID:
-    """The simulated person's dataset, imported: 7 train, 2 val, 3 test workouts."""
+    """The simulated person's dataset, imported: 7 train, 2 val, 3 test workouts.
+
+    Read in this process: a confined one takes a second to start, and finds the same (test_isolated.py).
+    """
+
+    def read(path: Path, *, name: str, units: Units | None, **_: Any) -> Iterator[FoundWorkout | FileReport]:
+        return read_upload(path, name=name, units=units)
+
     made = upload(runner_workouts)
-    work()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingest, "read_isolated", read)
+        work()
     return made
