@@ -1,8 +1,9 @@
-"""Few threads that run the network, and nothing but that: what comes before and after stays on the event loop.
+"""Few threads that run the network and encode what it says; the event loop does what comes before.
 
-A pass leaves Python's lock alone, so a thread that runs passes and the event loop have a core each; a thread that also
-prepared and answered would fight with the loop over the lock, and both would wait more than they work. What waits for
-the same model is run together; nothing waits for company.
+A pass leaves Python's lock alone, so a thread and the event loop have a core each. What is left for either takes about
+as long as the other's: a thread that also prepared its inputs would fight with the loop over the lock, and a loop that
+also encoded the answers would be what everything waits for. What waits for the same model is run together; nothing
+waits for company.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -27,15 +29,15 @@ IDLE_SECONDS = 10.0  # then a thread ends; the next request starts one
 # torch keeps what it prepares for each shape of input, by default 1024 times 0.25 MB
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
-Outputs = Sequence[Array]
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
 class _Item:
     prepared: Prepared
+    answer: Callable[[Sequence[Array]], Any]  # from the passes' outputs
     loop: asyncio.AbstractEventLoop
-    future: "asyncio.Future[Outputs]"
+    future: "asyncio.Future[Any]"
 
 
 class Batcher:
@@ -50,17 +52,16 @@ class Batcher:
         self._waiting: OrderedDict[Predictor, deque[_Item]] = OrderedDict()
         self._threads = self._idle = self._size = 0
 
-    async def predict(self, predictor: Predictor, query: Query, *, large: bool = False) -> Prediction:
-        """`large`: part of so much that the event loop must not wait for it.
+    async def predict(
+        self, predictor: Predictor, query: Query, encode: Callable[[Prediction], Result], *, large: bool = False
+    ) -> Result:
+        """What `encode` makes of the prediction, in a thread. `large`: the event loop must not wait for the inputs.
 
         Raises Unavailable when too many wait, ValueError for a coverage outside 0.5..0.99.
         """
         prepared = await call(predictor.prepare, query, large=large)
-        return await call(predictor.finish, prepared, await self._passes(predictor, prepared), large=large)
-
-    async def _passes(self, predictor: Predictor, prepared: Prepared) -> Outputs:
         loop = asyncio.get_running_loop()
-        item = _Item(prepared, loop, loop.create_future())
+        item = _Item(prepared, partial(_answer, predictor, prepared, encode), loop, loop.create_future())
         with self._work:
             if self._size >= MAX_WAITING:
                 raise Unavailable("busy", "Too many predictions at once; try again in a moment.", retry_after=1)
@@ -68,7 +69,8 @@ class Batcher:
             self._fresh.append((predictor, item))
         # those that came at the same time come first, so that a thread takes them together
         loop.call_soon(self._release)
-        return await item.future
+        result: Result = await item.future
+        return result
 
     def _release(self) -> None:
         """Let threads take what the loop has gone through."""
@@ -111,15 +113,29 @@ async def call(work: Callable[..., Result], *arguments: Any, large: bool) -> Res
     return await to_thread.run_sync(work, *arguments) if large else work(*arguments)
 
 
-def _outcomes(predictor: Predictor, items: list[_Item]) -> list[Outputs | Exception]:
-    """What each item's caller gets."""
+def _answer(
+    predictor: Predictor, prepared: Prepared, encode: Callable[[Prediction], Result], outputs: Sequence[Array]
+) -> Result:
+    return encode(predictor.finish(prepared, outputs))
+
+
+def _outcomes(predictor: Predictor, items: list[_Item]) -> list[Any]:
+    """What each item's caller gets: its answer, or the exception that came instead."""
     try:
-        return list(predictor.run([item.prepared for item in items]))
+        outputs = predictor.run([item.prepared for item in items])
     except Exception as error:
         return [error] * len(items)
+    return [_outcome(item, each) for item, each in zip(items, outputs, strict=True)]
 
 
-def _settle(items: list[_Item], outcomes: list[Outputs | Exception]) -> None:
+def _outcome(item: _Item, outputs: Sequence[Array]) -> Any:
+    try:
+        return item.answer(outputs)
+    except Exception as error:
+        return error
+
+
+def _settle(items: list[_Item], outcomes: list[Any]) -> None:
     pairs = list(zip(items, outcomes, strict=True))
     for loop in {item.loop for item in items}:
         own = [(item.future, outcome) for item, outcome in pairs if item.loop is loop]
@@ -127,7 +143,7 @@ def _settle(items: list[_Item], outcomes: list[Outputs | Exception]) -> None:
             loop.call_soon_threadsafe(_resolve, own)
 
 
-def _resolve(pairs: "list[tuple[asyncio.Future[Outputs], Outputs | Exception]]") -> None:
+def _resolve(pairs: "list[tuple[asyncio.Future[Any], Any]]") -> None:
     for future, outcome in pairs:
         if future.done():
             continue  # the caller has gone

@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import numpy as np
 import torch
 from anyio import to_thread
@@ -20,7 +19,7 @@ from service.deps import Services
 from service.predict.lookup import Answering
 from service.predict.plan_schemas import DistanceUnit, PlanRequest
 from service.predict.samples import ALTITUDES, refuse, wrong
-from service.predict.service import ready, rounded
+from service.predict.service import DIGITS, ready, to_json
 
 MIN_METRES = 200.0
 METRES: dict[DistanceUnit, float] = {"m": 1.0, "km": 1000.0, "mi": 1609.344}
@@ -51,7 +50,7 @@ def _plan(body: PlanRequest, route: Route, found: Answering, predictor: Predicto
         "level": "subject" if person else "population",
         "model": found.shown,
     }
-    return msgspec.json.encode(answer)
+    return to_json(answer)
 
 
 def to_route(body: PlanRequest) -> Route:
@@ -100,13 +99,13 @@ def _show(plan: Plan) -> dict[str, Any]:
         "seconds": round(plan.seconds, 1),
         "over_cap_seconds": round(plan.over_cap_seconds, 1),
         "segments": [_segment(segment) for segment in plan.segments],
-        "t": rounded(steps.t),
-        "distance": rounded(steps.distance),
-        "speed": rounded(steps.speed, 3),
-        "altitude": None if steps.altitude is None else rounded(steps.altitude),
-        "heart_rate": rounded(prediction.heart_rate),
-        "lower": rounded(prediction.lower),
-        "upper": rounded(prediction.upper),
+        "t": np.round(steps.t, DIGITS),
+        "distance": np.round(steps.distance, DIGITS),
+        "speed": np.round(steps.speed, 3),
+        "altitude": None if steps.altitude is None else np.round(steps.altitude, DIGITS),
+        "heart_rate": np.round(prediction.heart_rate, DIGITS),
+        "lower": np.round(prediction.lower, DIGITS),
+        "upper": np.round(prediction.upper, DIGITS),
     }
 
 

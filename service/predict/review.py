@@ -50,10 +50,14 @@ async def review(
     found, predictor = await ready(services, account_id, body)
     workout = await to_thread.run_sync(_read, services.store, account_id, digest)
     predictions = {
-        name: await services.batcher.predict(predictor, _query(workout, found, seconds), large=True)
+        name: await services.batcher.predict(predictor, _query(workout, found, seconds), _whole, large=True)
         for name, seconds in OBSERVED_SECONDS.items()
     }
     return await to_thread.run_sync(_show, digest, stored, workout, found, predictor, predictions)
+
+
+def _whole(prediction: Prediction) -> Prediction:
+    return prediction
 
 
 def _find(database: Database, account_id: UUID, subject: str, digest: str) -> StoredWorkout:

@@ -3,16 +3,17 @@
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import numpy as np
+import orjson
 from anyio import to_thread
 
 from hrmodel.prediction.predictor import Prediction, Predictor, Query
 from hrmodel.signals.grid import STEP_SECONDS
-from hrmodel.workouts.workout import Array, Workout
+from hrmodel.workouts.workout import Workout
 from service.deps import Services
 from service.errors import Conflict, FieldError, Unavailable
 from service.fields import pointing
@@ -22,7 +23,8 @@ from service.predict.samples import to_workout
 from service.predict.schemas import Addressed, PredictRequest
 from service.registry import damage
 
-IN_THREAD_SAMPLES = 5000  # of one request; more are checked, prepared and encoded beside the event loop
+IN_THREAD_SAMPLES = 5000  # of one request; more are checked and prepared beside the event loop
+DIGITS = 2  # of an answered heart rate in bpm
 
 
 async def predict(services: Services, account_id: UUID, body: PredictRequest) -> bytes:
@@ -81,9 +83,8 @@ async def _answer(
     started = time.perf_counter()
     found, predictor = await ready(services, account_id, body, at)
     query = Query(workout=workout, correct=body.correct, coverage=body.coverage, **found.known)
-    prediction = await services.batcher.predict(predictor, query, large=large)
     about = {"step_seconds": _step_seconds(body), "model": found.shown}
-    answer = await call(_encode, prediction, about, large=large)
+    answer = await services.batcher.predict(predictor, query, partial(_encode, about), large=large)
     services.metrics.predictions.observe(time.perf_counter() - started)
     return answer
 
@@ -92,19 +93,21 @@ def _step_seconds(body: PredictRequest) -> float | None:
     return None if body.t is not None else body.step_seconds or STEP_SECONDS
 
 
-def _encode(prediction: Prediction, about: dict[str, Any]) -> bytes:
-    rows = np.stack([prediction.heart_rate, prediction.lower, prediction.upper])
-    answer = {
-        **dict(zip(("heart_rate", "lower", "upper"), rounded(rows), strict=True)),
-        "observed_until": prediction.observed_until,
-        "protocol": prediction.protocol,
-        "level": prediction.level,
-        **about,
-    }
-    return msgspec.json.encode(answer)
+def _encode(about: dict[str, Any], prediction: Prediction) -> bytes:
+    heart_rate, lower, upper = np.round([prediction.heart_rate, prediction.lower, prediction.upper], DIGITS)
+    return to_json(
+        {
+            "heart_rate": heart_rate,
+            "lower": lower,
+            "upper": upper,
+            "observed_until": prediction.observed_until,
+            "protocol": prediction.protocol,
+            "level": prediction.level,
+            **about,
+        }
+    )
 
 
-def rounded(values: Array, digits: int = 2) -> list[Any]:
-    """A row, or rows, for JSON."""
-    row: list[Any] = np.round(values, digits).tolist()
-    return row
+def to_json(answer: dict[str, Any]) -> bytes:
+    """An answer with arrays in it; NaN becomes null."""
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)

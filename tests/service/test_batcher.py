@@ -19,6 +19,10 @@ def query(samples: int = 30, speed: float = 2.8, coverage: float = 0.9) -> Query
     return Query(workout=Workout(t=t, speed=speed + 0.3 * np.sin(t / 60)), level=LEVEL, coverage=coverage)
 
 
+async def predict(batcher: Batcher, predictor: Predictor, query: Query) -> Prediction:
+    return await batcher.predict(predictor, query, lambda prediction: prediction)
+
+
 def first(prediction) -> float:
     return float(prediction.heart_rate[0])
 
@@ -42,10 +46,10 @@ def test_what_waits_for_one_model_is_predicted_together_and_nothing_waits_for_co
     predictor, batcher = Slow(), Batcher(threads=1)
 
     async def ask() -> list[Prediction]:
-        waiting = [asyncio.create_task(batcher.predict(predictor, query()))]
+        waiting = [asyncio.create_task(predict(batcher, predictor, query()))]
         while not predictor.sizes:
             await asyncio.sleep(0.001)
-        waiting += [asyncio.create_task(batcher.predict(predictor, query(30 + i))) for i in range(1, 21)]
+        waiting += [asyncio.create_task(predict(batcher, predictor, query(30 + i))) for i in range(1, 21)]
         await asyncio.sleep(0.02)
         predictor.go.set()
         return await asyncio.gather(*waiting)
@@ -62,7 +66,7 @@ def test_batches_are_bounded_and_models_take_turns():
 
     async def ask() -> None:
         async def noted(predictor: Slow, name: str) -> None:
-            await batcher.predict(predictor, query())
+            await predict(batcher, predictor, query())
             order.append(name)
 
         many = [asyncio.create_task(noted(one, "one")) for _ in range(2 * module.MAX_BATCH + 10)]
@@ -83,8 +87,8 @@ def test_a_query_that_fails_fails_alone():
     predictor, batcher = Slow(), Batcher(threads=1)
 
     async def ask() -> list[object]:
-        waiting = [batcher.predict(predictor, query())]
-        waiting += [batcher.predict(predictor, query(coverage=c)) for c in (0.9, 7.0, 0.8)]
+        waiting = [predict(batcher, predictor, query())]
+        waiting += [predict(batcher, predictor, query(coverage=c)) for c in (0.9, 7.0, 0.8)]
         tasks = [asyncio.create_task(each) for each in waiting]
         await asyncio.sleep(0.05)
         predictor.go.set()
@@ -98,7 +102,7 @@ def test_who_has_gone_is_not_predicted_for():
     predictor, batcher = Slow(), Batcher(threads=1)
 
     async def ask() -> None:
-        tasks = [asyncio.create_task(batcher.predict(predictor, query())) for _ in range(5)]
+        tasks = [asyncio.create_task(predict(batcher, predictor, query())) for _ in range(5)]
         while not predictor.sizes:
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.02)
@@ -117,10 +121,10 @@ def test_too_many_waiting_are_sent_away(monkeypatch):
     predictor, batcher = Slow(), Batcher(threads=1)
 
     async def ask() -> list[object]:
-        tasks = [asyncio.create_task(batcher.predict(predictor, query()))]
+        tasks = [asyncio.create_task(predict(batcher, predictor, query()))]
         while not predictor.sizes:
             await asyncio.sleep(0.001)
-        tasks += [asyncio.create_task(batcher.predict(predictor, query())) for _ in range(10)]
+        tasks += [asyncio.create_task(predict(batcher, predictor, query())) for _ in range(10)]
         await asyncio.sleep(0.02)
         predictor.go.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
@@ -141,7 +145,7 @@ def test_a_thread_ends_when_nothing_comes_and_the_next_request_starts_one(monkey
 
     before = set(threading.enumerate())
     for _ in range(2):
-        assert first(asyncio.run(batcher.predict(predictor, query()))) > 0
+        assert first(asyncio.run(predict(batcher, predictor, query()))) > 0
         for thread in threads():
             thread.join(5)
         assert threads() == []
@@ -156,7 +160,7 @@ def test_fifty_people_at_once_get_their_own_answers(threads):
     ]
 
     async def ask() -> list[Prediction]:
-        return await asyncio.gather(*(batcher.predict(who, what) for who, what in asked))
+        return await asyncio.gather(*(predict(batcher, who, what) for who, what in asked))
 
     for (who, what), answer in zip(asked, asyncio.run(ask()), strict=True):
         np.testing.assert_allclose(answer.heart_rate, who.predict(what.workout, level=LEVEL).heart_rate, atol=1e-3)
@@ -167,7 +171,7 @@ def test_requests_that_come_at_the_same_time_are_taken_together():
     predictor.go.set()
 
     async def ask() -> None:
-        await asyncio.gather(*(batcher.predict(predictor, query()) for _ in range(5)))
+        await asyncio.gather(*(predict(batcher, predictor, query()) for _ in range(5)))
 
     asyncio.run(ask())
     assert predictor.sizes == [5]
@@ -179,9 +183,9 @@ def test_passes_that_fail_fail_for_those_who_asked_and_the_thread_goes_on():
 
     async def ask() -> list[object]:
         predictor._network, network = None, predictor._network  # the passes raise
-        wrong = await asyncio.gather(*(batcher.predict(predictor, query()) for _ in range(3)), return_exceptions=True)
+        wrong = await asyncio.gather(*(predict(batcher, predictor, query()) for _ in range(3)), return_exceptions=True)
         predictor._network = network
-        return [*wrong, await batcher.predict(predictor, query())]
+        return [*wrong, await predict(batcher, predictor, query())]
 
     *wrong, right = asyncio.run(ask())
     assert [type(error) for error in wrong] == [AttributeError] * 3

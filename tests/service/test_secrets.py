@@ -78,7 +78,7 @@ def test_no_heart_rate_is_in_a_log(client, capfd, make_version, monkeypatch):
     ]
     answers = [client.post("/predict", json=body) for body in bodies]
     client.post("/datasets", content=",".join(map(str, hearts)).encode())
-    monkeypatch.setattr("service.predict.service.rounded", lambda values: float(f"{hearts} is no number"))
+    monkeypatch.setattr("service.predict.service.to_json", lambda answer: float(f"{hearts} is no number"))
     answers.append(client.post("/predict", json=bodies[0]))
     assert [answer.status_code for answer in answers] == [200, 422, 422, 422, 500]
     lines = lines_of(capfd)
