@@ -125,7 +125,7 @@ def half_widths(intervals: Intervals, kinds: NDArray[np.int64], coverage: float,
     if len(kinds) and (kinds[0] == kinds).all():
         return _widths(intervals, KINDS[kinds[0]], coverage, minutes)
     widths = np.empty(len(kinds))
-    for kind in np.unique(kinds):
+    for kind in np.flatnonzero(np.bincount(kinds)):
         here = kinds == kind
         widths[here] = _widths(intervals, KINDS[kind], coverage, minutes[here])
     return widths
