@@ -40,7 +40,7 @@ def clean(workout: Workout, *, min_hr_per_minute: float = 6.0) -> Cleaned:
     # the speeds as recorded: in the wrong unit most of them would be "repaired" away first
     drops = _not_a_run(ended)
     repaired, faults = take_out(ended)
-    repairs = (*_removed(workout), *cut, *faults)
+    repairs = (*_mended(workout), *cut, *faults)
     drops = drops or _walk(repaired) or _faulty(repaired) or _too_little(repaired, min_hr_per_minute)
     if drops:
         return Cleaned(workout=None, verdict="dropped", reasons=(*drops, *repairs))
@@ -63,11 +63,12 @@ def heart_rate_density(workout: Workout) -> float:
     return readings / minutes if minutes else 0.0
 
 
-def _removed(workout: Workout) -> tuple[Reason, ...]:
+def _mended(workout: Workout) -> tuple[Reason, ...]:
+    """What the reader left out or changed."""
     if not workout.removed_samples:
-        return ()
-    message = "removed samples without a time, or whose time did not advance"
-    return (Reason(code="bad_time", samples=workout.removed_samples, message=message),)
+        return workout.mended
+    message = "removed samples without a time, or whose time fits nowhere"
+    return (Reason(code="bad_time", samples=workout.removed_samples, message=message), *workout.mended)
 
 
 def _cut(workout: Workout) -> tuple[Workout, tuple[Reason, ...]]:

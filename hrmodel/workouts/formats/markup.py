@@ -9,7 +9,6 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import ClassVar
 from xml.parsers import expat
 
@@ -18,7 +17,6 @@ from hrmodel.workouts.formats.source import Source
 
 CHUNK_BYTES = 1 << 16
 MAX_DEPTH = 100
-MAX_TIME = 40  # characters
 MAX_NUMBER = 1000  # characters, with the blanks around it
 MAX_PIECES = 100  # of text, kept from one chunk to the next; expat hands over long texts in pieces of 8 KB
 MAX_TAG_BYTES = 1 << 20  # or of a comment; expat keeps an unfinished one and begins again with each chunk
@@ -172,17 +170,3 @@ def number(text: str) -> float:
         return float(text) if len(text) <= MAX_NUMBER else math.nan
     except ValueError:
         return math.nan
-
-
-def instant(text: str, where: str) -> float:
-    """Unix seconds of an ISO 8601 time with any offset or fraction; without an offset it is UTC.
-
-    Raises InvalidFile that tells `where`.
-    """
-    try:
-        if len(text) > MAX_TIME:  # fromisoformat takes any number of digits for a fraction
-            raise ValueError(text)
-        parsed = datetime.fromisoformat(text)
-        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError) as error:
-        raise InvalidFile("bad_time", where, f"{text[:40]!r} is no time; expected 2024-05-31T06:30:00Z") from error
