@@ -15,8 +15,8 @@ from hrmodel.workouts.workout import Array
 
 HOUR, DAY, YEAR = 3600.0, 86_400.0, 365.25 * 86_400.0
 DISORDER = 10.0  # s (or three steps): what goes back no further was written late
-PAUSE = 60.0  # s (or ten steps): a longer step is a gap in the recording
-LONG_PAUSE = 3 * HOUR  # beyond it a clock may have been set
+PAUSE = 60.0  # s (or ten steps) between two blocks that follow each other
+LONG_PAUSE = HOUR / 2  # s (or ten steps): beyond it a clock may have been set
 LONGEST_PAUSE = DAY  # between two parts of one recording ...
 LONGEST_REST = 7 * DAY  # ... and between two days of a long track
 SHORT = 120.0  # s: a block as short as this, before or after everything else, is left out
@@ -67,8 +67,8 @@ class _Block:
 
 
 def usual_step(times: Array) -> float:
-    """The median of the steps that are not 0, s; 1 when there are none."""
-    steps = np.abs(np.diff(times))
+    """The median of the steps that are not 0 once the times are sorted, s; 1 when there are none."""
+    steps = np.diff(np.sort(times))
     return float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
 
 
@@ -85,10 +85,11 @@ def place(times: Array, columns: Columns) -> Placement:
         turned = place(times[::-1], {name: column[::-1] for name, column in columns.items()})
         return Placement(times=turned.times[::-1], lone=turned.lone, reasons=turned.reasons, shifts=turned.shifts)
     usual = usual_step(times)
-    back = steps < -max(DISORDER, 3 * usual)
+    orderly = max(DISORDER, 3 * usual)
+    back = steps < -orderly
     cuts = back | _leaps(steps, usual)
     if back.any():
-        cuts |= steps > max(PAUSE, 10 * usual)
+        cuts |= steps > orderly
     if cuts.sum() >= MAX_BLOCKS or back.sum() > len(times) / 5:
         return _without_order(times)
     bounds = [0, *(np.flatnonzero(cuts) + 1).tolist(), len(times)]
@@ -104,7 +105,7 @@ def place(times: Array, columns: Columns) -> Placement:
 def _leaps(steps: Array, usual: float) -> NDArray[np.bool_]:
     """(N - 1,) s -> (N - 1,): forward over a long pause, or by whole hours and a usual step: another time zone."""
     hours = np.round((steps - usual) / HOUR)
-    return (steps > LONG_PAUSE) | ((hours >= 1) & (np.abs(steps - usual - hours * HOUR) <= 1.0))
+    return (steps > max(LONG_PAUSE, 10 * usual)) | ((hours >= 1) & (np.abs(steps - usual - hours * HOUR) <= 1.0))
 
 
 def _tile(blocks: list[_Block], gap: float) -> bool:
@@ -156,8 +157,11 @@ class _Placing:
         """The blocks, in file order, that follow each other on one clock and hold the most records."""
         blocks = self.blocks
         weight, before = np.array([block.size for block in blocks]), [-1] * len(blocks)
+        between = [self._is_between(*blocks[i - 1 : i + 2]) for i in range(1, len(blocks) - 1)]
+        astray = [False, *between, False]
         for j, block in enumerate(blocks):
             earlier = [i for i in range(j) if self._follows(blocks[i], block, adjacent=i == j - 1)]
+            earlier = [i for i in earlier if not (i == j - 1 and (astray[i] or astray[j]))]
             if earlier:
                 before[j] = max(earlier, key=lambda i: weight[i])
                 weight[j] += weight[before[j]]
@@ -171,10 +175,16 @@ class _Placing:
             best = before[best]
         return chain[::-1]
 
+    def _is_between(self, a: _Block, b: _Block, c: _Block) -> bool:
+        """True when c goes on where a ended, as if b had been recorded in between by another clock."""
+        outside = b.begin <= a.end or b.end >= c.begin
+        hole = c.begin - a.end - b.seconds - 2 * self.usual
+        return outside and abs(hole) <= max(2.0, self.usual)
+
     def _follows(self, a: _Block, b: _Block, *, adjacent: bool) -> bool:
         """True when b, later in the file, may have been recorded after a on the same clock."""
         gap, shorter = b.begin - a.end, min(a.seconds, b.seconds)
-        if not 0 < gap <= LONGEST_REST or (gap > LONG_PAUSE and shorter < SHORT):
+        if not 0 < gap <= LONGEST_REST or (gap > max(LONG_PAUSE, 10 * self.usual) and shorter < SHORT):
             return False
         if gap > LONGEST_PAUSE and shorter < LONG:
             return False

@@ -115,9 +115,9 @@ def _factor(t: Array, ways: Array, reference: Array) -> float | None:
     dt = np.diff(t)
     right = reference[1:] * dt
     known = np.isfinite(ways) & np.isfinite(right) & (dt <= GAP_SECONDS)
-    windows = (t[1:][known] // WINDOW).astype(np.int64)
-    if not len(windows):
+    if not known.any():
         return None
+    _, windows = np.unique(t[1:][known] // WINDOW, return_inverse=True)
     told, true, lasting = (np.bincount(windows, values[known]) for values in (ways, right, dt))
     moving = true >= MOVING * np.maximum(lasting, WINDOW / 3)
     if moving.sum() < MIN_WINDOWS or not (told[moving] > 0).mean() >= AGREEING:
