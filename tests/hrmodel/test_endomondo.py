@@ -108,7 +108,11 @@ def test_times_of_a_line_are_sorted_and_the_same_ones_are_one_sample(read):
     times = [1408898746 + s for s in (0, 5, 5, 3, 9)]
     fields = {"timestamp": times, "heart_rate": [100, 101, 102, 103, 104], "speed": [9.0] * 5}
     (workout,) = read(write(fields))
-    assert (workout.t.tolist(), workout.heart_rate.tolist(), workout.removed_samples) == ([0, 3, 5, 9], [100, 103, 101, 104], 0)
+    assert (workout.t.tolist(), workout.heart_rate.tolist(), workout.removed_samples) == (
+        [0, 3, 5, 9],
+        [100, 103, 101, 104],
+        0,
+    )
 
 
 def test_blank_lines_and_a_missing_end_of_line_do_no_harm(read):

@@ -197,8 +197,8 @@ class _Placing:
             return False
         if min(a.seconds, b.seconds) < SHORT:
             return True
-        heart = self.columns["heart_rate"]
-        return bool(abs(heart[b.first] - heart[a.last - 1]) <= SAME_HEART)  # NaN compares false
+        heart = self.columns.get("heart_rate")
+        return heart is not None and bool(abs(heart[b.first] - heart[a.last - 1]) <= SAME_HEART)  # NaN compares false
 
     def _strays(self, chain: list[_Block]) -> list[tuple[_Block | None, list[_Block], _Block | None]]:
         """The blocks that are not of the chain, with those of the chain before and after them."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hrmodel.workouts.formats.positions import GAP_SECONDS, speed_from_distance, speed_from_positions
+from hrmodel.workouts.formats.positions import EARTH_RADIUS, GAP_SECONDS, speed_from_distance, speed_from_positions
 from hrmodel.workouts.reasons import Reason
 from hrmodel.workouts.units import METRES_PER_FOOT, SPEED_UNITS, Units
 from hrmodel.workouts.workout import Array
@@ -18,8 +18,9 @@ MOVING = 0.5  # m/s by the reference; slower windows compare jitter
 MIN_WINDOWS = 5
 AGREEMENT = 0.2  # natural logarithm of a window's factor over the usual one ...
 AGREEING = 0.8  # ... in this share of the windows
+TRAVELLED = 60.0  # m: who stays within it, by the positions, is on a treadmill
 SAME_UNIT = 1.5  # a device's own error stays within this factor
-NEAR_UNIT = 0.06  # natural logarithm: this near to a known unit's factor it is that unit
+NEAR_UNIT = 0.04  # natural logarithm: this near to a known unit's factor it is that unit
 RUNNING = (0.8, 6.5)  # m/s: the median of a runner who moves
 COARSE_STEP = 15.0  # m: a distance counted so coarsely ...
 COARSE_SHARE = 0.6  # ... that it stands still in so many steps
@@ -75,15 +76,27 @@ def _positions(told: Told) -> Array:
     return speed_from_positions(told.t, np.where(nowhere, np.nan, told.latitude), told.longitude)
 
 
+def _has_travelled(told: Told) -> bool:
+    """True when the positions leave a place; those of a phone beside a treadmill only tremble."""
+    known = np.isfinite(told.latitude) & np.isfinite(told.longitude) & ((told.latitude != 0) | (told.longitude != 0))
+    if known.sum() < MIN_WINDOWS:
+        return False
+    south, north = np.quantile(told.latitude[known], [0.05, 0.95])
+    west, east = np.quantile(told.longitude[known], [0.05, 0.95])
+    metres = np.radians([north - south, (east - west) * np.cos(np.radians(south))]) * EARTH_RADIUS
+    return bool(metres.max() >= TRAVELLED)
+
+
 def _device_speed(told: Told, from_positions: Array, units: Units | None) -> tuple[Array, tuple[Reason, ...]]:
     dt = np.diff(told.t)
     ways = told.speed[1:] * dt
-    factor = _factor(told.t, ways, from_positions)
-    if factor is None:
-        return _without_positions(told, ways, units)
-    if _is_pace(told, from_positions):
+    travelled = _has_travelled(told)
+    if travelled and _is_pace(told, from_positions):
         message = "the device's speed was a pace in min/km, as the positions show, and was converted"
         return SPEED_UNITS["min/km"](told.speed), (_reason(told.speed, message),)
+    factor = _factor(told.t, ways, from_positions) if travelled else None
+    if factor is None:
+        return _without_positions(told, ways, units)
     return _divided(told.speed, "speed", factor, "the positions")
 
 
@@ -99,7 +112,8 @@ def _without_positions(told: Told, ways: Array, units: Units | None) -> tuple[Ar
 
 def _distance_speed(told: Told, from_positions: Array) -> tuple[Array, tuple[Reason, ...]]:
     steps = np.diff(told.distance)
-    factor = _factor(told.t, np.where(steps >= 0, steps, np.nan), from_positions)
+    ways = np.where(steps >= 0, steps, np.nan)
+    factor = _factor(told.t, ways, from_positions) if _has_travelled(told) else None
     distance, reasons = told.distance, ()
     if factor is not None:
         distance, reasons = _divided(distance, "distance", factor, "the positions")
@@ -135,7 +149,7 @@ def _is_pace(told: Told, reference: Array) -> bool:
         return False
     as_pace = np.log(told.speed[moving] * reference[moving] * 60 / 1000)
     as_speed = np.log(told.speed[moving] / reference[moving])
-    return bool(abs(np.median(as_pace)) < NEAR_UNIT and np.std(as_pace) < np.std(as_speed))
+    return bool(abs(np.median(as_pace)) < NEAR_UNIT and np.std(as_pace) < min(AGREEMENT, np.std(as_speed)))
 
 
 def _divided(values: Array, name: str, factor: float, by: str) -> tuple[Array, tuple[Reason, ...]]:
