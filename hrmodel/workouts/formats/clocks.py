@@ -24,6 +24,7 @@ LONG = 1800.0  # s: a block as long as this may be one of the days of a long tra
 FAR = 10 * YEAR  # clocks as far apart: the later one is right, the other was never set or has rolled over
 ENOUGH = 0.1  # of all records, for the later clock to be believed
 MAX_BLOCKS = 400
+MAX_LEAPS = 3  # back, or one in five records: with more the order says nothing
 SAME_HEART = 3.0  # bpm: no heart changes less in an hour's rest after running
 
 Columns = dict[str, Array]
@@ -87,10 +88,12 @@ def place(times: Array, columns: Columns) -> Placement:
     usual = usual_step(times)
     orderly = max(DISORDER, 3 * usual)
     back = steps < -orderly
+    if back.any() and (np.abs(np.diff(np.sort(times)) - usual) <= usual / 2).all():
+        return Placement(times=times)  # every time is there once: they only have to be sorted
     cuts = back | _leaps(steps, usual)
     if back.any():
         cuts |= steps > orderly
-    if cuts.sum() >= MAX_BLOCKS or back.sum() > len(times) / 5:
+    if cuts.sum() >= MAX_BLOCKS or back.sum() > max(MAX_LEAPS, len(times) / 5):
         return _without_order(times)
     bounds = [0, *(np.flatnonzero(cuts) + 1).tolist(), len(times)]
     blocks = [
