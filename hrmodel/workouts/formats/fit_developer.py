@@ -7,7 +7,7 @@ from array import array
 from dataclasses import dataclass, field
 
 import numpy as np
-from fitdecode import types
+from fitdecode import types  # type: ignore[import-untyped]
 
 from hrmodel.workouts.formats.clocks import Columns
 

@@ -152,7 +152,7 @@ class _Reader(FitReader):
         self._to_the_end = self._header is not None and not self._is_followed(self._body_bytes_left)
         if self._to_the_end:  # the size was never written: the messages go on to the end
             here = self._fd.tell()
-            self._body_bytes_left = self._fd.seek(0, SEEK_END) - here
+            self._body_bytes_left: int = self._fd.seek(0, SEEK_END) - here
             self._fd.seek(here)
 
     def _is_followed(self, size: int) -> bool:
@@ -213,7 +213,8 @@ class _Reader(FitReader):
 def _plan(definition: FitDefinitionMessage) -> _Plan:
     wanted = dict(WANTED.get(definition.global_mesg_num, ONLY_TIME))
     layout, places = [definition.endian], 0
-    scalars, arrays, developer = [], [], []
+    scalars, arrays = [], []
+    developer: list[tuple[DeveloperField, int]] = []
     for defined in definition.all_field_defs:
         base = defined.base_type
         if _is_kept(definition, defined) and len(developer) < MAX_DEVELOPER_FIELDS:

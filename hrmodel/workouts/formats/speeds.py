@@ -114,7 +114,7 @@ def _distance_speed(told: Told, from_positions: Array) -> tuple[Array, tuple[Rea
     steps = np.diff(told.distance)
     ways = np.where(steps >= 0, steps, np.nan)
     factor = _factor(told.t, ways, from_positions) if _has_travelled(told) else None
-    distance, reasons = told.distance, ()
+    distance, reasons = told.distance, tuple[Reason, ...]()
     if factor is not None:
         distance, reasons = _divided(distance, "distance", factor, "the positions")
     elif _is_coarse(steps):
@@ -149,7 +149,7 @@ def _is_pace(told: Told, reference: Array) -> bool:
         return False
     as_pace = np.log(told.speed[moving] * reference[moving] * 60 / 1000)
     as_speed = np.log(told.speed[moving] / reference[moving])
-    return bool(abs(np.median(as_pace)) < NEAR_UNIT and np.std(as_pace) < min(AGREEMENT, np.std(as_speed)))
+    return bool(abs(np.median(as_pace)) < NEAR_UNIT and np.std(as_pace) < min(AGREEMENT, float(np.std(as_speed))))
 
 
 def _divided(values: Array, name: str, factor: float, by: str) -> tuple[Array, tuple[Reason, ...]]:
