@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hrmodel.evaluation.contenders import Answer, EvaluationData, Known
+from hrmodel.evaluation.protocols import Task
 from hrmodel.evaluation.ridge import fit_ridge
 from hrmodel.prediction.corrector import Past, causal_past
 from hrmodel.signals.grid import GriddedWorkout
@@ -32,10 +33,19 @@ class Baseline:
     def answers(self, workout: GriddedWorkout, views: Sequence[Array], known: Known) -> list[Answer]:
         """See `Contender`."""
         blind = self.blind(workout) + known.tracking.mean.sum()
-        elapsed = elapsed_steps(workout)
+        return [self._answer(workout, blind, view, known) for view in views]
+
+    def ahead(self, workout: GriddedWorkout, task: Task, known: Known) -> Answer:
+        """See `Contender`."""
+        blind = self.blind(workout) + known.tracking.mean.sum()
+        every_step = self._answer(workout, blind, task.view, known, task.horizon)
+        return Answer(heart_rate=every_step.heart_rate[task.scored])
+
+    def _answer(self, workout: GriddedWorkout, blind: Array, view: Array, known: Known, horizon: int = 1) -> Answer:
         # whoever follows nothing knows no better than before the first workout how far off a day is
         variance = known.tracking.variance if self.tracked else OFFSET_VARIANCE
-        return [Answer(heart_rate=self.after(blind, causal_past(elapsed, view - blind, variance))) for view in views]
+        past = causal_past(elapsed_steps(workout), view - blind, variance, horizon)
+        return Answer(heart_rate=self.after(blind, past))
 
 
 def training_mean(data: EvaluationData) -> Baseline:

@@ -4,8 +4,8 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 
-from hrmodel.evaluation.contenders import BATCH, EvaluationData, Known, Network, nothing, replay
-from hrmodel.evaluation.protocols import Task, after_prefix, blind, fully_observed
+from hrmodel.evaluation.contenders import EvaluationData, Known, Network, nothing, replay
+from hrmodel.evaluation.protocols import after_prefix, blind, fully_observed
 from hrmodel.prediction.intervals import KINDS, WINDOW, Residuals, personal_intervals
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.steps import measured_heart_rate
@@ -44,15 +44,14 @@ def followed(network: Network, data: EvaluationData, on_workout: Callable[[], No
 
 def residuals_of(network: Network, workout: GriddedWorkout, known: Known) -> Residuals:
     """Residuals in bpm by kind with their minutes, over the scored steps that serving would call that kind."""
-    tasks: list[tuple[str, Task]] = [(kind, task) for kind in KINDS for task in SOURCES[kind](workout)]
-    assert len(tasks) <= BATCH  # one task per kind
-    views = [task.view for _, task in tasks]
-    if not views:
+    tasks = {kind: task for kind in KINDS if (task := SOURCES[kind](workout))}
+    if not tasks:
         return {}
+    views = [task.view for task in tasks.values()]
     predictions = network.predictor.predict_steps(workout, views, level=network.level, response=known.response)
     truth = measured_heart_rate(workout)
     residuals = {}
-    for (kind, task), steps in zip(tasks, predictions, strict=True):
+    for (kind, task), steps in zip(tasks.items(), predictions, strict=True):
         scored = task.scored & (steps.kinds == KINDS.index(kind))
         residuals[kind] = (steps.minutes[scored], (truth - steps.heart_rate)[scored])
     return residuals

@@ -9,7 +9,7 @@ import numpy as np
 
 from hrmodel.evaluation.baselines import BASELINES
 from hrmodel.evaluation.calibration import followed
-from hrmodel.evaluation.contenders import Contender, EvaluationData, Known, Network, pooled, replay, score
+from hrmodel.evaluation.contenders import Contender, EvaluationData, Known, Network, replay, score
 from hrmodel.evaluation.examples import BAND, best_median_worst, series
 from hrmodel.evaluation.metrics import Scored, bias, covered, mae, measure, over_workouts, reliability
 from hrmodel.evaluation.protocols import PROTOCOLS
@@ -82,12 +82,9 @@ def _results(
 
 def _score_workout(contender: Contender, workout: GriddedWorkout, known: Known, highest: float) -> ByProtocol:
     """All protocols of a workout in one go: they share the blind pass."""
-    tasks = [(name, task) for name, make in PROTOCOLS.items() for task in make(workout)]
-    scored = score(contender, workout, [task for _, task in tasks], known=known, max_heart_rate=highest)
-    parts: dict[str, list[Scored]] = {}
-    for (name, _), part in zip(tasks, scored, strict=True):
-        parts.setdefault(name, []).append(part)
-    return {name: pooled(of_protocol) for name, of_protocol in parts.items()}
+    tasks = {name: task for name, make in PROTOCOLS.items() if (task := make(workout))}
+    scored = score(contender, workout, list(tasks.values()), known=known, max_heart_rate=highest)
+    return dict(zip(tasks, scored, strict=True))
 
 
 def _table(results: Sequence[ByProtocol], protocol: str) -> Report:

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hrmodel.network.checkpoint import Checkpoint
+from hrmodel.prediction.ahead import answer_ahead
 from hrmodel.prediction.intervals import DEFAULT_INTERVALS, NOWCAST, Intervals, half_widths
-from hrmodel.prediction.passes import run_each, run_together
+from hrmodel.prediction.passes import run_branches, run_each, run_together
 from hrmodel.prediction.sampling import step_of_sample, within_step
 from hrmodel.prediction.stepwise import HIGHEST, LOWEST, Ready, StepPrediction, answer_steps
 from hrmodel.signals.features import Features, motion_features
@@ -140,6 +143,24 @@ class Predictor:
         ready = self._ready(gridded, views, level, response, correct)
         blind = np.concatenate([output[0] for output in run_each(self._network, ready.blind_inputs())])
         return answer_steps(ready, blind, iter(run_each(self._network, ready.free_inputs())))
+
+    def predict_ahead(
+        self,
+        gridded: GriddedWorkout,
+        view: Array,
+        targets: NDArray[np.intp],
+        horizon: int,
+        *,
+        level: Level | None = None,
+        response: Response | None = None,
+    ) -> StepPrediction:
+        """Predict the steps `targets` (O,), each with what `view` (S,) holds `horizon` steps before it and earlier.
+
+        What `predict_steps` gives for a view of its own per target, within 1e-6 bpm, in one pass: linear in S.
+        """
+        ready = self._ready(gridded, [view], level, response, correct=True)
+        blind = np.concatenate([output[0] for output in run_each(self._network, ready.blind_inputs())])
+        return answer_ahead(ready, blind, targets, horizon, partial(run_branches, self._network))
 
     def _ready(
         self,

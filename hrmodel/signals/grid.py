@@ -101,6 +101,14 @@ def carried(heart_rate: Array) -> Array:
     return np.where(steps - last <= FILL_STEPS, heart_rate[np.maximum(last, 0)], np.nan)
 
 
+def carried_on(heart_rate: Array, origins: NDArray[np.intp], steps: int) -> Array:
+    """(T,) bpm, (O,) steps -> (O, steps): what `carried` gives from each origin on when nothing after it is known."""
+    own = np.arange(len(heart_rate))
+    last = np.maximum.accumulate(np.where(np.isfinite(heart_rate), own, -1 - FILL_STEPS))[origins]
+    since = origins[:, None] + np.arange(steps) - last[:, None]
+    return np.where(since <= FILL_STEPS, heart_rate[np.maximum(last, 0)][:, None], np.nan)
+
+
 def _parts(offsets: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[slice]:
     for offset, length in zip(offsets.tolist(), lengths.tolist(), strict=True):
         yield slice(offset, offset + length)
