@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hrmodel.evaluation.contenders import Answer, EvaluationData, Known
+from hrmodel.evaluation.contenders import Answer, EvaluationData, Known, nothing
 from hrmodel.evaluation.protocols import Task
 from hrmodel.evaluation.ridge import fit_ridge
 from hrmodel.prediction.corrector import Past, causal_past
@@ -48,19 +48,19 @@ class Baseline:
         return Answer(heart_rate=self.after(blind, past))
 
 
-def training_mean(data: EvaluationData) -> Baseline:
+def training_mean(data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Baseline:
     """The mean of the training workouts' means, whatever is observed."""
     mean = mean_heart_rate(data)
     return Baseline(blind=lambda workout: _constant(workout, mean), after=lambda blind, past: blind)
 
 
-def persistence(data: EvaluationData) -> Baseline:
+def persistence(data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Baseline:
     """The last observed value; before any, the training mean."""
     mean = mean_heart_rate(data)
     return Baseline(blind=lambda workout: _constant(workout, mean), after=lambda blind, past: blind + past.residual)
 
 
-def elapsed_curve(data: EvaluationData) -> Baseline:
+def elapsed_curve(data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Baseline:
     """Mean training heart rate by elapsed time, smoothed over 70 s, its last well-founded value held.
 
     Observed heart rate moves it by the network's corrector. It is not tracked: it knows training and this workout.
@@ -72,17 +72,18 @@ def elapsed_curve(data: EvaluationData) -> Baseline:
     )
 
 
-def ridge(data: EvaluationData) -> Baseline:
+def ridge(data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Baseline:
     """Ridge regression on lagged motion, with the network's level tracking and corrector (it has no free run)."""
     centre = data.level.heart_rate if data.level else mean_heart_rate(data)
     return Baseline(
-        blind=fit_ridge(data.train, data.val, centre),
+        blind=fit_ridge(data.train, data.val, centre, on_workout),
         after=lambda blind, past: past.corrected(blind),
         tracked=data.level is not None,
     )
 
 
-BASELINES: dict[str, Callable[[EvaluationData], Baseline]] = {
+# `on_workout` is called as the fitting advances
+BASELINES: dict[str, Callable[[EvaluationData, Callable[[], None]], Baseline]] = {
     "training_mean": training_mean,
     "elapsed_curve": elapsed_curve,
     "persistence": persistence,

@@ -51,8 +51,8 @@ def evaluate(predictor: Predictor, data: EvaluationData, *, on_progress: Callabl
     results = _results(network, data, known, lambda share: on_progress(share / parts))
     easy: dict[str, list[ByProtocol]] = {}
     for done, (name, fit) in enumerate(BASELINES.items(), start=2):
-        baseline = fit(data)
         beat = partial(on_progress, (done - 1) / parts)
+        baseline = fit(data, beat)
         trackings = data.before_tests(replay(baseline, data.workouts, beat))
         easy[name] = _results(baseline, data, [Known(tracking=tracking) for tracking in trackings], ignore)
         on_progress(done / parts)

@@ -11,10 +11,11 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from hrmodel.workouts import bounds
 from hrmodel.workouts.workout import EPOCH, Array, Workout
 
-STEP_SECONDS = 10.0
-SEGMENT_GAP_SECONDS = 60.0
+STEP_SECONDS = bounds.STEP_SECONDS
+SEGMENT_GAP_SECONDS = bounds.GAP_SECONDS
 FILL_STEPS = 3  # 30 s: the longest gap that is bridged, in speed, altitude and carried heart rate
 
 

@@ -14,6 +14,7 @@ SENTENCES = {
     "duplicate": "recorded twice; the better recording stays",
     # repaired
     "bad_time": "samples without a usable time",
+    "too_long": "recording longer than a day; the rest left out",
     "forgotten_stop": "recording went on after the run",
     "speed_impossible": "impossible speeds",
     "speed_jump": "leaps of the speed (jumping positions)",

@@ -89,7 +89,8 @@ def test_it_does_so_at_every_step_and_any_number_of_steps_ahead(horizon):
 @pytest.mark.parametrize("name", BASELINES)
 def test_the_baselines_do_so_too(name):
     workout = WORKOUTS["gap_and_late_sensor"]
-    baseline = BASELINES[name](EvaluationData(train=RUNS[5:8], val=RUNS[8:], test=[], level=LEVEL))
+    data = EvaluationData(train=RUNS[5:8], val=RUNS[8:], test=[], level=LEVEL)
+    baseline = BASELINES[name](data, lambda: None)
     known, task = Known(tracking=Tracking.start(int(baseline.tracked))), PROTOCOLS["P3-30"](workout)
     elapsed, expected = elapsed_steps(workout), []
     for target in np.flatnonzero(task.scored):
