@@ -6,7 +6,10 @@ from dataclasses import replace
 
 from hrmodel.evaluation.contenders import EvaluationData, Known, Network, nothing, replay
 from hrmodel.evaluation.protocols import after_prefix, blind, fully_observed
+from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.prediction.intervals import KINDS, WINDOW, Residuals, personal_intervals
+from hrmodel.prediction.predictor import Predictor
+from hrmodel.signals.followed import Followed
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.steps import measured_heart_rate
 
@@ -40,6 +43,15 @@ def followed(network: Network, data: EvaluationData, on_workout: Callable[[], No
     prior = network.predictor.intervals
     bands = [personal_intervals(prior, past[: count - first]) for count in earlier]
     return [replace(known[place], intervals=own) for place, own in zip(places, bands, strict=True)]
+
+
+def follow(checkpoint: Checkpoint, data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Followed:
+    """What the checkpoint knows of its person after all training and validation workouts, for its next one."""
+    network = Network(predictor=Predictor(checkpoint), level=checkpoint.level)
+    seen = replace(data, test=[], level=checkpoint.level)
+    known = followed(network, seen, on_workout)[-1]
+    last = seen.workouts[-1].sort_key
+    return Followed(tracking=known.tracking, intervals=known.intervals, until=last, workouts=len(seen.workouts))
 
 
 def residuals_of(network: Network, workout: GriddedWorkout, known: Known) -> Residuals:

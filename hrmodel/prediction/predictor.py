@@ -39,8 +39,9 @@ class Prediction:
 class Query:
     """One workout to predict, and what is known of the person.
 
-    `level` None: the checkpoint's, else the population's. `response`: the person's, as tracked so far; None: no workout
-    was followed yet. `intervals` None: the checkpoint's. `correct` False: the free run alone after observed heart rate.
+    `level` None: the checkpoint's, else the population's. `response`: the person's, as tracked so far; None: the one
+    that the checkpoint holds, else none: no workout was followed yet. `intervals` None: the checkpoint's, the person's
+    own before the population's. `correct` False: the free run alone after observed heart rate.
     """
 
     workout: Workout
@@ -65,7 +66,8 @@ class Predictor:
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
         self.checkpoint = checkpoint
-        self.intervals = checkpoint.intervals or DEFAULT_INTERVALS
+        self.intervals = checkpoint.intervals or DEFAULT_INTERVALS  # the population's
+        self.followed = checkpoint.followed  # what the file knows of its person; None: nothing
         network = checkpoint.build()
         network.load_state_dict(checkpoint.weights, assign=True)  # the checkpoint's own tensors: held once, not twice
         self._network = network.to(torch.device(device))
@@ -112,7 +114,8 @@ class Predictor:
         query, ready, passes = prepared.query, prepared.ready, iter(outputs)
         (steps,) = answer_steps(ready, np.concatenate([next(passes)[0] for _ in ready.motion]), passes)
         gridded, t = ready.gridded, query.workout.t
-        width = half_widths(query.intervals or self.intervals, steps.kinds, query.coverage, steps.minutes)
+        own_bands = self.followed.intervals if self.followed else None
+        width = half_widths(query.intervals or own_bands or self.intervals, steps.kinds, query.coverage, steps.minutes)
         own = step_of_sample(gridded)
         # right after an observed step a sample gets its own step's value, nothing finer
         finer = np.where(steps.kinds[own] == NOWCAST, 0.0, within_step(t, gridded, steps.blind))
@@ -172,7 +175,7 @@ class Predictor:
     ) -> Ready:
         known, contract = level or self.checkpoint.level, self.checkpoint.contract
         scale = known or population_level(contract, gridded.mean_speed)
-        followed = response or (NEW if known else UNKNOWN)
+        followed = response or self._own_response(level) or (NEW if known else UNKNOWN)
         return Ready(
             gridded=gridded,
             views=views,
@@ -183,6 +186,11 @@ class Predictor:
             motion=[motion_features(segment, scale, contract) for segment in gridded.segments],
             correct=correct,
         )
+
+    def _own_response(self, level: Level | None) -> Response | None:
+        """The checkpoint's, which is in the scale of its own level."""
+        same = level is None or level == self.checkpoint.level
+        return self.followed.response if self.followed and same else None
 
 
 def _believable(workout: Workout) -> Workout:
