@@ -105,7 +105,7 @@ class _Told:
 
 def _take(reporter: Reporter, job: Job, dataset: Dataset, found: Found, one: FoundWorkout) -> None:
     """Clean one workout, store its file when it is kept, and note what happened to it."""
-    cleaned = clean(one.workout, min_hr_per_minute=dataset.min_hr_per_minute)
+    cleaned = clean(one.workout, min_hr_per_minute=dataset.min_hr_per_minute, on_fault=reporter.beat)
     workout = cleaned.workout or one.workout
     data = workout.to_bytes() if cleaned.workout else None
     verdict, reasons = cleaned.verdict, [asdict(reason) for reason in cleaned.reasons]

@@ -29,7 +29,7 @@ def compare(candidate: dict[str, Any], champion: dict[str, Any]) -> dict[str, An
         return _decision(False, None, None, None, len(common), reason)
     errors = np.array([[_errors(ours[digest]), _errors(theirs[digest])] for digest in common])
     errors[np.isnan(errors).any(axis=1, keepdims=True).repeat(2, axis=1)] = np.nan  # a protocol counts for both or none
-    people = [ours[digest].get("person") for digest in common]
+    people: list[Any] = [ours[digest].get("person") for digest in common]
     units = errors if None in people else _of_people(errors, people)
     scores = _scores(units)
     if not np.isfinite(scores).all():

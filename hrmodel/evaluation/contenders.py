@@ -153,18 +153,28 @@ def replay(
 
 
 def score(
-    contender: Contender, workout: GriddedWorkout, tasks: Sequence[Task], *, known: Known, max_heart_rate: float
+    contender: Contender,
+    workout: GriddedWorkout,
+    tasks: Sequence[Task],
+    *,
+    known: Known,
+    max_heart_rate: float,
+    on_task: Callable[[], None] = nothing,
 ) -> list[Scored]:
-    """Answer every task of one workout, in its order; those without a horizon share their passes."""
+    """Answer every task of one workout, in its order; those without a horizon share their passes. `on_task` is called
+    before each.
+    """  # fmt: skip
     truth = measured_heart_rate(workout)
-    next_step = contender.answers(workout, [task.view for task in tasks if task.horizon == 1], known)
-    answers = iter(next_step)
-    return [
-        _scored(next(answers), truth, task.scored, max_heart_rate)
-        if task.horizon == 1
-        else _scored(contender.ahead(workout, task, known), truth[task.scored], None, max_heart_rate)
-        for task in tasks
-    ]
+    together = iter(contender.answers(workout, [task.view for task in tasks if task.horizon == 1], known))
+    scored = []
+    for task in tasks:
+        on_task()
+        if task.horizon == 1:
+            scored.append(_scored(next(together), truth, task.scored, max_heart_rate))
+        else:
+            answer = contender.ahead(workout, task, known)
+            scored.append(_scored(answer, truth[task.scored], None, max_heart_rate))
+    return scored
 
 
 def _scored(answer: Answer, truth: Array, mask: NDArray[np.bool_] | None, max_heart_rate: float) -> Scored:

@@ -68,7 +68,7 @@ def find_model(folders: Folders, checkpoint: Path | None) -> Found:
     """
     if checkpoint is not None and not checkpoint.exists():
         raise UserError(f"--checkpoint {checkpoint} does not exist.")
-    trained = [path for stage in ("stage2", "stage1") if (path := folders.best(stage)).exists()]
+    trained = [best for stage in ("stage2", "stage1") if (best := folders.best(stage)).exists()]
     path = checkpoint or next(iter(trained), None)
     found = read_checkpoint(path) if path else read_base(None)
     if found.warning:

@@ -1,5 +1,6 @@
 """Which workouts are fit to learn from, and what in them is a sensor fault. Each decision has its reason."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,18 +32,18 @@ class Cleaned:
     reasons: tuple[Reason, ...]
 
 
-def clean(workout: Workout, *, min_hr_per_minute: float = 6.0) -> Cleaned:
+def clean(workout: Workout, *, min_hr_per_minute: float = 6.0, on_fault: Callable[[], None] = lambda: None) -> Cleaned:
     """Mark faulty values as missing, then drop what is no run, too short, or has too little heart rate to learn from.
     What is longer than a day is cut first.
 
     `min_hr_per_minute`: measured heart-rate samples per minute of recorded time (pauses over 60 s do not count, nor
-    does standing still for long).
+    does standing still for long). `on_fault` is called after each kind of fault was looked for.
     """
     bounded, longer = within_bounds(workout)
     ended, cut = _cut(bounded)
     # the speeds as recorded: in the wrong unit most of them would be "repaired" away first
     drops = _not_a_run(ended)
-    repaired, faults = take_out(ended)
+    repaired, faults = take_out(ended, on_fault)
     repairs = (*_removed(workout), *longer, *cut, *faults)
     drops = drops or _walk(repaired) or _faulty(repaired) or _too_little(repaired, min_hr_per_minute)
     if drops:
