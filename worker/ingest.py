@@ -105,16 +105,16 @@ class _Told:
 
 def _take(reporter: Reporter, job: Job, dataset: Dataset, found: Found, one: FoundWorkout) -> None:
     """Clean one workout, store its file when it is kept, and note what happened to it."""
-    workout = one.workout
-    cleaned = clean(workout, min_hr_per_minute=dataset.min_hr_per_minute)
-    data = cleaned.workout.to_bytes() if cleaned.workout else None
+    cleaned = clean(one.workout, min_hr_per_minute=dataset.min_hr_per_minute, on_fault=reporter.beat)
+    workout = cleaned.workout or one.workout
+    data = workout.to_bytes() if cleaned.workout else None
     verdict, reasons = cleaned.verdict, [asdict(reason) for reason in cleaned.reasons]
     digest = reporter.context.store.put(job.account_id, data) if data else None
     if digest in found.extents:
         digest, verdict = None, "dropped"
         reasons.insert(0, {"code": "duplicate", "samples": len(workout.t), "message": "the same workout twice"})
     if digest:
-        found.extents[digest] = extent_of(cleaned.workout or workout)
+        found.extents[digest] = extent_of(workout)
     if digest and one.format == SEED_FORMAT and workout.split:
         found.own_splits[digest] = workout.split
     found.workouts.append(
@@ -130,7 +130,7 @@ def _take(reporter: Reporter, job: Job, dataset: Dataset, found: Found, one: Fou
             verdict=verdict,
             reasons=reasons,
             sport=workout.sport,
-            heart_rate_per_minute=heart_rate_density(workout),
+            heart_rate_per_minute=heart_rate_density(one.workout),
         )
     )
 

@@ -17,6 +17,7 @@ SENTENCES = {
     "clock_fault": "samples whose clock was wrong",
     "time_order": "samples out of the order of their times",
     "other_unit": "a speed or distance in another unit",
+    "too_long": "recording longer than a day; the rest left out",
     "forgotten_stop": "recording went on after the run",
     "speed_impossible": "impossible speeds",
     "speed_jump": "leaps of the speed (jumping positions)",
