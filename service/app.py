@@ -32,6 +32,7 @@ from service.predict import router as predict
 from service.predict.batcher import Batcher
 from service.predict.cache import ModelCache
 from service.predict.lookup import Lookup
+from service.preparing import NotPrepared, check_start
 from service.queue import BrokerSender, Sender
 from service.rate_limits import RateLimits
 from service.registry.artifacts import ArtifactStore
@@ -100,6 +101,10 @@ def process_app() -> FastAPI:
     What is there by now stays until the end. Collecting garbage would walk through all of it, and some request in
     twenty waited 0.2 s for that.
     """
+    try:
+        check_start(get_settings())
+    except NotPrepared as error:
+        raise SystemExit(str(error)) from error
     app = create_app()
     gc.collect()
     gc.freeze()

@@ -185,7 +185,7 @@ def migrate(variables: dict[str, str], key_file: Path) -> None:
         preexec_fn=die_with_parent,
     )
     if done.returncode:
-        raise StartError(f"The database could not be brought up to date:\n{done.stderr.strip()[-2000:]}")
+        raise StartError(done.stderr.strip()[-3000:])
 
 
 def wait_until_ready(api: Child, open_socket: socket.socket, stop: StopRequest) -> None:

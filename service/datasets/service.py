@@ -27,7 +27,7 @@ from service.error_handlers import DATABASE_AWAY
 from service.errors import Conflict, FieldError, Unavailable, Unprocessable
 from service.fields import ErrorRead
 from service.queue import hint, send_after_commit
-from service.registry import datasets, idempotency, jobs, quotas, removal, subjects, sweep
+from service.registry import datasets, idempotency, jobs, leftovers, quotas, removal, subjects
 from service.registry.datasets import DatasetRow
 from service.registry.idempotency import Once
 from service.registry.pages import PageRequest
@@ -117,7 +117,7 @@ def _check_file(services: Services, account_id: UUID, sha256: str) -> None:
 def _forget_file(services: Services, account_id: UUID, sha256: str) -> None:
     """A refused or repeated upload leaves no file, unless a dataset still waits for the same bytes."""
     with suppress(*DATABASE_AWAY), services.database.unit_of_work() as session:
-        sweep.delete_unreferenced(session, services.store, account_id, [sha256])
+        leftovers.delete_unreferenced(session, services.store, account_id, [sha256])
 
 
 def show_page(session: Session, account_id: UUID, subject: str | None, wanted: PageRequest) -> DatasetPage:

@@ -68,6 +68,7 @@ def test_everybody_gets_a_job_per_stage_and_stage_2_waits_for_its_stage_1(client
     assert fleet["fleet"] == {
         "people": 3,
         "skipped": 1,
+        "unchanged": 0,
         "jobs": {"queued": 6, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 0},
         "promoted": 0,
         "errors": [],
