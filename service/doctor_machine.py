@@ -14,7 +14,7 @@ from service.registry import identity, model_versions, sweep
 from service.registry.artifacts import ArtifactDamaged, ArtifactMissing, ArtifactStore
 from service.registry.migrations import current_revision, is_known, schema_is_behind
 from service.registry.session import Database, db_now, ping, spoken_reason, sqlite_file
-from service.registry.sqlite_files import check_whole
+from service.registry.sqlite_files import check_pages
 from service.settings import Settings
 
 LITTLE_BYTES, TOO_LITTLE_BYTES = 2 * 1024**3, 200 * 1024**2  # free on the disk
@@ -114,7 +114,7 @@ class Machine:
     def database_file(self) -> str:
         """Whether every page of a SQLite file can be read."""
         try:
-            check_whole(self.reached(), thorough=True)
+            check_pages(self.reached())
         except (Unavailable, SQLAlchemyError) as error:
             advice = "Stop the service, put the file aside, and bring a backup back: `stagewise restore`."
             raise Wrong("The database's file is damaged.", advice) from error

@@ -19,7 +19,6 @@ from service.registry.artifacts import ArtifactStore
 from service.registry.faults import CODES, Fault
 from service.registry.migrations import schema_is_behind
 from service.registry.session import Database, ping
-from service.registry.sqlite_files import check_whole
 
 SQL_SECONDS = 3.0
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -100,7 +99,6 @@ def check_database(database: Database, store: ArtifactStore) -> None:
     what the driver raises when there is no database.
     """  # fmt: skip
     ping(database)
-    check_whole(database)
     try:
         identity.check(database, store)
     except identity.OtherStore as error:

@@ -21,7 +21,8 @@ from kombu.entity import Queue
 
 from service import queue
 from service.logs import log_as_json
-from service.preparing import NotPrepared, check_start
+from service.registry.artifacts import ArtifactStore
+from service.registry.starting import NotPrepared, check_start
 from service.settings import environment, get_settings
 from worker import transport
 
@@ -142,8 +143,9 @@ def set_up_logging(**_: Any) -> None:
 @signals.worker_init.connect
 def check(**_: Any) -> None:
     """No job runs with a database that is damaged, or another one's artifact folder."""
+    settings = get_settings()
     try:
-        check_start(get_settings())
+        check_start(settings.database_url, ArtifactStore(settings.artifact_dir))
     except NotPrepared as error:
         log.error("does not start", reason=str(error))
         raise SystemExit(1) from error

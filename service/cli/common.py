@@ -88,15 +88,14 @@ def table(*columns: str) -> Rows:
 @contextmanager
 def opened() -> Iterator["Database"]:
     """The database of the settings; a missing or old schema ends the command with a sentence."""
-    from service.preparing import NotPrepared, said
+    from service.preparing import said
     from service.registry.migrations import schema_is_behind
     from service.registry.session import Database
-    from service.registry.sqlite_files import check_whole
+    from service.registry.starting import NotPrepared
 
     database = Database(get_settings().database_url)
     try:
         with said(get_settings()):
-            check_whole(database)
             if schema_is_behind(database):
                 fail("The database is not up to date: run `stagewise migrate` first.")
             yield database

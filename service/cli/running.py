@@ -16,7 +16,8 @@ app = typer.Typer()
 def up() -> None:
     """Run the whole service on this machine until Ctrl-C: a broker, the API and a worker."""
     from service.embedded import StartError, supervise
-    from service.preparing import NotPrepared, said
+    from service.preparing import said
+    from service.registry.starting import NotPrepared
 
     settings = get_settings()
     try:
@@ -31,7 +32,8 @@ def migrate(
     key_file: Annotated[Path | None, typer.Option(help="Also write an admin key here, unless it holds one.")] = None,
 ) -> None:
     """Bring the database up to date and put the shipped base model into the artifact folder."""
-    from service.preparing import NotPrepared, prepare
+    from service.preparing import prepare
+    from service.registry.starting import NotPrepared
 
     try:
         prepare(get_settings(), key_file)
@@ -45,10 +47,11 @@ def adopt(
 ) -> None:
     """Let the artifact folder belong to this database from now on, whatever database it belonged to before."""
     from service.embedded import StartError, only_one
-    from service.preparing import NotPrepared, said
+    from service.preparing import said
     from service.registry import identity, migrations
     from service.registry.artifacts import ArtifactStore
     from service.registry.session import Database
+    from service.registry.starting import NotPrepared
 
     settings = get_settings()
     store = ArtifactStore(settings.artifact_dir)
@@ -98,10 +101,12 @@ def api() -> None:
 
 
 def _check_start() -> None:
-    from service.preparing import NotPrepared, check_start
+    from service.registry.artifacts import ArtifactStore
+    from service.registry.starting import NotPrepared, check_start
 
+    settings = get_settings()
     try:
-        check_start(get_settings())
+        check_start(settings.database_url, ArtifactStore(settings.artifact_dir))
     except NotPrepared as error:
         fail(str(error))
 
@@ -144,8 +149,9 @@ def restore(file: Annotated[Path, typer.Argument(help="A backup; - for standard 
     """Bring a backup back into an empty database and artifact folder, while no service runs on them."""
     from service.archive import bring_back
     from service.embedded import StartError
-    from service.preparing import NotPrepared, said
+    from service.preparing import said
     from service.registry.restore import RestoreError
+    from service.registry.starting import NotPrepared
 
     try:
         with said(get_settings()):
@@ -184,10 +190,13 @@ def demo(
     """Run the main job from upload to prediction on a service of its own, and show what came out."""
     from service.demo import DemoFailed, play
     from service.embedded import StartError
+    from service.preparing import said
+    from service.registry.starting import NotPrepared
 
     try:
-        play(data, get_settings().state_dir / "demo")
-    except (DemoFailed, StartError) as error:
+        with said(get_settings()):
+            play(data, get_settings().state_dir / "demo")
+    except (DemoFailed, StartError, NotPrepared) as error:
         fail(str(error))
 
 

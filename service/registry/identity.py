@@ -74,7 +74,7 @@ def check_before(database_url: str, store: ArtifactStore) -> None:
     file = sqlite_file(database_url)
     if file is not None and (not file.exists() or file.stat().st_size == 0):
         if of_folder(store) is not None or _holds_files(store):
-            raise OtherStore(_sentence(store, f"{file}, which is {'empty' if file.exists() else 'not there'}", None))
+            raise OtherStore(_sentence(store, f"{file} ({'empty' if file.exists() else 'not there'})", None))
         return
     database = Database(database_url)
     try:

@@ -8,10 +8,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import delete
 
-from service.preparing import NotPrepared, check_start, prepare
+from service.preparing import prepare
 from service.registry import identity, migrations, sweep
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
+from service.registry.starting import NotPrepared, check_start
 from service.registry.tables import Account, Installation
 from service.settings import Settings
 from tests import builders
@@ -39,6 +40,11 @@ def opened(settings):
     database.dispose()
 
 
+def start(settings: Settings) -> None:
+    """What an API or a worker looks at before it starts."""
+    check_start(settings.database_url, ArtifactStore(settings.artifact_dir))
+
+
 def age(store: ArtifactStore) -> None:
     for path in store.root.rglob("*"):
         if path.is_file():
@@ -61,7 +67,7 @@ def test_the_first_start_writes_one_identity_on_both_sides_and_the_next_keeps_it
     assert isinstance(first.database, UUID)
     assert first.database == first.folder
     prepare(settings, None)
-    check_start(settings)
+    start(settings)
     assert identity.read(database, store) == first
 
 
@@ -90,7 +96,7 @@ def test_another_database_does_not_start_on_the_folder_and_nothing_is_deleted(se
         assert not file.exists()
     elif there != "a file of 0 bytes":
         with pytest.raises(NotPrepared, match="stagewise adopt"):
-            check_start(wrong)
+            start(wrong)
         stranger = Database(wrong.database_url)
         with pytest.raises(identity.OtherStore):
             sweep.old_files(stranger, store, confirmed=True)
@@ -137,7 +143,7 @@ def test_a_folder_without_the_files_of_the_database_is_no_folder_of_it(settings,
     shutil.move(store.root, store.root.with_name("unmounted"))
     store.root.mkdir()
     with pytest.raises(NotPrepared, match="has none"):
-        check_start(settings)
+        start(settings)
     with pytest.raises(NotPrepared, match="has none"):
         prepare(settings, None)
 
@@ -176,7 +182,7 @@ def test_an_adopted_folder_is_kept_as_it_is_and_its_old_database_is_refused(sett
 def test_an_identity_that_cannot_be_read_is_another_ones(settings, opened):
     (ArtifactStore(settings.artifact_dir).root / identity.FILE).write_bytes(b"\xff\x00rubbish")
     with pytest.raises(NotPrepared, match="says unreadable"):
-        check_start(settings)
+        start(settings)
 
 
 def test_no_password_is_shown(tmp_path):
