@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.errors import Unavailable
-from service.registry import identity, migrations
+from service.registry import identity, migrations, reserve
 from service.registry.artifacts import ArtifactStore
 from service.registry.faults import fault_of
 from service.registry.session import Database
@@ -31,6 +31,7 @@ def prepare(settings: Settings, key_file: Path | None) -> None:
         try:
             identity.establish(database, store)
             install_shipped_base(database, store, Path(str(files("hrmodel.pretrained"))))
+            reserve.keep(database)
             if key_file is not None:
                 ensure_key(database, key_file)
         finally:

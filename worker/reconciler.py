@@ -3,6 +3,7 @@
 Safe to run many: what it changes it changes by compare-and-swap. With another database's files it does nothing.
 """
 
+import math
 import os
 import time
 
@@ -10,13 +11,14 @@ import structlog
 
 from service import queue
 from service.logs import log_as_json
-from service.registry import fleets, identity, jobs, leftovers, sweep, turns
+from service.registry import fleets, identity, jobs, leftovers, reserve, sweep, turns
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database, spoken_reason
 from service.settings import Settings, get_settings
 
 HINT_EVERY_SECONDS = 5.0
 SWEEP_EVERY_SECONDS = 3600.0
+DROP_EVERY_SECONDS = 60.0
 FIRST_SWEEP_SECONDS = 600.0  # after a start: time to see that something is wrong
 
 log = structlog.get_logger(__name__)
@@ -32,7 +34,7 @@ class Reconciler:
         self.slots = os.cpu_count() or 1
         self._waiting_since: dict[str, float] = {}
         self._next_sweep = time.monotonic() + FIRST_SWEEP_SECONDS
-        self._first = True
+        self._next_drop = -math.inf
 
     def look(self) -> None:
         """One round. Raises what the database raises, and OtherStore."""
@@ -57,12 +59,12 @@ class Reconciler:
         if leftovers.work_off(self.database, self.store):
             self.database.shed_deleted()
         leftovers.clear_scratch(self.database, self.store)
-        if self._first:
-            self._first = False
+        if time.monotonic() > self._next_drop:
+            self._next_drop = time.monotonic() + DROP_EVERY_SECONDS
             self.store.drop_abandoned()
+            reserve.keep(self.database)
         if time.monotonic() > self._next_sweep:
             self._next_sweep = time.monotonic() + SWEEP_EVERY_SECONDS
-            self.store.drop_abandoned()
             sweep.old_files(self.database, self.store)
 
     def _repeat_hint(self, name: str, count: int, at_once: bool) -> None:

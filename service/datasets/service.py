@@ -7,7 +7,7 @@ from uuid import UUID
 from anyio import to_thread
 from sqlalchemy.orm import Session
 
-from service.cleanup import forget
+from service.cleanup import remove
 from service.datasets.picture import draw_import
 from service.datasets.schemas import (
     DEFAULT_SUBJECT,
@@ -164,9 +164,10 @@ def draw(session: Session, account_id: UUID, dataset_id: UUID) -> bytes:
 
 def delete(services: Services, account_id: UUID, dataset_id: UUID) -> None:
     """Delete a dataset and all that came from it: rows first, then files. Raises NotFound or Conflict."""
-    with services.database.unit_of_work() as session:
-        removed = removal.remove_dataset(session, datasets.require(session, account_id, dataset_id))
-    forget(services, removed)
+    remove(
+        services,
+        lambda session: removal.remove_dataset(session, datasets.require(session, account_id, dataset_id)),
+    )
 
 
 def _files(session: Session, dataset_id: UUID) -> list[FileRead]:

@@ -50,14 +50,16 @@ class Identities:
 def of_database(session: Session) -> UUID | None:
     """The database's own identity; None before it has one."""
     row = _row(session)
-    return row and row.identity
+    return row.identity if row else None
 
 
 def read(database: Database, store: ArtifactStore) -> Identities:
     """Both identities, also of a database without tables. Raises what the driver raises, OSError."""
     with database.reading() as session:
         row = _row(session)
-        return Identities(row and row.identity, of_folder(store), row and row.adopted_at)
+        if row is None:
+            return Identities(None, of_folder(store))
+        return Identities(row.identity, of_folder(store), row.adopted_at)
 
 
 def check(database: Database, store: ArtifactStore) -> None:

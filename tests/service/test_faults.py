@@ -5,7 +5,8 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -17,6 +18,7 @@ from service.app import create_app
 from service.cli.main import app as command
 from service.datasets import upload
 from service.preparing import prepare
+from service.registry import reserve
 from service.registry.artifacts import ArtifactStore
 from service.registry.faults import Fault, fault_of
 from service.registry.session import Database
@@ -174,16 +176,24 @@ def test_a_disk_that_takes_nothing_is_named_wherever_it_happens(client, monkeypa
     assert word in sent.json()["detail"]
 
 
+@contextmanager
+def mounted(folder: Path, size: str) -> Iterator[Path]:
+    """A real small file system."""
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
+    if done.returncode:
+        pytest.skip("only root may mount a small file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
-    """A real file system of 3 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("only root may mount a small file system")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    """One of 3 MB."""
+    with mounted(tmp_path / "small", "3m") as folder:
+        yield folder
 
 
 def fill(ballast: Path) -> None:
@@ -211,6 +221,26 @@ def test_a_full_disk_under_sqlite_is_called_full_and_readyz_says_so(template, sm
         assert codes <= {"storage_full", None}
         ready = client.get("/readyz").json()
         assert any("full" in each for each in ready["degraded"])
+
+
+def test_a_person_can_be_deleted_on_a_full_disk_and_the_room_is_free_at_once(template, tmp_path, monkeypatch):
+    monkeypatch.setattr(reserve, "FREE_TIMES", 0)
+    with mounted(tmp_path / "disk", "24m") as disk:
+        shutil.copytree(template, disk / "state")
+        here = Settings(state_dir=disk / "state", broker_url_setting=BROKER)
+        (disk / "state" / "stagewise.sqlite3.reserve").unlink(missing_ok=True)
+        prepare(here, None)
+        app = create_app(here, sender=Sent())
+        with TestClient(app, raise_server_exceptions=False) as client:
+            client.headers["Authorization"] = f"Bearer {(disk / 'state' / 'api-key').read_text().strip()}"
+            assert len(client.get("/subjects").json()["items"]) == 1
+            fill(disk / "ballast")
+            answer = client.delete("/subjects/me")
+            assert answer.status_code == 204, answer.text
+            assert client.get("/subjects").json()["items"] == []
+        assert shutil.disk_usage(disk).free > reserve.RESERVED_BYTES // 2
+        accounts = [folder for folder in (disk / "state" / "artifacts").iterdir() if len(folder.name) == 36]
+        assert [path for folder in accounts for path in folder.iterdir()] == []
 
 
 class Driver(psycopg.OperationalError):
