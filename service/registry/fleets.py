@@ -78,6 +78,7 @@ def add(
     session.execute(insert(JobEvent), [*queued, {"job_id": fleet.id, "event": "running", "attempt": 0, "detail": {}}])
     if not rows:
         jobs.end_fleet(session, fleet, JobState.SUCCEEDED)
+        session.refresh(fleet)
     return fleet
 
 
@@ -90,7 +91,10 @@ def trained(session: Session, account_id: UUID, datasets: Sequence[Dataset]) -> 
     """What was, or is about to be, trained on these datasets and on others that hold the same."""
     found: Trained = {}
     for part in _chunks(datasets):
-        same = or_(Dataset.id.in_([each.id for each in part]), Dataset.digest.in_([each.digest for each in part]))
+        same = or_(
+            Dataset.id.in_([each.id for each in part]),
+            Dataset.digest.in_([each.digest for each in part if each.digest]),
+        )
         made = (
             select(Job.stage, Job.configuration, Job.start_model_version_id, Dataset)
             .join(Dataset, Dataset.id == Job.dataset_id)

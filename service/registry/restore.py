@@ -119,7 +119,7 @@ def _load(
         if table := _TABLE.fullmatch(member.name):
             rows[table[1]], digests[table[1]] = _load_table(session, _content(tar, member), table[1], header)
         elif file := _FILE.fullmatch(member.name):
-            stored.append(_load_file(store, _content(tar, member), *file.groups(), new))
+            stored.append(_load_file(store, _content(tar, member), file[1], file[2], new))
         else:
             raise RestoreError(f"The backup holds something unknown: {member.name[:100]!r}.")
     raise RestoreError("The backup is cut short: its manifest is missing.")
