@@ -4,7 +4,7 @@ import errno
 import sqlite3
 from enum import StrEnum
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -58,7 +58,8 @@ def fault_of(error: BaseException) -> Fault | None:
         return _of_sqlite(reason)
     if (state := getattr(reason, "sqlstate", None)) in _POSTGRESQL:
         return _POSTGRESQL[state]
-    return Fault.AWAY if isinstance(error, OperationalError) or not isinstance(error, DBAPIError) else None
+    away = isinstance(error, (OperationalError, InterfaceError)) or not isinstance(error, DBAPIError)
+    return Fault.AWAY if away else None
 
 
 def _of_sqlite(reason: sqlite3.Error) -> Fault | None:
