@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from hrmodel.workouts import confinement
 from service.datasets import service as datasets
 from service.datasets.schemas import DatasetRead, WorkoutRead
 from service.errors import NotFound
@@ -43,6 +44,7 @@ def home(session: Session, account_id: UUID, cursor: str | None) -> Values:
         "more": page.next_cursor,
         "datasets": datasets.show_page(session, account_id, None, FEW).items,
         "jobs": jobs(session, account_id),
+        "not_confined": confinement.missing(),
     }
 
 

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
+from hrmodel.workouts import confinement
 from service.dashboard import rendering
 from service.dashboard.router import entrance, router
 from service.registry.tables import JobState, Stage
@@ -202,6 +203,14 @@ def test_pages_of_jobs_in_every_state_show_themselves(browser, make_job, make_da
         for stage in (Stage.IMPORT, Stage.STAGE1):
             job = make_job(dataset, stage, state=state, error_code="nonfinite_loss" if state == "failed" else None)
             assert browser.get(f"/ui/jobs/{job.id}").status_code == 200, (state, stage)
+
+
+@pytest.mark.parametrize("missing", [[], [confinement.NO_LANDLOCK], [confinement.NO_FILTER]])
+def test_the_place_to_upload_says_what_the_machine_does_not_confine(browser, monkeypatch, missing):
+    monkeypatch.setattr(confinement, "missing", lambda: missing)
+    shown = browser.get("/").text
+    assert ("Upload only what you trust" in shown) == bool(missing)
+    assert all(sentence.split(" (")[0] in shown for sentence in missing)
 
 
 def test_a_database_that_is_away_is_a_page_that_says_so(browser, monkeypatch):
