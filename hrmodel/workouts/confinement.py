@@ -1,4 +1,4 @@
-"""What a process gives up before it reads a stranger's file, for good: memory, processor time, files, network, processes.
+"""What a process gives up for good before it reads a stranger's file: memory, time, files, network, processes.
 
 The kernel enforces it (Linux), so it holds for a reader that a hostile file has taken over, too. seccomp refuses to
 open anything for writing, and Landlock, where the kernel has it, to read what is not named. Elsewhere only the limits
@@ -23,17 +23,8 @@ OPEN_FILES = 256
 PACKAGE = Path(__file__).resolve().parents[1]
 # What libraries ask of the machine while they are imported, and the shared libraries themselves
 SYSTEM_FILES = (
-    *(
-        "/lib",
-        "/lib64",
-        "/usr/lib",
-        "/usr/lib64",
-        "/usr/local/lib",
-        "/nix/store",
-        "/etc/ld.so.cache",
-        "/etc/ssl/openssl.cnf",
-    ),
-    *("/dev/null", "/dev/urandom", "/etc/localtime", "/usr/share/zoneinfo", "/etc/passwd"),
+    *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/etc/ld.so.cache"),
+    *("/dev/null", "/dev/urandom", "/etc/localtime", "/usr/share/zoneinfo", "/etc/passwd", "/etc/ssl/openssl.cnf"),
     *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm"),
     *("/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/kernel/mm/transparent_hugepage"),
 )
@@ -96,7 +87,9 @@ def _of_python() -> Iterator[Path]:
 
     A checkout is on the path when the package is installed as editable, and may hold the service's state.
     """
-    libraries = (line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").open() if ".so" in line)
+    libraries = (
+        line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line
+    )
     yield from {Path(library).parent for library in libraries if library.startswith("/")}
     yield from (Path(folder) for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder)
     yield from (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))

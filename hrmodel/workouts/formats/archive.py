@@ -108,7 +108,7 @@ def unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, budge
 
 
 def gunzip(path: Path, target: Path, budget: Budget) -> None:
-    """Write what a gzip file of any number of members holds to a temporary file. Raises InvalidFile for a bomb or a damaged one."""
+    """Write what a gzip file of any number of members holds to `target`. Raises InvalidFile for a bomb or damage."""
     limit = max(SMALL_BYTES, MAX_RATIO * path.stat().st_size)
     written = 0
     with path.open("rb") as source, writing(target) as file:
