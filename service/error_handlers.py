@@ -1,4 +1,7 @@
-"""Every error leaves as one shape: RFC 9457 `application/problem+json`. Nothing that the caller sent is echoed."""
+"""Every error leaves as one shape, RFC 9457 `application/problem+json`; those of pages are pages.
+
+Nothing that the caller sent is echoed.
+"""
 
 import json
 from collections.abc import Sequence
@@ -79,6 +82,12 @@ def _problem(
         headers["Retry-After"] = str(error.retry_after)
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
+    from service.dashboard.rendering import error_page, is_page  # which imports this module by way of the keys
+
+    if is_page(request):
+        shown = error_page(request, status, title, error.detail)
+        shown.headers.update(headers)
+        return shown
     content = {
         "type": f"urn:stagewise:problem:{error.code}",
         "title": title,
