@@ -197,6 +197,33 @@ def test_names_are_shown_as_text_wherever_they_stand(browser, database, store, m
         assert "<script>alert" not in answer.text, page
 
 
+def test_training_is_offered_only_where_it_can_be_done(browser, make_version, make_dataset):
+    make_version()
+    few = make_dataset(subject="few", train_workouts=3, val_workouts=0, test_workouts=0)
+    many = make_dataset(subject="many")
+    for dataset, offered in ((few, False), (many, True)):
+        for page in (f"/ui/datasets/{dataset.id}", f"/ui/people/{'many' if offered else 'few'}"):
+            shown = browser.get(page).text
+            assert ("Train stage 1" in shown, "takes 8 usable workouts" in shown) == (offered, not offered), page
+
+
+def test_an_upload_shows_numbers_and_pictures_once_there_are_some(browser, make_dataset):
+    importing = browser.get(f"/ui/datasets/{make_dataset(state='importing').id}").text
+    assert "to train" not in importing
+    assert importing.count('class="state') == 1
+    failed = browser.get(f"/ui/datasets/{make_dataset(state='failed', error_code='no_workouts').id}").text
+    assert "report.png" not in failed
+    assert "Upload more" in failed
+
+
+def test_with_several_people_nobody_is_proposed_for_an_upload(browser, make_dataset):
+    assert 'name="subject" value="me"' in browser.get("/").text
+    make_dataset(subject="anna")
+    assert 'name="subject" value="anna"' in browser.get("/").text
+    make_dataset(subject="ben")
+    assert 'name="subject" value=""' in browser.get("/").text
+
+
 @pytest.mark.parametrize("missing", [[], [confinement.NO_LANDLOCK], [confinement.NO_FILTER]])
 def test_the_place_to_upload_says_what_the_machine_does_not_confine(browser, monkeypatch, missing):
     monkeypatch.setattr(confinement, "missing", lambda: missing)
