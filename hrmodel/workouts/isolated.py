@@ -45,7 +45,7 @@ MAX_EXTRA_MEMORY = 4 << 30
 CPU_SECONDS, CPU_SECONDS_PER_MB = 120, 2
 SILENT_SECONDS = 120.0  # readers tell their progress at least each MB
 WAIT_SECONDS = 1.0
-LOG_BYTES = 4000  # of the end of a child's log
+LOG_BYTES = 64 << 10  # of the end of a child's log: backtraces are long
 # what libraries in Rust, C++ and C write before they abort
 SIGNS_OF_NO_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "annot allocate memory", "ut of memory")
 NEEDS_MEMORY = "reading it takes more memory than an import may use; split the file"
@@ -117,6 +117,7 @@ def _started(path: Path, name: str, folder: Path, units: Units | None, skip: lis
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
+        "RUST_BACKTRACE": "0",
     }
     with (folder / "reader.log").open("wb") as log:
         process = subprocess.Popen(

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from hrmodel.workouts import isolated
+from hrmodel.workouts import isolated, landlock, seccomp
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.seed import write_seed_dataset
 from hrmodel.workouts.formats.upload import FileReport, read_upload
@@ -111,7 +111,7 @@ def test_a_reader_that_dies_at_a_file_costs_only_that_file(upload, folder, monke
     [
         ("bytearray(8 << 30)", "too_large"),
         # what a library in Rust and one in C++ do
-        ("os.write(2, b'memory allocation of 536870912 bytes failed'); os.abort()", "too_large"),
+        ("__import__('safetensors.numpy').numpy.save({'a': __import__('numpy').ones(15_000_000)})", "too_large"),
         ("os.write(2, b\"terminate called after throwing 'std::bad_alloc'\"); os.abort()", "too_large"),
         ("os.kill(os.getpid(), signal.SIGXCPU)", "too_slow"),
         ("raise RuntimeError('a fault of ours')", "reader_failed"),
@@ -148,6 +148,35 @@ def test_a_silent_reader_is_ended(upload, folder, monkeypatch):
         )
     assert "more time" in report.problem
     assert time.monotonic() - begun < 30
+
+
+@pytest.mark.skipif(not seccomp.is_available(), reason="this kernel filters no system calls")
+@pytest.mark.parametrize(
+    ("act", "refused"),
+    [
+        ("open('new', 'w')", "Operation not permitted"),
+        ("os.unlink('../upload')", "Operation not permitted"),
+        ("os.fork()", "Operation not permitted"),
+        pytest.param(
+            "open('../api-key').read()",
+            "Permission denied",
+            marks=pytest.mark.skipif(not landlock.version(), reason="this kernel or container offers no Landlock"),
+        ),
+    ],
+)
+def test_the_reader_is_confined_before_it_begins(upload, folder, monkeypatch, act, refused):
+    (folder.parent / "api-key").write_text("secret")
+    path = upload(a_gpx=GPX)
+    with pretended_reader(monkeypatch, act):
+        (report,) = read_isolated(path, name="x", folder=folder)
+    assert refused in report.problem
+    assert path.exists()
+
+
+def test_the_folder_of_a_job_holds_nothing_but_the_log_afterwards(upload, folder):
+    for _ in range(2):
+        assert len(list(read_isolated(upload(a_gpx=GPX, b_gpx=GPX), name="x", folder=folder))) == 4
+        assert [path.name for path in folder.iterdir()] == ["reader.log"]
 
 
 def test_the_reader_sees_no_password_of_the_service(upload, folder, monkeypatch):
