@@ -77,17 +77,15 @@ def escape(part: object) -> str:
 def _problem(
     request: Request, status: int, title: str, error: ServiceError, headers: dict[str, str] | None = None
 ) -> Response:
+    from service.dashboard.rendering import error_page, is_page  # which imports this module by way of the keys
+
+    if is_page(request):
+        return error_page(request, status, title, error.detail)
     headers = dict(headers or {})
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    from service.dashboard.rendering import error_page, is_page  # which imports this module by way of the keys
-
-    if is_page(request):
-        shown = error_page(request, status, title, error.detail)
-        shown.headers.update(headers)
-        return shown
     content = {
         "type": f"urn:stagewise:problem:{error.code}",
         "title": title,

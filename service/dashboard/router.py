@@ -12,9 +12,10 @@ from starlette.responses import RedirectResponse, Response
 
 from service.dashboard import pages
 from service.dashboard.forms import HOME, page_of_ours, read_form
-from service.dashboard.rendering import error_page, render
+from service.dashboard.rendering import render
 from service.deps import ApiRoute, ReadCaller, ServicesDep, SessionDep, TrainCaller, admit
-from service.errors import ServiceError, Unprocessable
+from service.error_handlers import DATABASE_AWAY
+from service.errors import ServiceError, Unavailable, Unprocessable
 from service.fields import CursorQuery, SubjectPath
 from service.jobs import service as jobs
 from service.jobs.router import JobId, SubmissionDep
@@ -48,7 +49,9 @@ class PageRoute(ApiRoute):
             except ServiceError as error:
                 if error.status == 401:
                     return _to_sign_in(request)
-                return error_page(request, error.status, error.title, error.detail)
+                return _error_page(request, error)
+            except DATABASE_AWAY:
+                return _error_page(request, Unavailable("database_unavailable", "The database does not answer."))
 
         return show
 
@@ -217,3 +220,7 @@ def _to_sign_in(request: Request) -> Response:
     if "hx-request" in request.headers:  # a piece of a page would show the form inside the page
         return Response(status_code=204, headers={"HX-Redirect": SIGN_IN})
     return RedirectResponse(f"{SIGN_IN}?{urlencode({'to': to})}", SEE_OTHER)
+
+
+def _error_page(request: Request, error: ServiceError) -> Response:
+    return render(request, "error.html", error.status, error=error)
