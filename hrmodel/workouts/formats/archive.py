@@ -4,18 +4,17 @@ What an archive declares is checked before anything is unpacked, and never belie
 breaks a bound or cannot be unpacked is that member's problem; the rest go on.
 """
 
-import os
 import stat
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats.scratch import writing
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 GZIP_MAGIC = b"\x1f\x8b"
@@ -99,20 +98,20 @@ def head(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, size: int) -> bytes:
 
 
 def unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, budget: Budget) -> None:
-    """Write one member to `target`. Raises InvalidFile for a bomb, an encrypted or a damaged one."""
+    """Write one member to `target`, a temporary file. Raises InvalidFile for a bomb, an encrypted or a damaged one."""
     if entry.file_size > max(SMALL_BYTES, MAX_RATIO * entry.compress_size):
         raise InvalidFile("too_large", "", f"it unpacks to more than {MAX_RATIO} times its size")
     budget.spend(entry.file_size)
-    with target.open("wb") as file:
+    with writing(target) as file:
         for chunk in _chunks(archive, entry, COPY_BYTES):  # never more than the declared size
             file.write(chunk)  # a full disk is ours to report, not the member's fault
 
 
 def gunzip(path: Path, target: Path, budget: Budget) -> None:
-    """Write what a gzip file of any number of members holds. Raises InvalidFile for a bomb or a damaged one."""
+    """Write what a gzip file of any number of members holds to `target`. Raises InvalidFile for a bomb or damage."""
     limit = max(SMALL_BYTES, MAX_RATIO * path.stat().st_size)
     written = 0
-    with path.open("rb") as source, target.open("wb") as file:
+    with path.open("rb") as source, writing(target) as file:
         for piece in _inflated(source):
             written += len(piece)
             if written > limit:
@@ -131,18 +130,6 @@ def sibling(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> zipf
     with suppress(KeyError):
         return archive.getinfo(str(PurePosixPath(entry.filename).parent / name))
     return None
-
-
-@contextmanager
-def temporary_file() -> Iterator[Path]:
-    """Where one member is unpacked. No folder, for to remove one takes some disks 5 ms."""
-    handle, name = tempfile.mkstemp(prefix="stagewise-")
-    os.close(handle)
-    path = Path(name)
-    try:
-        yield path
-    finally:
-        path.unlink()
 
 
 def _chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, size: int) -> Iterator[bytes]:

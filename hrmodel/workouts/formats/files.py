@@ -12,6 +12,7 @@ from zipfile import ZipFile, ZipInfo
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import archive
 from hrmodel.workouts.formats.catalog import FORMATS, HEAD_BYTES, Format, detect, head_of, unknown_format
+from hrmodel.workouts.formats.scratch import temporary_file
 from hrmodel.workouts.formats.source import Beside, Source, nothing_beside
 from hrmodel.workouts.units import Units
 
@@ -108,7 +109,7 @@ class Opener:
             head = archive.head(zip_file, entry, HEAD_BYTES)
             if not _is_readable(head, place.depth + 1):  # photos and the like are not worth unpacking
                 raise unknown_format()
-            with archive.temporary_file() as target:
+            with temporary_file() as target:
                 archive.unpack(zip_file, entry, target, self.budget)
                 yield from self._at(
                     _Place(
@@ -124,7 +125,7 @@ class Opener:
             yield UploadedFile(label=inside, problem=error)
 
     def _in_gzip(self, place: "_Place") -> Iterator[UploadedFile]:
-        with archive.temporary_file() as target:
+        with temporary_file() as target:
             try:
                 archive.gunzip(place.path, target, self.budget)
             except InvalidFile as error:
@@ -150,7 +151,7 @@ class Opener:
             if other is None:
                 yield None
                 return
-            with archive.temporary_file() as target:
+            with temporary_file() as target:
                 archive.unpack(zip_file, other, target, self.budget)
                 yield Source(path=target, name=PurePosixPath(name).name, units=self.units)
 
