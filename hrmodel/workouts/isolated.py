@@ -23,6 +23,7 @@ from typing import Any
 from hrmodel.workouts.confinement import Limits
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.archive import Budget
+from hrmodel.workouts.formats.source import SaidSport
 from hrmodel.workouts.formats.upload import FileReport, FoundWorkout
 from hrmodel.workouts.reader import (
     BEGUN,
@@ -74,6 +75,7 @@ def read_isolated(
     name: str,
     folder: Path,
     units: Units | None = None,
+    sport: SaidSport | None = None,
     on_wait: Callable[[float], None] = lambda _: None,
 ) -> Iterator[FoundWorkout | FileReport]:
     """`read_upload` in a confined process that writes only to temporary files, and its log, below `folder`.
@@ -83,7 +85,7 @@ def read_isolated(
     """
     skip: list[str] = []
     for _ in range(MAX_DEATHS):
-        with _started(path, name, folder, units, skip) as child:
+        with _started(path, name, folder, units, sport, skip) as child:
             yield from _frames(child, on_wait)
             if child.ended:
                 return
@@ -96,7 +98,9 @@ def read_isolated(
 
 
 @contextmanager
-def _started(path: Path, name: str, folder: Path, units: Units | None, skip: list[str]) -> Iterator[_Child]:
+def _started(
+    path: Path, name: str, folder: Path, units: Units | None, sport: SaidSport | None, skip: list[str]
+) -> Iterator[_Child]:
     size = path.stat().st_size
     limits = Limits(
         memory=MEMORY_BYTES + min(size, MAX_EXTRA_MEMORY),
@@ -107,6 +111,7 @@ def _started(path: Path, name: str, folder: Path, units: Units | None, skip: lis
         path=str(path.resolve()),
         name=name,
         units=asdict(units) if units else None,
+        sport=sport,
         skip=skip,
         limits=asdict(limits),
     )

@@ -9,15 +9,13 @@ from hrmodel.workouts.formats.apple_join import Joiner, Recorded
 from hrmodel.workouts.formats.apple_records import MAX_NAME, Records, source_of
 from hrmodel.workouts.formats.markup import is_markup, root_is
 from hrmodel.workouts.formats.source import Source
+from hrmodel.workouts.formats.sport import decided
 from hrmodel.workouts.workout import Workout
 
 ROOT = "HealthData"
 BESIDE = ("workout-routes/*.gpx",)  # read together with the export
 DOCTYPE = re.compile(rb"<!DOCTYPE\s+HealthData[\s\[>]")
 ACTIVITY = "HKWorkoutActivityType"
-# two are no runs, though Apple's names say so
-SPORTS = {"": "unknown", "SwimBikeRun": "multisport", "WheelchairRunPace": "wheelchair"}
-WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 ROUTE = re.compile(r"/?(workout-routes/(?!\.)[^/\\\0]{1,200})")
 PAUSES = {
     "HKWorkoutEventTypePause": True,
@@ -52,7 +50,8 @@ def read(source: Source) -> Iterator[Workout]:
     joiner = Joiner(export.records, source)
     for number, recorded in enumerate(export.workouts, 1):
         try:
-            yield joiner.workout(recorded, f"workout {number}" if len(export.workouts) > 1 else "")
+            workout = joiner.workout(recorded, f"workout {number}" if len(export.workouts) > 1 else "")
+            yield decided(workout, source, steps=True)
         except InvalidFile as error:  # the other workouts are fine
             problem = problem or error
     if joiner.missing:
@@ -86,7 +85,7 @@ class _Export:
     def _begin(self, attributes: dict[str, str]) -> None:
         activity = attributes.get("workoutActivityType", "")[:100].removeprefix(ACTIVITY)
         self._open = Recorded(
-            sport=SPORTS.get(activity, WORD.sub("_", activity).lower()),
+            sport=activity or "Other",
             start=attributes.get("startDate", "")[:40].encode(),
             end=attributes.get("endDate", "")[:40].encode(),
             source=source_of(attributes.get("sourceName", "")[:MAX_NAME], attributes.get("device", "")),

@@ -11,9 +11,10 @@ from zipfile import ZipFile, ZipInfo
 
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import archive
+from hrmodel.workouts.formats.activity_lists import MAX_BYTES, listed_sports
 from hrmodel.workouts.formats.catalog import FORMATS, HEAD_BYTES, Format, detect, head_of, unknown_format
 from hrmodel.workouts.formats.scratch import temporary_file
-from hrmodel.workouts.formats.source import Beside, Source, nothing_beside
+from hrmodel.workouts.formats.source import Beside, SaidSport, Source, nothing_beside
 from hrmodel.workouts.units import Units
 
 MAX_DEPTH = 3  # exports of Garmin hold zips, those of Strava gzip files
@@ -49,6 +50,7 @@ class Opener:
     """Finds the files of one upload, each unpacked for as long as the caller looks at it."""
 
     units: Units | None
+    sport: SaidSport | None = None  # of files that name none
     progress: Progress
     budget: archive.Budget
 
@@ -62,10 +64,12 @@ class Opener:
     def _in_folder(self, folder: Path) -> Iterator[UploadedFile]:
         names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if file.is_file()]
         taken = _read_by_others(names, lambda name: head_of(folder / name))
+        sports = listed_sports(names, lambda name: _head_on_disk(folder / name, MAX_BYTES))
         for name in names:
             if name not in taken:
-                file = folder / name
-                yield from self._at(_Place(path=file, label=name, name=file.name, beside=_beside_on_disk(file)))
+                file, sport = folder / name, sports.get(name, "")
+                beside = _beside_on_disk(file)
+                yield from self._at(_Place(path=file, label=name, name=file.name, listed_sport=sport, beside=beside))
 
     def _at(self, place: "_Place") -> Iterator[UploadedFile]:
         head = head_of(place.path)
@@ -83,7 +87,15 @@ class Opener:
         def advanced(size: float) -> None:
             self.progress.reach(self.progress.done + size * place.weight)
 
-        return Source(path=place.path, name=place.name, units=self.units, beside=place.beside, advanced=advanced)
+        return Source(
+            path=place.path,
+            name=place.name,
+            units=self.units,
+            said_sport=self.sport,
+            listed_sport=place.listed_sport,
+            beside=place.beside,
+            advanced=advanced,
+        )
 
     def _in_zip(self, place: "_Place") -> Iterator[UploadedFile]:
         try:
@@ -96,14 +108,15 @@ class Opener:
             if not members:
                 yield place.problem(InvalidFile("empty_zip", "", "the zip file holds no files"))
             taken = _read_by_others(list(members), lambda name: _member_head(zip_file, members[name]))
+            sports = listed_sports(members, lambda name: _member_head(zip_file, members[name], MAX_BYTES))
             for name, entry in members.items():
                 if name in taken:
                     continue
                 start = self.progress.done
-                yield from self._member(place, zip_file, entry)
+                yield from self._member(place, zip_file, entry, sports.get(name, ""))
                 self.progress.reach(start + entry.compress_size * place.weight)
 
-    def _member(self, place: "_Place", zip_file: ZipFile, entry: ZipInfo) -> Iterator[UploadedFile]:
+    def _member(self, place: "_Place", zip_file: ZipFile, entry: ZipInfo, sport: str) -> Iterator[UploadedFile]:
         inside = place.inside(archive.label(entry))
         try:
             head = archive.head(zip_file, entry, HEAD_BYTES)
@@ -116,6 +129,7 @@ class Opener:
                         path=target,
                         label=inside,
                         name=PurePosixPath(entry.filename).name,
+                        listed_sport=sport,
                         beside=self._beside_in_zip(zip_file, entry),
                         weight=place.weight * entry.compress_size / entry.file_size,
                         depth=place.depth + 1,
@@ -138,6 +152,7 @@ class Opener:
                     label=place.label,
                     name=place.name.removesuffix(".gz"),
                     whole=place.whole,
+                    listed_sport=place.listed_sport,
                     beside=place.beside,
                     weight=place.weight * place.path.stat().st_size / max(size, 1),
                     depth=place.depth + 1,
@@ -166,6 +181,7 @@ class _Place:
     label: str  # for people: with the zips that it is in
     name: str
     whole: bool = False
+    listed_sport: str = ""  # the word for it in the export's list of activities
     beside: Beside = nothing_beside
     weight: float = 1.0  # bytes of the upload for each byte of this file
     depth: int = 0
@@ -211,9 +227,14 @@ def _folder_of(name: str, pattern: str) -> str | None:
     return str(PurePosixPath(*parts[:-depth])) if len(parts) > depth else "."
 
 
-def _member_head(zip_file: ZipFile, entry: ZipInfo) -> bytes:
+def _head_on_disk(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
+
+
+def _member_head(zip_file: ZipFile, entry: ZipInfo, size: int = HEAD_BYTES) -> bytes:
     try:
-        return archive.head(zip_file, entry, HEAD_BYTES)
+        return archive.head(zip_file, entry, size)
     except InvalidFile:
         return b""
 

@@ -9,6 +9,7 @@ from typing import Any
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.archive import Budget
 from hrmodel.workouts.formats.files import Opener, Progress, UploadedFile
+from hrmodel.workouts.formats.source import SaidSport
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
 
@@ -37,19 +38,21 @@ def _ignore(_: Any) -> None:
     """Nobody wants to be told."""
 
 
-def read_workouts(path: Path, *, units: Units | None = None) -> Iterator[Workout]:
+def read_workouts(path: Path, *, units: Units | None = None, sport: SaidSport | None = None) -> Iterator[Workout]:
     """The workouts of a file of any known format, of a zip of them, or of a folder and all below it.
 
     Files of unknown formats in a folder or zip are passed over. Raises InvalidFile for a damaged file, and when
     nothing can be read at all.
     """
-    return (found.workout for found in read_with_format(path, units=units))
+    return (found.workout for found in read_with_format(path, units=units, sport=sport))
 
 
-def read_with_format(path: Path, *, units: Units | None = None) -> Iterator[FoundWorkout]:
+def read_with_format(
+    path: Path, *, units: Units | None = None, sport: SaidSport | None = None
+) -> Iterator[FoundWorkout]:
     """`read_workouts`, each workout with the format of its file."""
     known, unknown = 0, InvalidFile("unknown_format", "", "the folder holds no files")
-    for file in _opener(path, units, _ignore).files(path, path.name):
+    for file in _opener(path, units, sport, _ignore).files(path, path.name):
         if file.source is None:
             assert file.problem is not None
             if file.problem.code != "unknown_format":
@@ -70,19 +73,21 @@ def read_upload(
     *,
     name: str,
     units: Units | None = None,
+    sport: SaidSport | None = None,
     skip: frozenset[str] = frozenset(),
     on_file: Callable[[str], None] = _ignore,
     on_progress: Callable[[float], None] = _ignore,
 ) -> Iterator[FoundWorkout | FileReport]:
     """The workouts of each file of the upload called `name`, and after them the file's report.
 
-    `units` go to the formats that do not fix theirs (None: the format's usual ones). A damaged file is a report with
+    `units` go to the formats that do not fix theirs (None: the format's usual ones); `sport` is that of the files that
+    name none. A damaged file is a report with
     its problem and the workouts before the damage; the rest go on. Files whose label is in `skip` are passed over;
     `on_file` hears the label of each file that is begun, `on_progress` the fraction of the upload that has been read.
     Raises InvalidFile when the upload as a whole gives nothing: damaged, unknown, an empty zip.
     """
     unknown: list[str] = []
-    for file in _opener(path, units, on_progress).files(path, name):
+    for file in _opener(path, units, sport, on_progress).files(path, name):
         if file.label in skip:
             continue
         if file.problem is not None and file.problem.code == "unknown_format" and not file.whole:
@@ -127,7 +132,7 @@ def _other_files(labels: list[str]) -> FileReport:
     return FileReport(f"{len(labels)} more files", None, 0, f"no workouts of a known format: {listed}")
 
 
-def _opener(path: Path, units: Units | None, on_progress: Callable[[float], None]) -> Opener:
+def _opener(path: Path, units: Units | None, sport: SaidSport | None, on_progress: Callable[[float], None]) -> Opener:
     size = 0 if path.is_dir() else path.stat().st_size
     budget = Budget() if path.is_dir() else Budget.of(size)  # a folder is on our own disk
-    return Opener(units=units, progress=Progress(total=size, tell=on_progress), budget=budget)
+    return Opener(units=units, sport=sport, progress=Progress(total=size, tell=on_progress), budget=budget)
