@@ -16,7 +16,7 @@ from fitdecode import FIT_DATETIME_MIN, FIT_UTC_REFERENCE, profile  # type: igno
 
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import timeline
-from hrmodel.workouts.formats.clocks import Shift
+from hrmodel.workouts.formats.clock_blocks import Shift
 from hrmodel.workouts.formats.fit_developer import DeveloperFields
 from hrmodel.workouts.formats.fit_messages import Message, messages
 from hrmodel.workouts.formats.fit_strap import StrapHeartRate
