@@ -18,6 +18,7 @@ from service.settings import Settings
 from tests import builders
 from tests.builders import files_of
 
+on_sqlite = pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
 AGED = (1_000_000_000, 1_000_000_000)
 
 
@@ -121,6 +122,7 @@ def test_an_installation_of_the_last_edition_gets_its_identity(settings, opened)
     assert found.database is not None
 
 
+@on_sqlite
 @pytest.mark.parametrize("there", ["nothing", "tables without rows", "somebody else's rows"])
 def test_an_empty_database_does_not_claim_the_files_of_the_last_edition(settings, opened, tmp_path, there):
     database, store = opened
@@ -138,6 +140,7 @@ def test_an_empty_database_does_not_claim_the_files_of_the_last_edition(settings
     assert everything(store) == kept
 
 
+@on_sqlite
 def test_a_folder_without_the_files_of_the_database_is_no_folder_of_it(settings, opened):
     _, store = opened
     shutil.move(store.root, store.root.with_name("unmounted"))
@@ -148,6 +151,7 @@ def test_a_folder_without_the_files_of_the_database_is_no_folder_of_it(settings,
         prepare(settings, None)
 
 
+@on_sqlite
 def test_a_first_start_that_was_cut_between_row_and_file_is_finished_by_the_next(settings, opened):
     database, store = opened
     before = identity.read(database, store).database
@@ -156,6 +160,7 @@ def test_a_first_start_that_was_cut_between_row_and_file_is_finished_by_the_next
     assert identity.read(database, store).folder == before
 
 
+@on_sqlite
 def test_an_adopted_folder_is_kept_as_it_is_and_its_old_database_is_refused(settings, opened, tmp_path):
     database, store = opened
     wrong = other(settings, tmp_path)
@@ -179,6 +184,7 @@ def test_an_adopted_folder_is_kept_as_it_is_and_its_old_database_is_refused(sett
     adopter.dispose()
 
 
+@on_sqlite
 def test_an_identity_that_cannot_be_read_is_another_ones(settings, opened):
     (ArtifactStore(settings.artifact_dir).root / identity.FILE).write_bytes(b"\xff\x00rubbish")
     with pytest.raises(NotPrepared, match="says unreadable"):
