@@ -12,7 +12,7 @@ from sqlalchemy import select
 from hrmodel.network.checkpoint import Checkpoint
 from service.registry import jobs, model_versions
 from service.registry.session import bound_clock
-from service.registry.tables import EpochMetrics, JobState
+from service.registry.tables import BackupPin, EpochMetrics, JobEvent, JobState
 from tests.builders import on_sqlite
 from tests.worker.dying_job import BATCHES, dies_at
 from worker import training
@@ -37,6 +37,8 @@ def die():
 def queue(context, submit, dataset_id):
     with context.database.reading() as session:
         start = model_versions.shipped(session).id
+    with context.database.unit_of_work() as session:
+        session.add(BackupPin(until=1e12))  # files that are to go stay to be compared
     return lambda stage: submit(dataset_id, stage, start=start, **STAGES[stage])
 
 
@@ -46,8 +48,10 @@ def everything(context, job_id):
         job, version = session.get_one(jobs.Job, job_id), model_versions.of_job(session, job_id)
         rows = session.scalars(select(EpochMetrics).where(EpochMetrics.job_id == job_id).order_by(EpochMetrics.epoch))
         epochs = [(row.epoch, row.train_loss, row.val_loss, row.learning_rate) for row in rows]
+        ends = (JobEvent.job_id == job_id) & (JobEvent.event == "checkpoint")
+        last = session.scalars(select(JobEvent.detail).where(ends).order_by(JobEvent.id.desc())).first()["sha256"]
         report = model_versions.evaluation(session, version.id, job.dataset_id).report
-    latest = Checkpoint.from_bytes(context.store.read(job.account_id, job.latest_sha256))
+    latest = Checkpoint.from_bytes(context.store.read(job.account_id, last))
     latest.training_meta.pop("job_id")
     for entry in (*latest.history, *latest.training_meta["history"]):
         entry.pop("epoch_time")

@@ -85,12 +85,12 @@ def test_a_job_that_dies_while_the_disk_is_full_goes_on_from_its_earlier_checkpo
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_model_that_cannot_be_stored_ends_with_a_code_and_keeps_its_last_checkpoint(context, stage1, job_row):
+def test_a_model_that_cannot_be_stored_ends_with_a_code_and_its_checkpoints_make_room(context, stage1, job_row):
     job_id = stage1()
     run_job(replace(context, store=FullFor(context.store.root, EPOCHS + 1, 99)), claim(context), "cpu")
     job = job_row(job_id)
     assert (job.state, job.error_code, job.epoch) == (JobState.FAILED, "storage_full", EPOCHS)
-    assert context.store.read(job.account_id, job.latest_sha256)
+    assert (job.latest_sha256, job.previous_sha256) == (None, None)
     assert not list(context.store.root.rglob("*.part"))
 
 
