@@ -24,7 +24,7 @@ SENTENCES = {
     Fault.FULL: "The disk is full: the database cannot write. Nothing was changed; make room.",
     Fault.DAMAGED: "The database is damaged: stop the service, put its file aside and `stagewise restore` a backup.",
     Fault.GONE: "There is no such database: its file was deleted or moved, or nothing was started here yet. "
-    "Put it back, or `stagewise restore` a backup.",
+    "Put it back, `stagewise restore` a backup, or begin with `stagewise migrate`.",
     Fault.READ_ONLY: "The database cannot be written: let the service's user write its file and folder.",
     Fault.AWAY: "The database does not answer; nothing was changed. Try again.",
 }
