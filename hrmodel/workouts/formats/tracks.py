@@ -10,14 +10,16 @@ from typing import ClassVar
 import numpy as np
 
 from hrmodel.workouts.errors import InvalidFile
-from hrmodel.workouts.formats.markup import ElementReader, feed, instant
+from hrmodel.workouts.formats.markup import ElementReader, feed
 from hrmodel.workouts.formats.positions import speed_from_distance, speed_from_positions
+from hrmodel.workouts.formats.scalars import instant
 from hrmodel.workouts.formats.source import Source
+from hrmodel.workouts.formats.tag_soup import recover
 from hrmodel.workouts.workout import Array, Workout, advancing
 
 MAX_POINTS = 150_000  # of one track: 41 hours at one a second; as many take 2 to 4 s to read
-MAX_FILE_POINTS = 150_000  # of the tracks before one: with its own at most 300 000 in all, in some 5 s
-MAX_TRACKS = 2000
+MAX_FILE_POINTS = 3_000_000  # of the tracks before one: 830 hours at one a second, in some 40 s
+MAX_TRACKS = 10_000
 MAX_VALUE = 1e12  # in any unit
 ONE_FOOT = 120.0  # steps/min: below this median the device counted one foot
 CHANNELS = ("latitude", "longitude", "altitude", "heart_rate", "cadence", "speed", "distance")
@@ -29,6 +31,7 @@ class Track:
 
     label: str
     sport: str = ""
+    bad_time: str = ""  # the first text that was to be a time and is none
     times: "array[float]" = field(default_factory=lambda: array("d"))  # unix seconds, NaN without a time
     values: "dict[str, array[float]]" = field(default_factory=lambda: {name: array("d") for name in CHANNELS})
 
@@ -40,6 +43,12 @@ class Track:
         self.times.append(value("time", nan))
         for channel, values in self.values.items():
             values.append(value(channel, nan))
+
+    def check_times(self) -> None:
+        """Raises InvalidFile when no point has a time though some were to have one."""
+        if self.bad_time and not any(map(math.isfinite, self.times)):
+            hint = f"{self.bad_time!r} is no time; expected 2024-05-31T06:30:00Z"
+            raise InvalidFile("bad_time", self.label, hint)
 
 
 class TrackReader(ElementReader):
@@ -97,10 +106,12 @@ class TrackReader(ElementReader):
         elif name != self.time:
             self.fact(track, name, text)
         elif self.path[-1] == self.point:
-            point["time"] = instant(text, f"{track.label}, point {len(track.times) + 1}")
+            point["time"] = instant(text)
+            if text and math.isnan(point["time"]):
+                track.bad_time = track.bad_time or text[:40]
 
 
-def read_tracks(source: Source, reader: TrackReader) -> Iterator[Workout]:
+def read_tracks(source: Source, reader: type[TrackReader]) -> Iterator[Workout]:
     """One workout per track with points. Raises InvalidFile, when the readable tracks have been handed over."""
     found, problem = 0, None
     for track in _tracks(source, reader):
@@ -109,6 +120,7 @@ def read_tracks(source: Source, reader: TrackReader) -> Iterator[Workout]:
         elif track.times:
             found += 1
             try:
+                track.check_times()
                 yield to_workout(track, f"{reader.noun} {found}" if found > 1 else "")
             except InvalidFile as error:
                 problem = problem or error
@@ -119,10 +131,34 @@ def read_tracks(source: Source, reader: TrackReader) -> Iterator[Workout]:
         raise InvalidFile("no_track", "", hint)
 
 
-def _tracks(source: Source, reader: TrackReader) -> Iterator[Track | InvalidFile]:
-    """The complete tracks, and last what damaged the file."""
+def _tracks(source: Source, reader: type[TrackReader]) -> Iterator[Track | InvalidFile]:
+    """The tracks, and last what is damaged. Where the strict parser stops, the tolerant one begins again."""
+    handed, again, damage = 0, 0, None
+    strict = reader()
+    for one in _collected(strict, feed(source, strict)):
+        if isinstance(one, InvalidFile):
+            damage = one
+        else:
+            handed += 1
+            yield one
+    if damage is None:
+        return
+    if damage.code not in ("broken_xml", f"not_{reader.format.lower()}"):
+        yield damage
+        return
+    tolerant = reader()
+    for one in _collected(tolerant, recover(source, tolerant, damage)):
+        again += isinstance(one, Track)
+        if (isinstance(one, Track) and again > handed) or (isinstance(one, InvalidFile) and again):
+            yield one
+    if not again:
+        yield damage
+
+
+def _collected(reader: TrackReader, feeding: Iterator[None]) -> Iterator[Track | InvalidFile]:
+    """The complete tracks, and last what ended the reading too early."""
     try:
-        for _ in feed(source, reader):
+        for _ in feeding:
             yield from reader.take()
     except InvalidFile as error:
         yield from reader.take()
