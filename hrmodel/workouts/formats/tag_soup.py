@@ -68,7 +68,8 @@ class _Soup:
         self._found = False  # the root
         self._kept = 0  # characters of text since the last tag
         self._leaf = False  # the last tag began an element
-        self._lost: list[int] = []  # lines; only the first and the count matter
+        self._lost = 0  # places where a point has lost something
+        self._first = 0  # line of the first of them
 
     def take(self, text: str, *, last: bool = False) -> None:
         """Read a piece that ends before a tag, or with the file. Raises InvalidFile."""
@@ -103,8 +104,8 @@ class _Soup:
         if cut:
             self._reader.values = None  # what is left open was not complete
         self._pop(0)
-        where = f"line {self._lost[0] if self._lost else self._line}"
-        more = f" and at {len(self._lost) - 1} more places" if len(self._lost) > 1 else ""
+        where = f"line {self._first or self._line}"
+        more = f" and at {self._lost - 1} more places" if self._lost > 1 else ""
         around = f"the XML is damaged here{more}; what is around it is read"
         ending = f"the file ends too early{', too' if self._lost else ''}: it is cut off; what comes before is read"
         said = [around] * bool(self._lost) + [ending] * cut
@@ -169,4 +170,5 @@ class _Soup:
     def _lose(self, *, certainly: bool = False) -> None:
         """A point has lost something, if one is open."""
         if certainly or self._reader.values is not None:
-            self._lost.append(self._line)
+            self._lost += 1
+            self._first = self._first or self._line
