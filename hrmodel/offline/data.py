@@ -13,7 +13,7 @@ from hrmodel.signals.level import fit_level
 from hrmodel.version import digest_of
 from hrmodel.workouts.cleaning import clean
 from hrmodel.workouts.duplicates import duplicates, extent_of
-from hrmodel.workouts.formats.upload import read_with_format
+from hrmodel.workouts.reading import read_with_format
 from hrmodel.workouts.splits import MIN_WORKOUTS, chronological_split
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout

@@ -22,6 +22,7 @@ from typing import Any
 from hrmodel.workouts.confinement import Limits
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.upload import FileReport, FoundWorkout
+from hrmodel.workouts.pieces import join_pieces
 from hrmodel.workouts.reader import (
     BEGUN,
     ENDED,
@@ -41,6 +42,7 @@ MEMORY_BYTES = 256 << 20  # of data; with its libraries a process then stays bel
 MAX_EXTRA_MEMORY = 4 << 30
 CPU_SECONDS, CPU_SECONDS_PER_MB = 120, 2
 FILE_BYTES = 10_000_000_000
+READING_SHARE = 0.7  # of what is done; the rest is handing over
 SILENT_SECONDS = 120.0  # readers tell their progress at least each MB
 WAIT_SECONDS = 1.0
 LAST_WORDS_SECONDS = 5.0  # between the end of a child's pipe and its own
@@ -70,11 +72,21 @@ def read_isolated(
     units: Units | None = None,
     on_wait: Callable[[float], None] = lambda _: None,
 ) -> Iterator[FoundWorkout | FileReport]:
-    """`read_upload` in a confined process that writes only below `folder`.
+    """`read_upload` in a confined process that writes only below `folder`; what was recorded in pieces is joined.
 
-    `on_wait` is called at least once a second with the fraction that has been read; it may raise to end the reading.
+    `on_wait` is called at least once a second with the fraction that is done; it may raise to end the reading.
     Raises InvalidFile as `read_upload` does.
     """
+    found = _read(path, name, folder, units, lambda progress: on_wait(READING_SHARE * progress))
+    yield from join_pieces(
+        found, folder=folder, on_joined=lambda done: on_wait(READING_SHARE + (1 - READING_SHARE) * done)
+    )
+
+
+def _read(
+    path: Path, name: str, folder: Path, units: Units | None, on_wait: Callable[[float], None]
+) -> Iterator[FoundWorkout | FileReport]:
+    """What children find; a new one goes on behind a file at which one has died. Raises InvalidFile."""
     skip: list[str] = []
     for _ in range(MAX_DEATHS):
         with _started(path, name, folder, units, skip) as child:

@@ -15,7 +15,7 @@ from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import gpx, tcx
 from hrmodel.workouts.formats.positions import speed_from_distance
 from hrmodel.workouts.formats.source import Source
-from hrmodel.workouts.formats.upload import read_with_format
+from hrmodel.workouts.reading import read_with_format
 from tests import tcx_writer
 
 FILES = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "formats"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import archive
 from hrmodel.workouts.formats.seed import SCALER_FILE, write_seed_dataset
-from hrmodel.workouts.formats.upload import FileReport, read_upload, read_with_format, read_workouts
+from hrmodel.workouts.formats.upload import FileReport, read_upload
+from hrmodel.workouts.reading import read_with_format, read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.units import Units
 from tests import apple_writer

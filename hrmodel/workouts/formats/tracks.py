@@ -149,7 +149,9 @@ def _tracks(source: Source, reader: type[TrackReader]) -> Iterator[Track | Inval
     tolerant = reader()
     for one in _collected(tolerant, recover(source, tolerant, damage)):
         again += isinstance(one, Track)
-        if (isinstance(one, Track) and again > handed) or (isinstance(one, InvalidFile) and again):
+        if (isinstance(one, Track) and again > handed) or (
+            isinstance(one, InvalidFile) and (again or one.code != "broken_xml")
+        ):
             yield one
     if not again:
         yield damage
