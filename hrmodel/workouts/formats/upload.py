@@ -110,7 +110,8 @@ def _other_files(endings: Counter[str]) -> FileReport:
     """One line for the files that hold no workouts, which is no problem."""
     listed = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(10))
     more = ", ..." if len(endings) > 10 else ""
-    return FileReport(f"{endings.total()} other files, which hold no workouts: {listed}{more}", None, 0, None)
+    files = f"{endings.total()} other file{'s' * (endings.total() != 1)}"
+    return FileReport(f"no workouts in {files}: {listed}{more}", None, 0, None)
 
 
 def _opener(path: Path, units: Units | None, on_progress: Callable[[float], None]) -> Opener:

@@ -27,26 +27,30 @@ def is_zip(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
+def open_zip(path: Path, budget: Budget) -> zipfile.ZipFile:
+    """A zip file that is whole, with its bounds checked. Raises InvalidFile."""
+    budget.spend_entries(1)  # at least, before any work
+    try:
+        _check_table(path, budget)
+        opened = zipfile.ZipFile(path)
+    except InvalidFile:
+        raise
+    except Exception as error:  # zipfile also leaks struct.error, UnicodeDecodeError, KeyError from forged tables
+        raise InvalidFile("broken_zip", "", f"the zip file cannot be read: {str(error)[:100]}") from error
+    return _bounded(opened, budget)
+
+
 class ZipArchive(Archive):
     """A zip file with its bounds checked. Raises InvalidFile."""
 
     def __init__(self, path: Path, budget: Budget) -> None:
-        budget.spend_entries(1)  # at least, before any work
         try:
-            _check_table(path, budget)
-            self._file = zipfile.ZipFile(path)
-        except InvalidFile:
-            raise
-        except Exception as error:  # zipfile also leaks struct.error, UnicodeDecodeError, KeyError from forged tables
-            problem = InvalidFile("broken_zip", "", f"the zip file cannot be read: {str(error)[:100]}")
-            self._file = _Salvaged(path, problem)
+            self._file = open_zip(path, budget)
+        except InvalidFile as error:
+            if error.code != "broken_zip":
+                raise
+            self._file = _bounded(_Salvaged(path, error), budget)
             self.damage = InvalidFile("broken_zip", "", CUT)
-        try:
-            _check_bounds(self._file.infolist())
-            budget.spend_entries(len(self._file.infolist()))
-        except InvalidFile:
-            self.close()
-            raise
 
     @cached_property
     def members(self) -> dict[str, Member]:
@@ -166,6 +170,16 @@ def _readable(entry: zipfile.ZipInfo) -> str:
         return entry.filename.encode("cp437").decode("utf-8")
     except UnicodeError:
         return entry.filename
+
+
+def _bounded(opened: zipfile.ZipFile, budget: Budget) -> zipfile.ZipFile:
+    try:
+        _check_bounds(opened.infolist())
+        budget.spend_entries(len(opened.infolist()))
+    except InvalidFile:
+        opened.close()
+        raise
+    return opened
 
 
 def _check_bounds(members: list[zipfile.ZipInfo]) -> None:
