@@ -12,7 +12,7 @@ from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.level import fit_level
 from hrmodel.version import digest_of
 from hrmodel.workouts.cleaning import clean
-from hrmodel.workouts.duplicates import duplicates, extent_of
+from hrmodel.workouts.duplicates import duplicates, extent_of, why_dropped
 from hrmodel.workouts.reading import read_with_format
 from hrmodel.workouts.splits import MIN_WORKOUTS, chronological_split
 from hrmodel.workouts.units import Units
@@ -86,8 +86,9 @@ def _clean(path: Path, workouts: Sequence[Workout]) -> list[Workout]:
         else:
             repaired += cleaned.verdict == "repaired"
     recordings = list(kept.values())
-    for worse, better in duplicates([extent_of(workout) for workout in recordings]).items():
-        dropped["duplicate"].append(f"recorded at the same time as {recordings[better].source}, which stays")
+    extents = [extent_of(workout) for workout in recordings]
+    for worse, better in duplicates(extents).items():
+        dropped["duplicate"].append(why_dropped(extents[worse], extents[better]))
         del kept[recordings[worse].digest]
     if not kept:
         why = "; ".join(f"{len(messages)} {code} ({messages[0]})" for code, messages in dropped.items())
