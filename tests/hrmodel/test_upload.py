@@ -104,7 +104,7 @@ def test_an_export_of_apple_health_without_its_routes_says_what_is_missing_and_h
     assert reports(whole) == {"a/export.xml": ("apple_health", 1, None)}
     (tmp_path / "cut").write_bytes(export[:-10])
     (found,) = reports(tmp_path / "cut").values()
-    assert re.search("damaged.*; routes of runs that are not in this upload: 1;", found[2])
+    assert re.search("cut off.*; routes of runs that are not in this upload: 1;", found[2])
 
 
 def test_declared_units_reach_every_member_of_an_upload(tmp_path, seed_folder):

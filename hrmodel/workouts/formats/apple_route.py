@@ -54,17 +54,18 @@ def _read_at_once(data: bytes) -> Route | None:
         t = np.array(parts[2::4]).astype("datetime64[s]").astype(np.float64)
     except ValueError:  # 31 February
         return None
-    return _by_time(t, np.array([float(text) for text in parts[3::4]]), np.array([float(text) for text in parts[1::4]]))
+    return by_time(t, np.array([float(text) for text in parts[3::4]]), np.array([float(text) for text in parts[1::4]]))
 
 
 def _joined(tracks: list[Workout]) -> Route:
     none = [np.empty(0)]
     t = [track.t + (track.started_at.timestamp() if track.started_at else 0.0) for track in tracks]
     altitude = [np.full(len(track.t), np.nan) if track.altitude is None else track.altitude for track in tracks]
-    return _by_time(*(np.concatenate(none + part) for part in (t, [track.speed for track in tracks], altitude)))
+    return by_time(*(np.concatenate(none + part) for part in (t, [track.speed for track in tracks], altitude)))
 
 
-def _by_time(t: Array, speed: Array, altitude: Array) -> Route:
+def by_time(t: Array, speed: Array, altitude: Array) -> Route:
+    """A route of points in any order; of those of one time the first counts."""
     t, first = np.unique(np.round(t, 3), return_index=True)
     speed = np.where(speed < 0, np.nan, speed)  # the phone writes -1 for a speed that it does not know
     return Route(t=t, speed=speed[first], altitude=altitude[first])
