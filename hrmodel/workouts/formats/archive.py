@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from hrmodel.workouts.errors import InvalidFile
@@ -42,7 +42,8 @@ class Budget:
     @staticmethod
     def of(size: int) -> "Budget":
         """That of an upload of so many bytes."""
-        return Budget(left=min(MAX_TOTAL_BYTES, max(SMALL_UPLOAD_BYTES, MAX_UPLOAD_RATIO * size)))
+        left = min(MAX_TOTAL_BYTES, max(SMALL_UPLOAD_BYTES, MAX_UPLOAD_RATIO * size))
+        return Budget(left=left, entries=MAX_UPLOAD_ENTRIES, files=MAX_FILES)
 
     def spend(self, size: int) -> None:
         """Raises InvalidFile when it is not enough."""
@@ -79,7 +80,7 @@ class Member:
     @property
     def name(self) -> str:
         """Without its folders."""
-        return PurePosixPath(self.place).name
+        return self.place.rpartition("/")[2]
 
 
 class Archive(ABC):
@@ -122,10 +123,10 @@ class Archive(ABC):
 
         Somebody may have moved it or written its name in other letters: then the only one whose place ends like that.
         """
-        place = str(PurePosixPath(member.place).parent / name)
+        place = f"{member.place.rpartition('/')[0]}/{name}".lstrip("/")
         if found := self.members.get(place):
             return found
-        alike = [one for one in self._by_name[PurePosixPath(name).name.lower()] if one is not member]
+        alike = [one for one in self._by_name[name.rpartition("/")[2].lower()] if one is not member]
         nearer = [one for one in alike if one.place.lower() == place.lower()]
         nearer = nearer or [one for one in alike if f"/{one.place.lower()}".endswith(f"/{name.lower()}")]
         chosen = nearer or alike

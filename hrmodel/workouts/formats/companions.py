@@ -2,9 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from functools import cache
-from pathlib import PurePosixPath
 
 from hrmodel.workouts.formats.catalog import FORMATS, Format, detect
 
@@ -16,7 +15,7 @@ def read_by_others(names: list[str], head: Callable[[str], bytes]) -> set[str]:
     """
     folders: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        folders[str(PurePosixPath(name).parent)].append(name)
+        folders[name.rpartition("/")[0]].append(name)
 
     @cache
     def in_folder(folder: str) -> set[str]:
@@ -39,7 +38,7 @@ def read_by_others(names: list[str], head: Callable[[str], bytes]) -> set[str]:
 
 def _folder_of(name: str, pattern: str) -> str | None:
     """The folder from which `pattern` leads to `name`, if it does."""
-    parts, depth = PurePosixPath(name).parts, pattern.count("/") + 1
-    if len(parts) < depth or not fnmatch("/".join(parts[-depth:]).lower(), pattern):
+    parts, depth = name.split("/"), pattern.count("/") + 1
+    if len(parts) < depth or not fnmatchcase("/".join(parts[-depth:]).lower(), pattern):
         return None
-    return str(PurePosixPath(*parts[:-depth])) if len(parts) > depth else "."
+    return "/".join(parts[:-depth])

@@ -39,7 +39,8 @@ def root_is(name: str, head: bytes) -> bool:
     text = COMMENT.sub(b"", head.replace(b"\0", b""))
     if is_markup(head) and (first := ELEMENT.search(text)) is not None and first[1] == name.encode():
         return True
-    return re.search(LATER_ROOT % re.escape(name.encode()), text) is not None
+    archive = b"\0" in head  # which may hold the document just as it is
+    return not archive and re.search(LATER_ROOT % re.escape(name.encode()), text) is not None
 
 
 class ElementReader(ABC):

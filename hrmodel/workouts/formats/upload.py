@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from hrmodel.workouts.errors import InvalidFile
@@ -103,7 +103,8 @@ def _read(file: UploadedFile, noted: Callable[[str], None] = _ignore) -> Iterato
 
 
 def _ending(label: str) -> str:
-    return PurePosixPath(label).suffix.lower()[:20] or "no extension"
+    name = label.rpartition("/")[2]
+    return f".{name.rpartition('.')[2]}".lower()[:20] if "." in name[1:] else "no extension"
 
 
 def _other_files(endings: Counter[str]) -> FileReport:
