@@ -29,6 +29,7 @@ MAX_UPLOAD_RATIO = 100  # of an upload, whatever is inside what
 SMALL_UPLOAD_BYTES = 200 << 20  # which it may unpack to at least
 SMALL_BYTES = 1 << 20  # below it no ratio hurts
 COPY_BYTES = 1 << 20
+SLICE_BYTES = 512
 
 
 @dataclass
@@ -152,7 +153,7 @@ def gunzip(path: Path, target: Path, budget: Budget) -> InvalidFile | None:
     """
     limit = max(SMALL_BYTES, MAX_RATIO * path.stat().st_size)
     with path.open("rb") as source, target.open("wb") as file:
-        return _written(_bounded(_inflated(source), limit, budget), file)
+        return _written(_bounded(_gunzipped(source), limit, budget), file)
 
 
 def place_of(name: str) -> str:
@@ -209,12 +210,12 @@ def _bounded(pieces: Iterator[bytes], limit: int, budget: Budget) -> Iterator[by
         yield piece
 
 
-def _inflated(source: BinaryIO) -> Iterator[bytes]:
-    """The unpacked bytes in pieces of at most COPY_BYTES: the gzip module has no bound on what one read may hold."""
+def _gunzipped(source: BinaryIO) -> Iterator[bytes]:
+    """What a gzip file holds in pieces of at most COPY_BYTES: the gzip module has no bound on what one read holds."""
     inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
     begun = False
     try:
-        while data := source.read(COPY_BYTES):
+        for data in slices(source):
             while data:
                 if inflater.eof:
                     if not data.lstrip(b"\0"):
@@ -228,3 +229,29 @@ def _inflated(source: BinaryIO) -> Iterator[bytes]:
         raise InvalidFile("broken_gzip", "", f"the gzip file is damaged: it cannot be unpacked: {error}") from error
     if not begun or not inflater.eof:
         raise InvalidFile("broken_gzip", "", "the gzip file ends too early; download or export it again")
+
+
+def slices(source: BinaryIO, size: int | None = None) -> Iterator[bytes]:
+    """The next `size` bytes of a file, else all, in pieces so small that little is lost where one is damaged."""
+    left = size
+    while chunk := source.read(COPY_BYTES if left is None else min(COPY_BYTES, left)):
+        left = None if left is None else left - len(chunk)
+        for place in range(0, len(chunk), SLICE_BYTES):
+            yield chunk[place : place + SLICE_BYTES]
+
+
+def grouped(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """The same bytes in pieces of `size`; all that came before an InvalidFile come before it."""
+    rest, problem = bytearray(), None
+    try:
+        for piece in pieces:
+            rest += piece
+            while len(rest) >= size:
+                yield bytes(rest[:size])
+                del rest[:size]
+    except InvalidFile as error:
+        problem = error
+    if rest:
+        yield bytes(rest)
+    if problem is not None:
+        raise problem
