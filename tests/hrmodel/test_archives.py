@@ -12,7 +12,7 @@ from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import archive
 from hrmodel.workouts.formats.upload import FileReport, FoundWorkout, read_upload
 from tests import apple_writer, fit_writer, gpx_writer, tcx_writer
-from tests.hostile_zips import forged, zipped
+from tests.hostile_zips import forged, tarred, zipped
 
 GPX = gpx_writer.write(points=100)
 TCX = tcx_writer.write(points=50)
@@ -32,16 +32,6 @@ def read(tmp_path):
         return workouts, said
 
     return read_bytes
-
-
-def tarred(members, mode="w", **options):
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode=mode, **options) as file:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            file.addfile(info, io.BytesIO(content))
-    return made.getvalue()
 
 
 def nested(data, times):
