@@ -28,7 +28,7 @@ def load_data(path: Path, *, person: str | None = None, units: Units | None = No
     """Read, clean, split and grid one person's workouts; the level is fitted on train + val.
 
     `units` go to the formats that do not fix theirs. Raises UserError when there is nothing to learn from or several
-    people are in the file and none is chosen, InvalidFile for a damaged file.
+    people are in the file and none is chosen, InvalidFile when no file can be read.
     """
     workouts, own_split = _read(path, person, units)
     kept = _clean(path, workouts)

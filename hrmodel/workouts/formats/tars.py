@@ -42,7 +42,7 @@ class TarArchive(Archive):
                     if count > archive.MAX_ENTRIES:
                         raise InvalidFile("too_large", "", f"more than {archive.MAX_ENTRIES} files")
                     self._add(entry)
-                    file.members = []  # or it keeps each of them
+                    file.members = []  # type: ignore[attr-defined]  # or it keeps each of them
         except InvalidFile:
             raise
         except Exception as error:  # tarfile also leaks ValueError, OverflowError ... from forged headers
