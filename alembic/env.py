@@ -44,7 +44,7 @@ def migrate(connection: Connection) -> None:
 def main() -> None:
     """Connect and migrate."""
     url = context.config.attributes.get("database_url") or get_settings().database_url
-    engine = make_engine(url).execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
+    engine = make_engine(url, create=True).execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
     try:
         with engine.connect() as connection:
             if connection.dialect.name == "sqlite":

@@ -12,11 +12,12 @@ from hrmodel.network.config import NetworkConfig
 from hrmodel.offline.arguments import hyperparameters, parse
 from hrmodel.offline.base import train_base
 from hrmodel.offline.console import logging_to
-from hrmodel.offline.data import load_data
+from hrmodel.offline.data import load_data, read_person
 from hrmodel.offline.errors import USER_ERRORS, Interrupted, UserError, sentence
 from hrmodel.offline.evaluating import evaluate_versions
 from hrmodel.offline.parameters import parameter_table
 from hrmodel.offline.paths import Folders
+from hrmodel.offline.predicting import find_model, predict_workouts
 from hrmodel.offline.stages import Task, train_stage
 from hrmodel.offline.start import announce, choose_device, read_base, read_checkpoint, read_stage1
 from hrmodel.training.stages import resolve
@@ -58,8 +59,17 @@ def train(args: argparse.Namespace) -> None:
         announce(start)
         data = load_data(args.data, person=args.person, units=_units(args))
         config = resolve(args.command, args.recipe, hyperparameters(args), workouts=len(data.train))
-        task = Task(stage=config, recipe=args.recipe, start=start.checkpoint, data=data, device=device, folders=folders)
-        train_stage(task)
+        train_stage(
+            Task(
+                stage=config,
+                recipe=args.recipe,
+                start=start.checkpoint,
+                data=data,
+                device=device,
+                folders=folders,
+                resume=args.resume,
+            )
+        )
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -68,6 +78,15 @@ def evaluate(args: argparse.Namespace) -> None:
     with logging_to(None):
         data = load_data(args.data, person=args.person, units=_units(args))
         evaluate_versions(data, Folders(args.out), device, pretrained=args.pretrained, checkpoint=args.checkpoint)
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Predict workouts with a model that was trained."""
+    device, folders = choose_device(args.device), Folders(args.out)
+    with logging_to(None):
+        found = find_model(folders, args.checkpoint)
+        workouts, _ = read_person(args.data, args.person, _units(args))
+        predict_workouts(workouts, found, folders, device, observed=args.observed)
 
 
 def parameters(args: argparse.Namespace) -> None:
@@ -90,7 +109,14 @@ def base(args: argparse.Namespace) -> None:
             raise UserError(str(error)) from error
 
 
-COMMANDS = {"stage1": train, "stage2": train, "evaluate": evaluate, "parameters": parameters, "base": base}
+COMMANDS = {
+    "stage1": train,
+    "stage2": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "parameters": parameters,
+    "base": base,
+}
 
 
 def _units(args: argparse.Namespace) -> Units | None:

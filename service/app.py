@@ -36,6 +36,7 @@ from service.queue import BrokerSender, Sender
 from service.rate_limits import RateLimits
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
+from service.registry.starting import NotPrepared, check_start
 from service.request_log import RequestLog
 from service.security import KeyRing
 from service.security_headers import STATIC, SecurityHeaders, page_policies
@@ -100,6 +101,11 @@ def process_app() -> FastAPI:
     What is there by now stays until the end. Collecting garbage would walk through all of it, and some request in
     twenty waited 0.2 s for that.
     """
+    settings = get_settings()
+    try:
+        check_start(settings.database_url, ArtifactStore(settings.artifact_dir))
+    except NotPrepared as error:
+        raise SystemExit(str(error)) from error
     app = create_app()
     gc.collect()
     gc.freeze()

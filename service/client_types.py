@@ -68,6 +68,7 @@ class Fleet(TypedDict):
 
     people: int
     skipped: int
+    unchanged: int
     jobs: dict[str, int]
     promoted: int
     errors: list[Json]

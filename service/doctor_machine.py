@@ -10,10 +10,11 @@ from sqlalchemy import select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from service.errors import Unavailable
-from service.registry import model_versions
+from service.registry import identity, model_versions, sweep
 from service.registry.artifacts import ArtifactDamaged, ArtifactMissing, ArtifactStore
 from service.registry.migrations import current_revision, is_known, schema_is_behind
-from service.registry.session import Database, db_now, ping, spoken_reason
+from service.registry.session import Database, db_now, ping, spoken_reason, sqlite_file
+from service.registry.sqlite_files import check_pages
 from service.settings import Settings
 
 LITTLE_BYTES, TOO_LITTLE_BYTES = 2 * 1024**3, 200 * 1024**2  # free on the disk
@@ -78,9 +79,9 @@ class Machine:
             advice = "Set it to postgresql://user:password@host:port/name or sqlite:////path, or leave it out."
             raise Wrong("DATABASE_URL is not the URL of a database that Stagewise knows.", advice) from None
         kind = database.engine.dialect.name
-        file = database.engine.url.database
+        file = sqlite_file(self._settings.database_url)
         try:
-            if kind == "sqlite" and file and not Path(file).exists():
+            if file is not None and not file.exists():
                 advice = "Start the service once: `stagewise up`. Is STAGEWISE_STATE_DIR right?"
                 raise Wrong(f"There is no database {file}.", advice)
             ping(database)
@@ -109,6 +110,39 @@ class Machine:
             raise Wrong("The tables are not those of this version.", MIGRATE)
         self.has_tables = True
         return "the tables are those of this version"
+
+    def database_file(self) -> str:
+        """Whether every page of a SQLite file can be read."""
+        try:
+            check_pages(self.reached())
+        except (Unavailable, SQLAlchemyError) as error:
+            advice = "Stop the service, put the file aside, and bring a backup back: `stagewise restore`."
+            raise Wrong("The database's file is damaged.", advice) from error
+        return "whole" if sqlite_file(self._settings.database_url) else "the server's own business"
+
+    def belonging_together(self) -> str:
+        """Whether database and artifact folder have the same identity."""
+        try:
+            identity.check(self.reached(), ArtifactStore(self._settings.artifact_dir))
+        except identity.OtherStore as error:
+            said, _, advice = str(error).partition(identity.WHAT_TO_DO)
+            raise Wrong(said.strip(), advice or identity.WHAT_TO_DO) from error
+        except OSError as error:
+            raise Away("an artifact folder") from error
+        return "database and artifact folder belong together"
+
+    def leftovers(self) -> str:
+        """Whether files wait for an operator's word because they are many, or from before the database came."""
+        if not self.has_tables:
+            raise Away("current tables")
+        try:
+            found = sweep.plan(self.reached(), ArtifactStore(self._settings.artifact_dir))
+        except (identity.OtherStore, OSError) as error:
+            raise Away("an artifact folder of this database") from error
+        if found.too_many or found.before or found.strangers:
+            advice = "If another database knows them, leave them. Else `stagewise sweep` shows and removes them."
+            raise Wrong(str(found), advice, "warning")
+        return str(found)
 
     def database_clock(self) -> str:
         """Leases and turns go by it."""

@@ -185,7 +185,8 @@ def migrate(variables: dict[str, str], key_file: Path) -> None:
         preexec_fn=die_with_parent,
     )
     if done.returncode:
-        raise StartError(f"The database could not be brought up to date:\n{done.stderr.strip()[-2000:]}")
+        said = done.stderr.strip()[-3000:]
+        raise StartError(said if "\n" not in said else f"The database could not be brought up to date:\n{said}")
 
 
 def wait_until_ready(api: Child, open_socket: socket.socket, stop: StopRequest) -> None:

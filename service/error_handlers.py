@@ -8,13 +8,14 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from service.errors import BadRequest, Conflict, FieldError, ServiceError, Unavailable, Unprocessable
+from service.registry import faults
 from service.registry.session import spoken_reason
 
 MEDIA_TYPE = "application/problem+json"
@@ -22,6 +23,7 @@ DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 MAX_ERRORS = 20
 MAX_TEXT = 300
 RETRY_SECONDS = 5
+FULL_RETRY_SECONDS = 60
 _CODES = {404: "route_not_found", 405: "method_not_allowed"}
 _DETAILS = {
     404: "There is nothing at this address; /docs lists what there is.",
@@ -46,7 +48,8 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(IntegrityError, _integrity_error)
     app.add_exception_handler(ClientDisconnect, _disconnected)
-    for away in DATABASE_AWAY:
+    app.add_exception_handler(OSError, _storage_error)
+    for away in (*DATABASE_AWAY, DatabaseError):
         app.add_exception_handler(away, _database_away)
 
 
@@ -127,9 +130,25 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _database_away(request: Request, error: Exception) -> Response:
-    log.error("database away", error=type(error).__name__, reason=spoken_reason(error)[:MAX_TEXT])
-    detail = "The database does not answer; nothing was changed. Try again."
-    return problem(request, Unavailable("database_unavailable", detail, retry_after=RETRY_SECONDS))
+    """What keeps the database from working; a fault of a statement of ours goes on as it is."""
+    fault = faults.fault_of(error)
+    if fault is None:
+        raise error
+    log.error(f"database {fault}", error=type(error).__name__, reason=spoken_reason(error)[:MAX_TEXT])
+    return problem(request, Unavailable(faults.CODES[fault], faults.SENTENCES[fault], retry_after=RETRY_SECONDS))
+
+
+async def _storage_error(request: Request, error: Exception) -> Response:
+    """A disk that is full or may not be written; any other error of a file goes on as it is."""
+    assert isinstance(error, OSError)
+    if error.errno in faults.NO_SPACE:
+        fault, detail = faults.Fault.FULL, "The disk is full; nothing was stored. Make room."
+    elif error.errno in faults.READ_ONLY:
+        fault, detail = faults.Fault.READ_ONLY, "The artifact folder cannot be written; nothing was stored."
+    else:
+        raise error
+    log.error(f"storage {fault}", error=type(error).__name__, reason=error.strerror)
+    return problem(request, Unavailable(faults.CODES[fault], detail, retry_after=FULL_RETRY_SECONDS))
 
 
 async def _integrity_error(request: Request, error: Exception) -> Response:

@@ -14,6 +14,9 @@ from service.error_handlers import DATABASE_AWAY
 from service.errors import Unavailable
 from service.fields import example
 from service.openapi import problems
+from service.registry import identity
+from service.registry.artifacts import ArtifactStore
+from service.registry.faults import CODES, Fault
 from service.registry.migrations import schema_is_behind
 from service.registry.session import Database, ping
 
@@ -51,17 +54,19 @@ async def check_alive() -> Alive:
 
 @router.get("/readyz", responses=problems(key=False))
 async def check_ready(services: ServicesDep) -> Ready:
-    """Whether the API can serve. 503 only when SQL is down or its schema behind.
+    """Whether the API can serve. 503 only when SQL is down, damaged or gone, its schema behind, or the artifact folder
+    another database's.
 
     Without a broker or a worker uploads and jobs are still accepted and predictions answered: that is `degraded`.
     """
     try:
         with fail_after(SQL_SECONDS):
-            look = partial(check_database, services.database)
+            look = partial(check_database, services.database, services.store)
             await to_thread.run_sync(look, abandon_on_cancel=True, limiter=services.probes)
     except TimeoutError as error:
         raise Unavailable("database_unavailable", "The database does not answer.", retry_after=5) from error
-    return Ready(ready=True, degraded=await services.parts.away())
+    full = ["database: its disk is full; what would be stored is refused"] if services.database.was_full else []
+    return Ready(ready=True, degraded=[*full, *await services.parts.away()])
 
 
 @router.get("/metrics", responses={**_TEXT, **problems(401, 403, 429, key=False)}, response_class=Response)
@@ -89,9 +94,19 @@ async def _look_at_jobs(services: Services) -> bool:
     return True
 
 
-def check_database(database: Database) -> None:
-    """Raise Unavailable when the schema is behind, or what the driver raises when there is no database."""
+def check_database(database: Database, store: ArtifactStore) -> None:
+    """Raise Unavailable when the database's file is damaged, its schema behind, or the artifact folder another one's;
+    what the driver raises when there is no database.
+    """  # fmt: skip
     ping(database)
+    try:
+        identity.check(database, store)
+    except identity.OtherStore as error:
+        detail = "Database and artifact folder do not belong together; `stagewise doctor` says what to do."
+        raise Unavailable("other_artifact_folder", detail, retry_after=60) from error
+    except OSError as error:
+        detail = f"The artifact folder cannot be read ({error.strerror}); is its disk there?"
+        raise Unavailable(CODES[Fault.READ_ONLY], detail, retry_after=30) from error
     if schema_is_behind(database):
         detail = "The database lacks tables or columns that this version needs; run `stagewise migrate`."
         raise Unavailable("schema_behind", detail, retry_after=30)

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from service.registry.artifacts import ArtifactStore
-from service.registry.session import Database
+from service.registry.session import Database, make_engine
 from service.registry.tables import Base, Dataset
 from tests import registry_builders as builders
 from tests import servers
@@ -97,9 +97,9 @@ def new_postgresql_database(server_url: str, options: str = "") -> Iterator[str]
 
 
 def make_tables(url: str) -> None:
-    database = Database(url)
-    Base.metadata.create_all(database.engine)
-    database.dispose()
+    engine = make_engine(url, create=True)
+    Base.metadata.create_all(engine)
+    engine.dispose()
 
 
 @pytest.fixture

@@ -18,13 +18,14 @@ NUMBERS = {
     "session": 18,
     "record": 20,
     "event": 21,
+    "activity": 34,
     "hr": 132,
     "field_description": 206,
     "developer_data_id": 207,
 }
 # message -> field -> number, type, scale, offset (Profile.xlsx of the FIT SDK)
 FIELDS: dict[str, dict[str, tuple[int, str, float, float]]] = {
-    "file_id": {"type": (0, "enum", 1, 0), "manufacturer": (1, "uint16", 1, 0)},
+    "file_id": {"type": (0, "enum", 1, 0), "manufacturer": (1, "uint16", 1, 0), "time_created": (4, "uint32", 1, 0)},
     "sport": {"sport": (0, "enum", 1, 0), "sub_sport": (1, "enum", 1, 0)},
     "session": {
         "timestamp": (253, "uint32", 1, 0),
@@ -48,6 +49,7 @@ FIELDS: dict[str, dict[str, tuple[int, str, float, float]]] = {
         "enhanced_altitude": (78, "uint32", 5, 500),
     },
     "event": {"timestamp": (253, "uint32", 1, 0), "event": (0, "enum", 1, 0), "event_type": (1, "enum", 1, 0)},
+    "activity": {"timestamp": (253, "uint32", 1, 0), "local_timestamp": (5, "uint32", 1, 0)},
     "hr": {
         "timestamp": (253, "uint32", 1, 0),
         "fractional_timestamp": (0, "uint16", 32768, 0),
@@ -59,6 +61,9 @@ FIELDS: dict[str, dict[str, tuple[int, str, float, float]]] = {
         "developer_data_index": (0, "uint8", 1, 0),
         "field_definition_number": (1, "uint8", 1, 0),
         "fit_base_type_id": (2, "uint8", 1, 0),
+        "scale": (6, "uint8", 1, 0),
+        "native_mesg_num": (14, "uint16", 1, 0),
+        "native_field_num": (15, "uint8", 1, 0),
     },
     "developer_data_id": {"developer_data_index": (3, "uint8", 1, 0)},
 }

@@ -18,10 +18,10 @@ from hrmodel.signals.response import NAMES, Response
 LEVEL = Level(heart_rate=150.0, spread=12.0, speed=2.8, speed_spread=0.5, workouts=20)
 
 
-def make_checkpoint(*, seed: int = 0, gain: float = 4.0, **overrides: Any) -> Checkpoint:
-    """Random weights of hidden size 8; `gain` makes history and the output count, so that leaks and errors show."""
+def make_checkpoint(*, seed: int = 0, gain: float = 4.0, hidden: int = 8, **overrides: Any) -> Checkpoint:
+    """Random weights; `gain` makes history and the output count, so that leaks and errors show."""
     torch.manual_seed(seed)
-    network = build_network(NetworkConfig(hidden_size=8))
+    network = build_network(NetworkConfig(hidden_size=hidden))
     with torch.no_grad():
         network.lstm.weight_ih_l0[:, 2] *= gain
         network.fc.weight *= gain

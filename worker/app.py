@@ -14,12 +14,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
 from celery import Celery, bootsteps, signals
 from celery.apps import worker as words
 from kombu.entity import Queue
 
 from service import queue
 from service.logs import log_as_json
+from service.registry.artifacts import ArtifactStore
+from service.registry.starting import NotPrepared, check_start
 from service.settings import environment, get_settings
 from worker import transport
 
@@ -30,6 +33,7 @@ NICE = 5  # a training may take a little longer; somebody waits for a prediction
 # Shared by fork: the parent sets it at shutdown, every process looks at it before the next batch. A plain byte, because
 # a lock could be left held by a process that is killed.
 _stopping = multiprocessing.RawValue("b", 0)
+log = structlog.get_logger(__name__)
 _told = False  # this process alone was told to end: its siblings go on
 # POSIX record locks belong to a process and vanish with it, so a killed one never keeps a training slot.
 _slots = tempfile.TemporaryFile()  # noqa: SIM115 (open for as long as the process lives)
@@ -134,6 +138,17 @@ app.steps["worker"].add(KeepReconciler)
 def set_up_logging(**_: Any) -> None:
     """Our JSON lines in place of Celery's own format, in the worker and in each of its processes."""
     log_as_json()
+
+
+@signals.worker_init.connect
+def check(**_: Any) -> None:
+    """No job runs with a database that is damaged, or another one's artifact folder."""
+    settings = get_settings()
+    try:
+        check_start(settings.database_url, ArtifactStore(settings.artifact_dir))
+    except NotPrepared as error:
+        log.error("does not start", reason=str(error))
+        raise SystemExit(1) from error
 
 
 @signals.worker_shutting_down.connect

@@ -116,10 +116,15 @@ def _rival(reporter: Reporter, job: Job, standard: Standard) -> tuple[ModelVersi
     checkpoint = load_serving(
         reporter.context.database, reporter.context.store, version
     )  # one that is lost is no rival
-    report = known.report if known else {}
-    if job.subject_id and "tracking" not in report:  # the first release's reports have none
-        report = {}
+    report = known.report if known and _is_whole(known.report, job) else None
     return version, revision, report or _score(reporter, job, standard, Predictor(checkpoint))
+
+
+def _is_whole(report: dict[str, Any], job: Job) -> bool:
+    """Whether a stored report has what is compared and kept today; earlier releases' have less."""
+    if job.subject_id is not None:
+        return "tracking" in report
+    return all("person" in row for row in report["per_workout"])
 
 
 def _incumbent(session: Session, job: Job) -> tuple[ModelVersion, int]:
@@ -148,15 +153,13 @@ def _finish(
     version = model_versions.add(session, job, **columns)
     model_versions.record_evaluation(session, version.id, job.own_dataset_id, reports[job.own_dataset_id])
     report = reports[standard.dataset_id]
-    own = model_versions.record_evaluation(session, version.id, standard.dataset_id, report)
-    theirs = model_versions.record_evaluation(session, incumbent.id, standard.dataset_id, rival_report)
+    model_versions.record_evaluation(session, version.id, standard.dataset_id, report)
+    model_versions.record_evaluation(session, incumbent.id, standard.dataset_id, rival_report)
     decision = {
         **compare(report, rival_report),
         "champion_id": str(incumbent.id),
         "dataset_id": str(standard.dataset_id),
     }
-    if job.stage == Stage.BASE:
-        decision |= champions.decide(own, theirs)  # the score of a base weighs people, not workouts, equally
     if job.subject_id is not None:
         model_versions.set_tracked(session, job.subject_id, version.id, report["tracking"])
         model_versions.set_tracked(session, job.subject_id, incumbent.id, rival_report["tracking"])

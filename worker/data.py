@@ -11,6 +11,7 @@ from hrmodel.signals.batches import ScaledWorkout
 from hrmodel.signals.features import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.level import Level, fit_level
+from hrmodel.workouts.bounds import within_bounds
 from hrmodel.workouts.workout import Workout
 from service.errors import Conflict
 from service.registry import damage
@@ -70,7 +71,8 @@ def load_workout(store: ArtifactStore, account_id: UUID, stored: StoredWorkout) 
     except (ArtifactMissing, ArtifactDamaged) as error:
         message = f"The file of workout {stored.source or stored.digest} is gone or damaged; upload it again."
         raise JobFailure("data_missing", message) from error
-    return to_grid(Workout.from_bytes(data), stored.digest)
+    workout, _ = within_bounds(Workout.from_bytes(data))  # stored before workouts had bounds
+    return to_grid(workout, stored.digest)
 
 
 def load_checkpoint(store: ArtifactStore, version: ModelVersion) -> Checkpoint:

@@ -20,7 +20,7 @@ from hrmodel.workouts.isolated import read_isolated
 from hrmodel.workouts.splits import extend_split
 from hrmodel.workouts.units import Units
 from service.errors import Conflict
-from service.registry import champions, imports, jobs, model_versions, sweep
+from service.registry import champions, imports, jobs, leftovers, model_versions
 from service.registry.imports import ImportedFile, ImportedWorkout, StoredWorkout
 from service.registry.tables import Dataset, DatasetKind, Job, ModelVersion, Subject
 from worker.data import PersonData, load_checkpoint, load_person, load_serving, upload_path
@@ -46,7 +46,7 @@ class Found:
 
 
 def import_upload(reporter: Reporter, job: Job) -> None:
-    """Read, clean, store, split, score the base. Raises Stop; the upload goes when the job has ended."""
+    """Read, clean, store, split, score the base. Raises Stop. Files that the end leaves to nobody are written down."""
     with reporter.context.database.unit_of_work() as session:
         if not jobs.heartbeat(session, reporter.claim, reporter.context.lease_seconds).ours:
             raise LeaseLost
@@ -57,9 +57,6 @@ def import_upload(reporter: Reporter, job: Job) -> None:
         _complete(reporter, job, dataset, found)
     except JobFailure as failure:
         _fail(reporter, dataset, found, failure)
-    gone = [dataset.upload_sha256, *found.extents]
-    with reporter.context.database.unit_of_work() as session:  # after the commit: a crash before it needs the file
-        sweep.delete_unreferenced(session, reporter.context.store, job.account_id, gone)
 
 
 def _read(reporter: Reporter, job: Job, dataset: Dataset, found: Found) -> None:
@@ -105,16 +102,16 @@ class _Told:
 
 def _take(reporter: Reporter, job: Job, dataset: Dataset, found: Found, one: FoundWorkout) -> None:
     """Clean one workout, store its file when it is kept, and note what happened to it."""
-    workout = one.workout
-    cleaned = clean(workout, min_hr_per_minute=dataset.min_hr_per_minute)
-    data = cleaned.workout.to_bytes() if cleaned.workout else None
+    cleaned = clean(one.workout, min_hr_per_minute=dataset.min_hr_per_minute, on_fault=reporter.beat)
+    workout = cleaned.workout or one.workout
+    data = workout.to_bytes() if cleaned.workout else None
     verdict, reasons = cleaned.verdict, [asdict(reason) for reason in cleaned.reasons]
     digest = reporter.context.store.put(job.account_id, data) if data else None
     if digest in found.extents:
         digest, verdict = None, "dropped"
         reasons.insert(0, {"code": "duplicate", "samples": len(workout.t), "message": "the same workout twice"})
     if digest:
-        found.extents[digest] = extent_of(cleaned.workout or workout)
+        found.extents[digest] = extent_of(workout)
     if digest and one.format == SEED_FORMAT and workout.split:
         found.own_splits[digest] = workout.split
     found.workouts.append(
@@ -130,7 +127,7 @@ def _take(reporter: Reporter, job: Job, dataset: Dataset, found: Found, one: Fou
             verdict=verdict,
             reasons=reasons,
             sport=workout.sport,
-            heart_rate_per_minute=heart_rate_density(workout),
+            heart_rate_per_minute=heart_rate_density(one.workout),
         )
     )
 
@@ -216,6 +213,7 @@ def _finish(reporter: Reporter, job: Job, dataset: Dataset, found: Found, known:
             champions.start(session, job.subject_id, scored[0][0].id)  # type: ignore[arg-type]
         counts = {name: getattr(ready, f"{name}_workouts") for name in ("train", "val", "test", "dropped")}
         jobs.add_log(session, reporter.claim, ", ".join(f"{count} {name}" for name, count in counts.items()))
+        leftovers.add(session, job.account_id, found.extents.keys() - {workout.digest for workout in workouts})
         if not jobs.succeed(session, reporter.claim, {f"{name}_workouts": count for name, count in counts.items()}):
             raise LeaseLost
 
@@ -258,5 +256,6 @@ def _fail(reporter: Reporter, dataset: Dataset, found: Found, failure: JobFailur
     """End the job and its dataset with the reason."""
     with reporter.context.database.unit_of_work() as session:
         imports.report_failed(session, dataset.id, found.workouts, found.files)
+        leftovers.add(session, dataset.account_id, found.extents)
         if not jobs.fail(session, reporter.claim, failure.code, failure.message):
             raise LeaseLost

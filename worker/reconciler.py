@@ -1,8 +1,9 @@
-"""The process beside every worker's pool that ends or requeues stuck jobs, repeats hints and sweeps old files.
+"""The process beside every worker's pool that ends or requeues stuck jobs, repeats hints and deletes what is to go.
 
-Safe to run many: what it changes it changes by compare-and-swap.
+Safe to run many: what it changes it changes by compare-and-swap. With another database's files it does nothing.
 """
 
+import math
 import os
 import time
 
@@ -10,13 +11,15 @@ import structlog
 
 from service import queue
 from service.logs import log_as_json
-from service.registry import fleets, jobs, sweep, turns
+from service.registry import fleets, identity, jobs, leftovers, reserve, sweep, turns
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database, spoken_reason
 from service.settings import Settings, get_settings
 
 HINT_EVERY_SECONDS = 5.0
 SWEEP_EVERY_SECONDS = 3600.0
+DROP_EVERY_SECONDS = 60.0
+FIRST_SWEEP_SECONDS = 600.0  # after a start: time to see that something is wrong
 
 log = structlog.get_logger(__name__)
 
@@ -30,10 +33,12 @@ class Reconciler:
         self.sender = sender
         self.slots = os.cpu_count() or 1
         self._waiting_since: dict[str, float] = {}
-        self._swept = time.monotonic() - SWEEP_EVERY_SECONDS  # the first round sweeps what an earlier worker left
+        self._next_sweep = time.monotonic() + FIRST_SWEEP_SECONDS
+        self._next_drop = -math.inf
 
     def look(self) -> None:
-        """One round. Raises what the database raises."""
+        """One round. Raises what the database raises, and OtherStore."""
+        identity.check(self.database, self.store)
         with self.database.unit_of_work() as session:
             changed = jobs.reconcile(session)
         with self.database.unit_of_work() as session:
@@ -47,8 +52,19 @@ class Reconciler:
             }
         for name, count in counts.items():
             self._repeat_hint(name, count, at_once=changed > 0)
-        if time.monotonic() - self._swept > SWEEP_EVERY_SECONDS:
-            self._swept = time.monotonic()
+        self._delete()
+
+    def _delete(self) -> None:
+        """What was written down to go, what dead processes left, and (not soon after a start) what no row refers to."""
+        if leftovers.work_off(self.database, self.store):
+            self.database.shed_deleted()
+        leftovers.clear_scratch(self.database, self.store)
+        if time.monotonic() > self._next_drop:
+            self._next_drop = time.monotonic() + DROP_EVERY_SECONDS
+            self.store.drop_abandoned()
+            reserve.keep(self.database)
+        if time.monotonic() > self._next_sweep:
+            self._next_sweep = time.monotonic() + SWEEP_EVERY_SECONDS
             sweep.old_files(self.database, self.store)
 
     def _repeat_hint(self, name: str, count: int, at_once: bool) -> None:
@@ -73,6 +89,8 @@ def main() -> None:
     while True:
         try:
             reconciler.look()
+        except identity.OtherStore as error:
+            log.error("nothing is done", reason=str(error))
         except Exception as error:  # must outlive every fault of what it watches over
             log.warning("reconciler could not look", reason=spoken_reason(error))
         time.sleep(pause)

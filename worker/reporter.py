@@ -10,7 +10,7 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, Time
 from sqlalchemy.orm import Session
 
 from hrmodel.training.fit import Stop
-from service.registry import jobs
+from service.registry import jobs, leftovers, pins
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database, spoken_reason
 from service.registry.tables import Job
@@ -121,4 +121,7 @@ class Reporter:
         session.refresh(job)
         written = {report.sha256 for report in self._waiting}
         gone = (before | written) - {job.latest_sha256, job.previous_sha256, None}
+        if gone and pins.is_pinned(session):
+            leftovers.add(session, job.account_id, gone)
+            return []
         return [(job.account_id, sha256) for sha256 in gone if sha256]

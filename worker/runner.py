@@ -2,12 +2,13 @@
 
 import errno
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from structlog.contextvars import bound_contextvars
 
 from hrmodel.training.fit import NonFiniteLoss, explain_out_of_memory
-from service.registry import job_history, jobs
+from service.registry import job_history, jobs, leftovers
 from service.registry.session import spoken_reason
 from service.registry.tables import Job, Stage
 from worker import ingest, training
@@ -22,6 +23,7 @@ def run_job(context: Context, claim: jobs.Claim, device: str) -> None:
     request_id = _request_of(context, claim)
     with bound_contextvars(job=str(claim.job_id), attempt=claim.attempt, request_id=request_id):
         _run_to_end(Reporter(context, claim), device)
+        _clear_up(context, claim)
 
 
 def _run_to_end(reporter: Reporter, device: str) -> None:
@@ -42,6 +44,15 @@ def _run_to_end(reporter: Reporter, device: str) -> None:
         log.exception("job failed", code=failure.code)
         _end(reporter, lambda session: jobs.fail(session, claim, failure.code, failure.message))
     log.info("job left")
+
+
+def _clear_up(context: Context, claim: jobs.Claim) -> None:
+    """Delete what the end of the job left to nobody. What fails here the reconciler does."""
+    with suppress(*DATABASE_AWAY, OSError):
+        with context.database.reading() as session:
+            job = session.get(Job, claim.job_id)
+        if job is not None:
+            leftovers.work_off(context.database, context.store, job.account_id)
 
 
 def _run(reporter: Reporter, device: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from hrmodel.evaluation.baselines import Baseline
 from hrmodel.evaluation.contenders import Answer, EvaluationData, Known
+from hrmodel.evaluation.protocols import Task
 from hrmodel.evaluation.ridge import motion_table
 from hrmodel.prediction.corrector import causal_past
 from hrmodel.signals.features import FeatureContract
@@ -68,6 +69,12 @@ class ResponseAlone:
         elapsed, variance = elapsed_steps(workout), known.tracking.variance
         pasts = [causal_past(elapsed, view - blind, variance) for view in views]
         return [Answer(heart_rate=past.corrected(blind)) for past in pasts]
+
+    def ahead(self, workout: GriddedWorkout, task: Task, known: Known) -> Answer:
+        """The same, `task.horizon` steps ahead."""
+        blind = self.level.heart_rate + self.features(workout) @ known.tracking.mean
+        past = causal_past(elapsed_steps(workout), task.view - blind, known.tracking.variance, task.horizon)
+        return Answer(heart_rate=past.corrected(blind)[task.scored])
 
 
 def response_alone(data: EvaluationData) -> ResponseAlone:

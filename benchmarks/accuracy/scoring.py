@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hrmodel.evaluation.calibration import followed
-from hrmodel.evaluation.contenders import Contender, EvaluationData, Known, Network, pooled, replay, score
+from hrmodel.evaluation.contenders import Contender, EvaluationData, Known, Network, replay, score
 from hrmodel.evaluation.metrics import covered, mae, mean_half_widths
 from hrmodel.evaluation.protocols import PROTOCOLS
 from hrmodel.evaluation.report import SCORE_PROTOCOLS
@@ -45,11 +45,9 @@ def decision_report(network: Network, data: EvaluationData) -> dict[str, Any]:
 def _score(contender: Contender, workout: GriddedWorkout, known: Known, protocols: Sequence[str]) -> Scores:
     """By protocol; those that the workout is too short for are left out."""
     tasks = {name: made for name in protocols if (made := PROTOCOLS[name](workout))}
-    together = [task for made in tasks.values() for task in made]
-    parts = iter(score(contender, workout, together, known=known, max_heart_rate=float("nan")))
+    parts = score(contender, workout, list(tasks.values()), known=known, max_heart_rate=float("nan"))
     scores = {}
-    for name, made in tasks.items():
-        scored = pooled([next(parts) for _ in made])
+    for name, scored in zip(tasks, parts, strict=True):
         inside, widths = covered(scored), mean_half_widths(scored)
         scores[name] = {"mae": mae(scored)}
         for level in COVERAGES if inside else ():

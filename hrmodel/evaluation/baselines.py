@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hrmodel.evaluation.contenders import Answer, EvaluationData, Known
+from hrmodel.evaluation.contenders import Answer, EvaluationData, Known, nothing
+from hrmodel.evaluation.protocols import Task
 from hrmodel.evaluation.ridge import fit_ridge
 from hrmodel.prediction.corrector import Past, causal_past
 from hrmodel.signals.grid import GriddedWorkout
@@ -32,25 +33,34 @@ class Baseline:
     def answers(self, workout: GriddedWorkout, views: Sequence[Array], known: Known) -> list[Answer]:
         """See `Contender`."""
         blind = self.blind(workout) + known.tracking.mean.sum()
-        elapsed = elapsed_steps(workout)
+        return [self._answer(workout, blind, view, known) for view in views]
+
+    def ahead(self, workout: GriddedWorkout, task: Task, known: Known) -> Answer:
+        """See `Contender`."""
+        blind = self.blind(workout) + known.tracking.mean.sum()
+        every_step = self._answer(workout, blind, task.view, known, task.horizon)
+        return Answer(heart_rate=every_step.heart_rate[task.scored])
+
+    def _answer(self, workout: GriddedWorkout, blind: Array, view: Array, known: Known, horizon: int = 1) -> Answer:
         # whoever follows nothing knows no better than before the first workout how far off a day is
         variance = known.tracking.variance if self.tracked else OFFSET_VARIANCE
-        return [Answer(heart_rate=self.after(blind, causal_past(elapsed, view - blind, variance))) for view in views]
+        past = causal_past(elapsed_steps(workout), view - blind, variance, horizon)
+        return Answer(heart_rate=self.after(blind, past))
 
 
-def training_mean(data: EvaluationData) -> Baseline:
+def training_mean(data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Baseline:
     """The mean of the training workouts' means, whatever is observed."""
     mean = mean_heart_rate(data)
     return Baseline(blind=lambda workout: _constant(workout, mean), after=lambda blind, past: blind)
 
 
-def persistence(data: EvaluationData) -> Baseline:
+def persistence(data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Baseline:
     """The last observed value; before any, the training mean."""
     mean = mean_heart_rate(data)
     return Baseline(blind=lambda workout: _constant(workout, mean), after=lambda blind, past: blind + past.residual)
 
 
-def elapsed_curve(data: EvaluationData) -> Baseline:
+def elapsed_curve(data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Baseline:
     """Mean training heart rate by elapsed time, smoothed over 70 s, its last well-founded value held.
 
     Observed heart rate moves it by the network's corrector. It is not tracked: it knows training and this workout.
@@ -62,17 +72,18 @@ def elapsed_curve(data: EvaluationData) -> Baseline:
     )
 
 
-def ridge(data: EvaluationData) -> Baseline:
+def ridge(data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Baseline:
     """Ridge regression on lagged motion, with the network's level tracking and corrector (it has no free run)."""
     centre = data.level.heart_rate if data.level else mean_heart_rate(data)
     return Baseline(
-        blind=fit_ridge(data.train, data.val, centre),
+        blind=fit_ridge(data.train, data.val, centre, on_workout),
         after=lambda blind, past: past.corrected(blind),
         tracked=data.level is not None,
     )
 
 
-BASELINES: dict[str, Callable[[EvaluationData], Baseline]] = {
+# `on_workout` is called as the fitting advances
+BASELINES: dict[str, Callable[[EvaluationData, Callable[[], None]], Baseline]] = {
     "training_mean": training_mean,
     "elapsed_curve": elapsed_curve,
     "persistence": persistence,

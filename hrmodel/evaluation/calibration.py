@@ -4,9 +4,12 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 
-from hrmodel.evaluation.contenders import BATCH, EvaluationData, Known, Network, nothing, replay
-from hrmodel.evaluation.protocols import Task, after_prefix, blind, fully_observed
+from hrmodel.evaluation.contenders import EvaluationData, Known, Network, nothing, replay
+from hrmodel.evaluation.protocols import after_prefix, blind, fully_observed
+from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.prediction.intervals import KINDS, WINDOW, Residuals, personal_intervals
+from hrmodel.prediction.predictor import Predictor
+from hrmodel.signals.followed import Followed
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.steps import measured_heart_rate
 
@@ -42,17 +45,25 @@ def followed(network: Network, data: EvaluationData, on_workout: Callable[[], No
     return [replace(known[place], intervals=own) for place, own in zip(places, bands, strict=True)]
 
 
+def follow(checkpoint: Checkpoint, data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Followed:
+    """What the checkpoint knows of its person after all training and validation workouts, for its next one."""
+    network = Network(predictor=Predictor(checkpoint), level=checkpoint.level)
+    seen = replace(data, test=[], level=checkpoint.level)
+    known = followed(network, seen, on_workout)[-1]
+    last = seen.workouts[-1].sort_key
+    return Followed(tracking=known.tracking, intervals=known.intervals, until=last, workouts=len(seen.workouts))
+
+
 def residuals_of(network: Network, workout: GriddedWorkout, known: Known) -> Residuals:
     """Residuals in bpm by kind with their minutes, over the scored steps that serving would call that kind."""
-    tasks: list[tuple[str, Task]] = [(kind, task) for kind in KINDS for task in SOURCES[kind](workout)]
-    assert len(tasks) <= BATCH  # one task per kind
-    views = [task.view for _, task in tasks]
-    if not views:
+    tasks = {kind: task for kind in KINDS if (task := SOURCES[kind](workout))}
+    if not tasks:
         return {}
+    views = [task.view for task in tasks.values()]
     predictions = network.predictor.predict_steps(workout, views, level=network.level, response=known.response)
     truth = measured_heart_rate(workout)
     residuals = {}
-    for (kind, task), steps in zip(tasks, predictions, strict=True):
+    for (kind, task), steps in zip(tasks.items(), predictions, strict=True):
         scored = task.scored & (steps.kinds == KINDS.index(kind))
         residuals[kind] = (steps.minutes[scored], (truth - steps.heart_rate)[scored])
     return residuals

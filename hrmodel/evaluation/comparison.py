@@ -1,5 +1,6 @@
 """Never worse: whether a candidate may replace the champion, from their reports over the same test workouts."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,52 +15,71 @@ SEED = 0
 
 
 def compare(candidate: dict[str, Any], champion: dict[str, Any]) -> dict[str, Any]:
-    """The promotion decision between two reports of `evaluate`; workouts are matched by digest.
+    """The promotion decision between two reports of `evaluate`, or of `evaluate_people`; workouts match by digest.
 
-    `difference` is candidate minus champion in bpm (negative: better), `interval` its 95 % paired bootstrap interval
-    over workouts. Promoted is a lower score on at least 3 common test workouts; the interval informs, it does not
-    decide. Numbers that do not exist are None.
+    `difference` is candidate minus champion in bpm (negative: better): of one person the workouts count equally, of
+    many the people. `interval` is its 95 % paired bootstrap interval, over workouts or over people; None for less than
+    two. Promoted is a lower score on at least 3 common test workouts; the interval informs, it does not decide.
+    Numbers that do not exist are None.
     """
-    ours, theirs = _errors(candidate), _errors(champion)
+    ours, theirs = _rows(candidate), _rows(champion)
     common = [digest for digest in ours if digest in theirs]
     if len(common) < MIN_TEST_WORKOUTS:
         reason = f"Not promoted: {len(common)} common test workouts are fewer than {MIN_TEST_WORKOUTS}."
         return _decision(False, None, None, None, len(common), reason)
-    pairs = np.array([[ours[digest], theirs[digest]] for digest in common])  # (workouts, 2 models, 2 protocols)
-    pairs[np.isnan(pairs).any(axis=1, keepdims=True).repeat(2, axis=1)] = np.nan  # a protocol counts for both or none
-    scores = _scores(pairs)
+    errors = np.array([[_errors(ours[digest]), _errors(theirs[digest])] for digest in common])
+    errors[np.isnan(errors).any(axis=1, keepdims=True).repeat(2, axis=1)] = np.nan  # a protocol counts for both or none
+    people: list[Any] = [ours[digest].get("person") for digest in common]
+    units = errors if None in people else _of_people(errors, people)
+    scores = _scores(units)
     if not np.isfinite(scores).all():
         reason = "Not promoted: a score is missing, because no common test workout is long enough or a model failed."
         return _decision(False, None, None, None, len(common), reason)
     ours_score, theirs_score = scores.tolist()
     promote = ours_score < theirs_score
     verdict = "Promoted: better" if promote else "Not promoted: not better"
-    figures = f"{ours_score:.2f} against {theirs_score:.2f} bpm over {len(common)} test workouts"
-    reason = f"{verdict} than the champion, {figures}."
-    return _decision(promote, ours_score, theirs_score, _interval(pairs), len(common), reason)
+    over = f"{len(common)} test workouts" + ("" if None in people else f" of {len(set(people))} people")
+    reason = f"{verdict} than the champion, {ours_score:.2f} against {theirs_score:.2f} bpm over {over}."
+    return _decision(promote, ours_score, theirs_score, _interval(units), len(common), reason)
 
 
-def _errors(report: dict[str, Any]) -> dict[str, list[float]]:
-    """Mean absolute error per test workout in the score's protocols; NaN where it has none."""
-    return {
-        row["digest"]: [float("nan") if row[name] is None else row[name] for name in SCORE_PROTOCOLS]
-        for row in report["per_workout"]
-    }
+def _rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["digest"]: row for row in report["per_workout"]}
 
 
-def _scores(pairs: Array) -> Array:
-    """(W, 2, 2) -> (2,): mean over workouts per protocol, then over the protocols."""
-    known = np.isfinite(pairs)
+def _errors(row: dict[str, Any]) -> list[float]:
+    """Mean absolute error of a test workout in the score's protocols; NaN where it has none."""
+    return [float("nan") if row[name] is None else row[name] for name in SCORE_PROTOCOLS]
+
+
+def _of_people(errors: Array, people: Sequence[int]) -> Array:
+    """(W, 2 models, 2 protocols) errors of workouts -> (P, 2, 2) those of people; who lacks a protocol has none."""
+    person = np.array(people)
+    means = np.array([_means(errors[person == one]) for one in dict.fromkeys(people)])
+    means[np.isnan(means).any(axis=(1, 2))] = np.nan
+    return means
+
+
+def _means(errors: Array) -> Array:
+    """(N, 2, 2) -> (2, 2): mean over those that are known; NaN over none."""
+    known = np.isfinite(errors)
     counts = known.sum(axis=0)
-    means = np.where(known, pairs, 0.0).sum(axis=0) / np.where(counts, counts, np.nan)
-    scores: Array = means.mean(axis=-1)
+    means: Array = np.where(known, errors, 0.0).sum(axis=0) / np.where(counts, counts, np.nan)
+    return means
+
+
+def _scores(errors: Array) -> Array:
+    """(N, 2 models, 2 protocols) -> (2,): mean over workouts or people per protocol, then over the protocols."""
+    scores: Array = _means(errors).mean(axis=-1)
     return scores
 
 
-def _interval(pairs: Array) -> list[float]:
+def _interval(errors: Array) -> list[float] | None:
+    if len(errors) < 2:
+        return None
     generator = np.random.default_rng(SEED)
-    draws = generator.integers(len(pairs), size=(RESAMPLES, len(pairs)))
-    differences = np.array([np.subtract(*_scores(pairs[draw])) for draw in draws])
+    draws = generator.integers(len(errors), size=(RESAMPLES, len(errors)))
+    differences = np.array([np.subtract(*_scores(errors[draw])) for draw in draws])
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(differences, [tail, 1 - tail])
     return [float(low), float(high)]

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hrmodel.evaluation.metrics import Scored
 from hrmodel.evaluation.protocols import Task
 from hrmodel.prediction.intervals import Intervals, half_widths
 from hrmodel.prediction.predictor import Predictor
+from hrmodel.prediction.stepwise import StepPrediction
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.level import Level
 from hrmodel.signals.response import NAMES, Response, response_features
@@ -19,7 +21,6 @@ from hrmodel.workouts.workout import Array
 
 State = TypeVar("State")
 COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-BATCH = 16  # free runs of one workout side by side: more saves no time on a CPU
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,10 +71,10 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answer:
-    """One view's prediction of a workout of S steps."""
+    """One prediction of a workout: of its S steps, or of the O steps that were asked for."""
 
-    heart_rate: Array  # (S,) bpm
-    half_width: Mapping[str, Array] = field(default_factory=dict)  # by coverage, (S,) bpm; baselines have none
+    heart_rate: Array  # (S,) or (O,) bpm
+    half_width: Mapping[str, Array] = field(default_factory=dict)  # by coverage, as long, bpm; baselines have none
 
 
 class Contender(Protocol):
@@ -83,7 +84,10 @@ class Contender(Protocol):
         """(S, F) what its tracking follows; F = 0: nothing."""
 
     def answers(self, workout: GriddedWorkout, views: Sequence[Array], known: Known) -> list[Answer]:
-        """One answer per view, (S,) bpm with NaN where not known."""
+        """One answer per view, (S,) bpm with NaN where not known. No step sees its own or a later heart rate."""
+
+    def ahead(self, workout: GriddedWorkout, task: Task, known: Known) -> Answer:
+        """The O scored steps of the task, each with what the view holds `task.horizon` steps before it and earlier."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,14 +106,21 @@ class Network:
 
     def answers(self, workout: GriddedWorkout, views: Sequence[Array], known: Known) -> list[Answer]:
         """Predictions with their bands at `COVERAGES`."""
+        predicted = self.predictor.predict_steps(workout, views, level=self.level, response=known.response)
+        return [self._banded(steps, known) for steps in predicted]
+
+    def ahead(self, workout: GriddedWorkout, task: Task, known: Known) -> Answer:
+        """The same for one task's scored steps, in one pass however many they are."""
+        targets = np.flatnonzero(task.scored)
+        steps = self.predictor.predict_ahead(
+            workout, task.view, targets, task.horizon, level=self.level, response=known.response
+        )
+        return self._banded(steps, known)
+
+    def _banded(self, steps: StepPrediction, known: Known) -> Answer:
         intervals = known.intervals or self.predictor.intervals
-        return [
-            Answer(
-                heart_rate=steps.heart_rate,
-                half_width={str(c): half_widths(intervals, steps.kinds, c, steps.minutes) for c in COVERAGES},
-            )
-            for steps in self.predictor.predict_steps(workout, views, level=self.level, response=known.response)
-        ]
+        widths = {str(c): half_widths(intervals, steps.kinds, c, steps.minutes) for c in COVERAGES}
+        return Answer(heart_rate=steps.heart_rate, half_width=widths)
 
 
 def nothing() -> None:
@@ -142,32 +153,36 @@ def replay(
 
 
 def score(
-    contender: Contender, workout: GriddedWorkout, tasks: Sequence[Task], *, known: Known, max_heart_rate: float
+    contender: Contender,
+    workout: GriddedWorkout,
+    tasks: Sequence[Task],
+    *,
+    known: Known,
+    max_heart_rate: float,
+    on_task: Callable[[], None] = nothing,
 ) -> list[Scored]:
-    """Answer every task of one workout, in its order."""
+    """Answer every task of one workout, in its order; those without a horizon share their passes. `on_task` is called
+    before each.
+    """  # fmt: skip
     truth = measured_heart_rate(workout)
-    answers: list[Answer] = []
-    for start in range(0, len(tasks), BATCH):
-        answers += contender.answers(workout, [task.view for task in tasks[start : start + BATCH]], known)
-    return [
-        Scored(
-            prediction=answer.heart_rate,
-            truth=truth,
-            mask=task.scored,
-            max_heart_rate=max_heart_rate,
-            half_width=answer.half_width,
-        )
-        for task, answer in zip(tasks, answers, strict=True)
-    ]
+    together = iter(contender.answers(workout, [task.view for task in tasks if task.horizon == 1], known))
+    scored = []
+    for task in tasks:
+        on_task()
+        if task.horizon == 1:
+            scored.append(_scored(next(together), truth, task.scored, max_heart_rate))
+        else:
+            answer = contender.ahead(workout, task, known)
+            scored.append(_scored(answer, truth[task.scored], None, max_heart_rate))
+    return scored
 
 
-def pooled(parts: Sequence[Scored]) -> Scored:
-    """Several tasks of one workout as one: their scored steps side by side. Raises IndexError for none."""
-    levels = parts[0].half_width
+def _scored(answer: Answer, truth: Array, mask: NDArray[np.bool_] | None, max_heart_rate: float) -> Scored:
+    """`mask` None: all steps of the answer count."""
     return Scored(
-        prediction=np.concatenate([part.prediction[part.mask] for part in parts]),
-        truth=np.concatenate([part.truth[part.mask] for part in parts]),
-        mask=np.ones(sum(int(part.mask.sum()) for part in parts), dtype=bool),
-        max_heart_rate=parts[0].max_heart_rate,
-        half_width={c: np.concatenate([part.half_width[c][part.mask] for part in parts]) for c in levels},
+        prediction=answer.heart_rate,
+        truth=truth,
+        mask=np.ones(len(truth), dtype=bool) if mask is None else mask,
+        max_heart_rate=max_heart_rate,
+        half_width=answer.half_width,
     )

@@ -37,8 +37,8 @@ def series(contender: Contender, workout: GriddedWorkout, known: Known) -> Serie
     """
     truth = measured_heart_rate(workout)
     elapsed = elapsed_steps(workout) * STEP_SECONDS
-    views = [np.full(len(truth), np.nan), *(task.view for task in after_prefix(PREFIX_SECONDS)(workout))]
-    blind, *later = contender.answers(workout, views, known)
+    views, prefix = [np.full(len(truth), np.nan)], after_prefix(PREFIX_SECONDS)(workout)
+    blind, *later = contender.answers(workout, [*views, prefix.view] if prefix else views, known)
     forecast = later[0].heart_rate if later else np.full(len(truth), np.nan)
     half_width = blind.half_width[BAND]
     keep = slice(None, None, -(-len(truth) // MAX_POINTS))

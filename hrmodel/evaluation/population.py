@@ -34,7 +34,8 @@ def evaluate_people(
 ) -> Report:
     """Zero-shot: each person's last workouts, under the level of their earlier ones. The means weigh people equally.
 
-    Same keys as `evaluate`; `test_workouts` counts all of them; `tracking` is None: there is no one subject.
+    Same keys as `evaluate`, and in `per_workout` the `person` by number; `test_workouts` counts all of them; `tracking`
+    is None: there is no one subject.
     """
 
     def heard(place: int, share: float) -> None:
@@ -54,7 +55,7 @@ def evaluate_people(
         "people": len(reports),
         "protocols": _mean_of([report["protocols"] for report in reports]),
         "baselines": _mean_of([report["baselines"] for report in reports]),
-        "per_workout": [row for report in reports for row in report["per_workout"]],
+        "per_workout": [{**row, "person": i} for i, report in enumerate(reports) for row in report["per_workout"]],
         "examples": [],
     }
 

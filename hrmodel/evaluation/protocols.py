@@ -17,50 +17,50 @@ HORIZON_STEPS = 3  # P3: the step that ends 30 s after the origin
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
-    """One prediction to make of a workout of S steps: what is known, and which steps are scored with it."""
+    """One way to predict a workout of S steps: what is known, and which steps are scored."""
 
     view: Array  # (S,) bpm, NaN where not known
-    scored: NDArray[np.bool_]  # (S,) measured and unknown
+    scored: NDArray[np.bool_]  # (S,) measured and, by then, unknown
+    horizon: int = 1  # a scored step knows of the view what lies so many steps before it and earlier
 
 
-def blind(workout: GriddedWorkout) -> list[Task]:
+def blind(workout: GriddedWorkout) -> Task | None:
     """P1: no heart rate is known."""
     return after_prefix(0.0)(workout)
 
 
-def after_prefix(seconds: float) -> Callable[[GriddedWorkout], list[Task]]:
-    """P2: the heart rate of every step that ends within `seconds` of the start is known, all others are scored."""
+def after_prefix(seconds: float) -> Callable[[GriddedWorkout], Task | None]:
+    """P2: the heart rate of every step that ends within `seconds` of the start is known, all others are scored.
 
-    def tasks(workout: GriddedWorkout) -> list[Task]:
+    None when too few are left.
+    """
+
+    def task(workout: GriddedWorkout) -> Task | None:
         truth, known = measured_heart_rate(workout), _ends(workout) <= seconds
         scored = np.isfinite(truth) & ~known
         if scored.sum() < MIN_SCORED_STEPS:
-            return []
-        return [Task(view=np.where(known, truth, np.nan), scored=scored)]
+            return None
+        return Task(view=np.where(known, truth, np.nan), scored=scored)
 
-    return tasks
+    return task
 
 
-def ahead(workout: GriddedWorkout) -> list[Task]:
+def ahead(workout: GriddedWorkout) -> Task | None:
     """P3-30: from every full minute on, the step that ends 30 s later, with everything before the minute known."""
     truth, elapsed = measured_heart_rate(workout), elapsed_steps(workout)
-    if not after_prefix(ORIGIN_STEPS * STEP_SECONDS)(workout):
-        return []
     is_target = (elapsed >= ORIGIN_STEPS) & ((elapsed - HORIZON_STEPS + 1) % ORIGIN_STEPS == 0) & np.isfinite(truth)
-    tasks = []
-    for target in np.flatnonzero(is_target):
-        known = elapsed <= elapsed[target] - HORIZON_STEPS
-        tasks.append(Task(view=np.where(known, truth, np.nan), scored=np.arange(len(truth)) == target))
-    return tasks
+    if not after_prefix(ORIGIN_STEPS * STEP_SECONDS)(workout) or not is_target.any():
+        return None
+    return Task(view=truth, scored=is_target, horizon=HORIZON_STEPS)
 
 
-def fully_observed(workout: GriddedWorkout) -> list[Task]:
+def fully_observed(workout: GriddedWorkout) -> Task:
     """Everything is known, step by step: for the nowcast's band, not a protocol of the report."""
     truth = measured_heart_rate(workout)
-    return [Task(view=truth, scored=np.isfinite(truth))]
+    return Task(view=truth, scored=np.isfinite(truth))
 
 
-PROTOCOLS: dict[str, Callable[[GriddedWorkout], list[Task]]] = {
+PROTOCOLS: dict[str, Callable[[GriddedWorkout], Task | None]] = {
     "P1": blind,
     "P2-60": after_prefix(60.0),
     "P2-180": after_prefix(180.0),

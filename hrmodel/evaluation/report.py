@@ -9,7 +9,7 @@ import numpy as np
 
 from hrmodel.evaluation.baselines import BASELINES
 from hrmodel.evaluation.calibration import followed
-from hrmodel.evaluation.contenders import Contender, EvaluationData, Known, Network, pooled, replay, score
+from hrmodel.evaluation.contenders import Contender, EvaluationData, Known, Network, replay, score
 from hrmodel.evaluation.examples import BAND, best_median_worst, series
 from hrmodel.evaluation.metrics import Scored, bias, covered, mae, measure, over_workouts, reliability
 from hrmodel.evaluation.protocols import PROTOCOLS
@@ -27,8 +27,8 @@ def ignore(_: float) -> None:
 
 
 def evaluate(predictor: Predictor, data: EvaluationData, *, on_progress: Callable[[float], None] = ignore) -> Report:
-    """Score a model and the baselines on the test workouts; `on_progress` hears the share done, 0..1, after every
-    workout: whoever holds a lease renews it there.
+    """Score a model and the baselines on the test workouts; `on_progress` hears the share done, 0..1, several times
+    in every workout: whoever holds a lease renews it there.
 
     All workouts are replayed in time order: each test workout is scored with what the ones before it taught. `tracking`
     in the report is what the last one leaves for the next. Without test workouts: score None, empty tables.
@@ -48,13 +48,14 @@ def evaluate(predictor: Predictor, data: EvaluationData, *, on_progress: Callabl
     if not data.test:
         return report
     parts = len(BASELINES) + 1
-    results = _results(network, data, known, lambda share: on_progress(share / parts))
+    results = _results(network, data, known, partial(_part_of, on_progress, 0, parts))
     easy: dict[str, list[ByProtocol]] = {}
     for done, (name, fit) in enumerate(BASELINES.items(), start=2):
-        baseline = fit(data)
         beat = partial(on_progress, (done - 1) / parts)
+        baseline = fit(data, beat)
         trackings = data.before_tests(replay(baseline, data.workouts, beat))
-        easy[name] = _results(baseline, data, [Known(tracking=tracking) for tracking in trackings], ignore)
+        known_of_level = [Known(tracking=tracking) for tracking in trackings]
+        easy[name] = _results(baseline, data, known_of_level, partial(_part_of, on_progress, done - 1, parts))
         on_progress(done / parts)
     report["protocols"] = {name: _table(results, name) for name in PROTOCOLS}
     report["baselines"] = {name: {p: _means(scored, p) for p in PROTOCOLS} for name, scored in easy.items()}
@@ -68,26 +69,31 @@ def evaluate(predictor: Predictor, data: EvaluationData, *, on_progress: Callabl
     return report
 
 
+def _part_of(on_progress: Callable[[float], None], done: int, parts: int, share: float) -> None:
+    """Tell the share of the whole when so many parts are done, and this share of the next."""
+    on_progress((done + share) / parts)
+
+
 def _results(
     contender: Contender, data: EvaluationData, known: Sequence[Known], on_progress: Callable[[float], None]
 ) -> list[ByProtocol]:
     """The scored steps of every test workout by protocol."""
     highest = data.max_heart_rate
     results = []
-    for i, (workout, before) in enumerate(zip(data.test, known[:-1], strict=True), start=1):
-        results.append(_score_workout(contender, workout, before, highest))
-        on_progress(i / len(data.test))
+    for i, (workout, before) in enumerate(zip(data.test, known[:-1], strict=True)):
+        beat = partial(on_progress, i / len(data.test))
+        results.append(_score_workout(contender, workout, before, highest, beat))
+        on_progress((i + 1) / len(data.test))
     return results
 
 
-def _score_workout(contender: Contender, workout: GriddedWorkout, known: Known, highest: float) -> ByProtocol:
+def _score_workout(
+    contender: Contender, workout: GriddedWorkout, known: Known, highest: float, beat: Callable[[], None]
+) -> ByProtocol:
     """All protocols of a workout in one go: they share the blind pass."""
-    tasks = [(name, task) for name, make in PROTOCOLS.items() for task in make(workout)]
-    scored = score(contender, workout, [task for _, task in tasks], known=known, max_heart_rate=highest)
-    parts: dict[str, list[Scored]] = {}
-    for (name, _), part in zip(tasks, scored, strict=True):
-        parts.setdefault(name, []).append(part)
-    return {name: pooled(of_protocol) for name, of_protocol in parts.items()}
+    tasks = {name: task for name, make in PROTOCOLS.items() if (task := make(workout))}
+    scored = score(contender, workout, list(tasks.values()), known=known, max_heart_rate=highest, on_task=beat)
+    return dict(zip(tasks, scored, strict=True))
 
 
 def _table(results: Sequence[ByProtocol], protocol: str) -> Report:

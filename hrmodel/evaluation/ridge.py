@@ -1,6 +1,6 @@
 """The strongest easy predictor: closed-form ridge regression on lagged speed and climb."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -19,27 +19,44 @@ MAX_CLIMB = 2.0  # m/s
 
 
 def fit_ridge(
-    train: Sequence[GriddedWorkout], val: Sequence[GriddedWorkout], centre: float
+    train: Sequence[GriddedWorkout],
+    val: Sequence[GriddedWorkout],
+    centre: float,
+    on_workout: Callable[[], None] = lambda: None,
 ) -> Callable[[GriddedWorkout], Array]:
     """Fit heart rate minus `centre` (bpm) on `train`; the penalty with the lowest squared error on `val` stays.
 
-    Gives a function workout -> (S,) bpm; the constant `centre` without a training step.
+    Gives a function workout -> (S,) bpm; the constant `centre` without a training step. One workout's features at a
+    time are in memory; `on_workout` is called after each.
     """
-    features, target = _table(train, centre)
-    if not len(target):
+    count, total, target_total = 0, np.zeros(WIDTH), 0.0
+    for features, target in _tables(train, centre, on_workout):
+        count, total, target_total = count + len(target), total + features.sum(axis=0), target_total + target.sum()
+    if not count:
         return lambda workout: np.full(sum(segment.steps for segment in workout.segments), centre)
-    mean, deviation, base = features.mean(axis=0), features.std(axis=0), float(target.mean())
+    mean, base = total / count, float(target_total / count)
+    gram, moment, square = np.zeros((WIDTH, WIDTH)), np.zeros(WIDTH), np.zeros(WIDTH)
+    for features, target in _tables(train, centre, on_workout):
+        moved = features - mean
+        gram, moment = gram + moved.T @ moved, moment + moved.T @ (target - base)
+        square += (moved**2).sum(axis=0)
+    deviation = np.sqrt(square / count)
     deviation[deviation < 1e-9] = 1.0
-    scaled = (features - mean) / deviation
-    gram, moment = scaled.T @ scaled, scaled.T @ (target - base)
+    gram, moment = gram / np.outer(deviation, deviation), moment / deviation
     fits = {penalty: np.linalg.solve(gram + penalty * np.eye(WIDTH), moment) for penalty in PENALTIES}
-    val_features, val_target = _table(val, centre)
-    best = DEFAULT_PENALTY
-    if len(val_target):
-        errors = (val_features - mean) / deviation @ np.stack(list(fits.values()), axis=1) + base - val_target[:, None]
-        best = PENALTIES[int(np.argmin((errors**2).mean(axis=0)))]
-    weights = fits[best]
+    weights = fits[_best_penalty(fits, mean, deviation, base, _tables(val, centre, on_workout))]
     return lambda workout: centre + base + (motion_table(workout) - mean) / deviation @ weights
+
+
+def _best_penalty(
+    fits: Mapping[float, Array], mean: Array, deviation: Array, base: float, tables: Iterable[tuple[Array, Array]]
+) -> float:
+    """The penalty with the lowest squared error over all steps; the default without any."""
+    columns, errors, steps = np.stack(list(fits.values()), axis=1), np.zeros(len(fits)), 0
+    for features, target in tables:
+        error = (features - mean) / deviation @ columns + base - target[:, None]
+        errors, steps = errors + (error**2).sum(axis=0), steps + len(target)
+    return list(fits)[int(np.argmin(errors))] if steps else DEFAULT_PENALTY
 
 
 def motion_table(workout: GriddedWorkout) -> Array:
@@ -74,12 +91,12 @@ def _mean(values: Array) -> float:
     return float(finite.mean()) if len(finite) else 0.0
 
 
-def _table(workouts: Sequence[GriddedWorkout], centre: float) -> tuple[Array, Array]:
-    """Features and target of all measured steps of the workouts."""
-    features, targets = [np.empty((0, WIDTH))], [np.empty(0)]
+def _tables(
+    workouts: Sequence[GriddedWorkout], centre: float, on_workout: Callable[[], None]
+) -> Iterator[tuple[Array, Array]]:
+    """Features and target of the measured steps of each workout."""
     for workout in workouts:
         truth = measured_heart_rate(workout)
         measured = np.isfinite(truth)
-        features.append(motion_table(workout)[measured])
-        targets.append(truth[measured] - centre)
-    return np.concatenate(features), np.concatenate(targets)
+        yield motion_table(workout)[measured], truth[measured] - centre
+        on_workout()

@@ -14,9 +14,11 @@ from hrmodel.network.architectures import build_network
 from hrmodel.network.config import NetworkConfig
 from hrmodel.network.lstm import HeartRateLSTM
 from hrmodel.signals.features import FeatureContract
+from hrmodel.signals.followed import Followed
 from hrmodel.signals.level import Level
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+WITHOUT_FOLLOWED = 1  # the version of a file without the person's response: earlier code reads it, too
 METADATA_KEY = "stagewise"  # exactly one: several come out in random order and would change the digest
 _WEIGHTS, _TRAINING = "weights.", "training."
 
@@ -41,11 +43,12 @@ class Checkpoint:
     code_version: str = ""
     training: dict[str, Tensor] | None = None
     training_meta: dict[str, Any] | None = None
+    followed: Followed | None = None  # the person's response; None: not in the file
 
     def metadata(self) -> str:
         """Give all but the tensors as sorted JSON. Raises ValueError for NaN or infinity: say None instead."""
         values = {
-            "format_version": FORMAT_VERSION,
+            "format_version": WITHOUT_FOLLOWED,
             "network": self.network.to_dict(),
             "contract": self.contract.to_dict(),
             "stage": self.stage,
@@ -57,6 +60,8 @@ class Checkpoint:
             "code_version": self.code_version,
             "training_meta": self.training_meta,
         }
+        if self.followed is not None:
+            values |= {"format_version": FORMAT_VERSION, "followed": self.followed.to_dict()}
         return json.dumps(values, sort_keys=True, allow_nan=False)
 
     def to_bytes(self) -> bytes:
@@ -106,13 +111,14 @@ def from_metadata(metadata: str, *, weights: dict[str, Tensor], training: dict[s
     """Put a checkpoint together from `Checkpoint.metadata` and its tensors. Raises KeyError, ValueError, TypeError."""
     values = json.loads(metadata)
     version = values.pop("format_version")
-    if version != FORMAT_VERSION:
-        raise ValueError(f"its format version is {version!r}; this code reads {FORMAT_VERSION}")
-    level = values.pop("level")
+    if version not in (WITHOUT_FOLLOWED, FORMAT_VERSION):
+        raise ValueError(f"its format version is {version!r}; this code reads up to {FORMAT_VERSION}")
+    level, followed = values.pop("level"), values.pop("followed", None)
     return Checkpoint(
         network=NetworkConfig.from_dict(values.pop("network")),
         contract=FeatureContract.from_dict(values.pop("contract")),
         level=None if level is None else Level.from_dict(level),
+        followed=None if followed is None else Followed.from_dict(followed),
         weights=weights,
         training=training,
         **values,

@@ -29,7 +29,9 @@ def to_seed_pt(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def seed_pt(checkpoint: Checkpoint) -> bytes:
-    """Give a `.pt` with the seed's keys (model_state_dict, config, history, epoch, best_val_loss) plus `stagewise`."""
+    """Give a `.pt` with the seed's keys (model_state_dict, config, history, epoch, best_val_loss) plus `stagewise`,
+    and `training` where there is what a resume needs.
+    """  # fmt: skip
     network = checkpoint.network
     losses = [entry["val_loss"] for entry in checkpoint.history if entry.get("val_loss") is not None]
     names = ("train_loss", "val_loss", "learning_rate", "epoch_time")
@@ -45,6 +47,8 @@ def seed_pt(checkpoint: Checkpoint) -> bytes:
         "best_val_loss": min((loss for loss in losses if loss is not None), default=None),
         "stagewise": checkpoint.metadata(),
     }
+    if checkpoint.training is not None:
+        content["training"] = checkpoint.training
     buffer = BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
@@ -61,7 +65,7 @@ def from_seed_pt(path: Path) -> Checkpoint:
         raise InvalidCheckpoint(f"{path} has no {' and no '.join(missing)}")
     weights = content["model_state_dict"]
     if isinstance(content.get("stagewise"), str):
-        return _own(path, content["stagewise"], weights)
+        return _own(path, content["stagewise"], weights, content.get("training"))
     checkpoint = Checkpoint(
         network=_network(path, content["config"]),
         contract=FeatureContract(),
@@ -101,9 +105,9 @@ def _network(path: Path, config: dict[str, Any]) -> NetworkConfig:
         raise InvalidCheckpoint(f"{path}: {error}") from error
 
 
-def _own(path: Path, metadata: str, weights: dict[str, Tensor]) -> Checkpoint:
+def _own(path: Path, metadata: str, weights: dict[str, Tensor], training: dict[str, Tensor] | None) -> Checkpoint:
     try:
-        checkpoint = from_metadata(metadata, weights=weights, training=None)
+        checkpoint = from_metadata(metadata, weights=weights, training=training)
     except (KeyError, ValueError, TypeError) as error:
         raise InvalidCheckpoint(f"{path}: its `stagewise` entry cannot be read: {error}") from error
     _check(path, checkpoint)

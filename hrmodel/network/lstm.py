@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from hrmodel.network.config import NetworkConfig
 
+State = tuple[Tensor, Tensor]  # hidden and cell, each (layers, B, H)
+
 
 class HeartRateLSTM(nn.Module):
     """Reads a workout and gives one heart rate per step. B workouts, T steps, F features, H hidden units."""
@@ -30,6 +32,16 @@ class HeartRateLSTM(nn.Module):
         """inputs: (B, T, F) -> (B, T) heart rate in the subject's scale: (bpm - level) / spread."""
         hidden, _ = self.lstm(inputs)  # (B, T, H)
         return self.read_out(hidden)
+
+    def start_state(self, rows: int) -> State:
+        """The state before the first step of B sequences."""
+        zeros = self.fc.weight.new_zeros(self.lstm.num_layers, rows, self.lstm.hidden_size)
+        return zeros, zeros
+
+    def go_on(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """(B, T, F) inputs that follow a state -> (B, T) as `forward` gives, and the state after them."""
+        hidden, state = self.lstm(inputs, state)
+        return self.read_out(hidden), state
 
     def lower(self, inputs: Tensor, layers: int) -> Tensor:
         """(B, T, F) -> (B, T, H): the output of the first `layers` LSTM layers (0: the inputs themselves)."""

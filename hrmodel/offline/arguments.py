@@ -30,6 +30,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     _add_stage(commands.add_parser("stage1", help="layer 0 frozen: train layer 1 and fc, from the base model"))
     _add_stage(commands.add_parser("stage2", help="train everything, from stage 1's best model"))
     _add_evaluate(commands.add_parser("evaluate", help="base, stage 1 and stage 2 beside four baselines"))
+    _add_predict(commands.add_parser("predict", help="heart rate of workouts, from a model that was trained"))
     _add_parameters(commands.add_parser("parameters", help="which parameters train in which stage"))
     _add_base(commands.add_parser("base", help="train the base model on many people"))
     return parser.parse_args(argv)
@@ -44,6 +45,8 @@ def _add_stage(parser: argparse.ArgumentParser) -> None:
     _add_data(parser)
     _add_models(parser)
     _add_device(parser)
+    text = "go on after the last finished epoch of an interrupted training with the same settings"
+    parser.add_argument("--resume", action="store_true", help=text)
     parser.add_argument("--recipe", choices=list(RECIPES), default="auto", help="default %(default)s")
     _add_hyperparameters(parser)
     _add_out(parser)
@@ -54,6 +57,23 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     _add_models(parser)
     _add_device(parser)
     _add_out(parser)
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    _add_data(parser)
+    text = "the model (default: stage 2's best below --out, else stage 1's, else the base model)"
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=text)
+    text = "so many seconds of each workout's heart rate are given; default 0: none"
+    parser.add_argument("--observed", type=_seconds, default=0.0, metavar="SECONDS", help=text)
+    _add_device(parser)
+    _add_out(parser)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not seconds >= 0:
+        raise ValueError(text)
+    return seconds
 
 
 def _add_parameters(parser: argparse.ArgumentParser) -> None:

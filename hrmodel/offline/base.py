@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
 from hrmodel.network.export import to_seed_pt
+from hrmodel.offline.console import progress_bar
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.batches import ScaledWorkout
@@ -55,8 +57,12 @@ def train_base(data: Path, folder: Path, hyperparameters: dict[str, Any]) -> Non
     predictor = Predictor(checkpoint)
     golden_check(predictor)
     everybody = [*people.train.values(), *people.val.values()]
-    checkpoint = replace(checkpoint, intervals=calibrate_people(predictor, everybody))
-    report = evaluate_people(Predictor(checkpoint), list(people.val.values()))
+    total, done = 2 * sum(map(len, everybody)), count(1)
+    with progress_bar("bands") as show:
+        bands = calibrate_people(predictor, everybody, lambda: show(min(next(done) / total, 1.0)))
+    checkpoint = replace(checkpoint, intervals=bands)
+    with progress_bar("evaluate") as show:
+        report = evaluate_people(Predictor(checkpoint), list(people.val.values()), on_progress=show)
     write_files(checkpoint, folder, people, report)
     log.info("zero-shot on held-out people: P1 %.2f bpm, score %.2f", _mae(report, "P1"), report["score"])
 

@@ -30,7 +30,7 @@ def load_data(path: Path, *, person: str | None = None, units: Units | None = No
     `units` go to the formats that do not fix theirs. Raises UserError when there is nothing to learn from or several
     people are in the file and none is chosen, InvalidFile when no file can be read.
     """
-    workouts, own_split = _read(path, person, units)
+    workouts, own_split = read_person(path, person, units)
     kept = _clean(path, workouts)
     ordered = sorted(kept, key=lambda workout: workout.sort_key)
     names = [str(w.split) for w in ordered] if own_split else chronological_split(len(ordered))
@@ -50,8 +50,8 @@ def training_digest(data: EvaluationData) -> str:
     return digest_of(workout.digest for workout in (*data.train, *data.val))
 
 
-def _read(path: Path, person: str | None, units: Units | None) -> tuple[list[Workout], bool]:
-    """The person's workouts, and whether all of them bring the seed's own split."""
+def read_person(path: Path, person: str | None, units: Units | None) -> tuple[list[Workout], bool]:
+    """The person's workouts as they were recorded, and whether all of them bring the seed's own split."""
     if not path.exists():
         raise UserError(f"--data {path} does not exist.")
     people: set[str] = set()

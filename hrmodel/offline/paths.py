@@ -18,6 +18,11 @@ class Folders:
         """The report of `evaluate`."""
         return self.out / "results" / "evaluation.json"
 
+    @property
+    def predictions(self) -> Path:
+        """What `predict` writes step by step; beside it a `.json` with one entry per workout."""
+        return self.out / "results" / "predictions.csv"
+
     def best(self, stage: str) -> Path:
         """The weights with the lowest validation loss."""
         return self.out / "checkpoints" / stage / "best_model.pt"

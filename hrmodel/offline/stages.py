@@ -2,15 +2,19 @@
 
 import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from hrmodel.evaluation.calibration import follow
 from hrmodel.evaluation.contenders import EvaluationData
 from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
+from hrmodel.network.config import NetworkConfig
 from hrmodel.network.export import to_seed_pt
 from hrmodel.network.freezing import freeze_layers, parameter_report
 from hrmodel.network.lstm import HeartRateLSTM
@@ -18,6 +22,7 @@ from hrmodel.offline.console import progress_bar
 from hrmodel.offline.data import training_digest
 from hrmodel.offline.errors import Interrupted, UserError
 from hrmodel.offline.paths import Folders
+from hrmodel.offline.resuming import START, resumed, start_digest
 from hrmodel.signals.views import TrainingViews, ValidationViews
 from hrmodel.training.curves import best_entry, draw_curves
 from hrmodel.training.fit import explain_out_of_memory, fit
@@ -38,24 +43,33 @@ class Task:
     data: EvaluationData
     device: str
     folders: Folders
+    resume: bool = False  # go on after the last finished epoch of the training that was interrupted
 
 
 def train_stage(task: Task) -> None:
-    """Train one stage: checkpoints and history are written after each epoch, the curves at the end.
+    """Train one stage: checkpoints and history are written after each epoch, the curves and the person's response at
+    the end.
 
-    Raises Interrupted on Ctrl-C, UserError when the GPU's memory or
-    the network's layers do not allow it, NonFiniteLoss.
-    """
+    Raises Interrupted on Ctrl-C, UserError when the GPU's memory or the network's layers do not allow it or there is
+    nothing to resume, NonFiniteLoss.
+    """  # fmt: skip
     model = _model(task)
     contract, stage, name = task.start.contract, task.stage, task.stage.stage
-    learned, chosen_by = personal_targets(task.start, task.data)
+    keep = _Keeper(task)
+    before = resumed(task.folders, keep.planned(model), model, stage) if task.resume else None
+    with progress_bar("reading the person") as show:
+        learned, chosen_by = personal_targets(task.start, task.data, show)
     train = TrainingViews(learned, contract, stage.seed, stage.batch_size)
     val = ValidationViews(chosen_by, contract)
     _announce(task, model)
-    keep = _Keeper(task)
+    if before is not None:
+        log.info("goes on after epoch %d of %d", before.epoch, stage.epochs)
+        keep.begin(before)
     try:
         with progress_bar(name) as show:
-            state = fit(model, train, val, stage, on_batch=lambda s: show(s.progress), on_epoch=keep)
+            state = fit(model, train, val, stage, resume=before, on_batch=lambda s: show(s.progress), on_epoch=keep)
+        with progress_bar("following the person") as show:
+            keep.end(state, show)
     except KeyboardInterrupt as error:
         raise Interrupted(_what_is_left(task, keep.epochs)) from error
     except torch.OutOfMemoryError as error:
@@ -101,30 +115,57 @@ class _Keeper:
 
     def __init__(self, task: Task) -> None:
         self._task = task
+        self._start = {START: start_digest(task.start)}
         self.epochs = 0
+
+    def planned(self, model: HeartRateLSTM) -> Checkpoint:
+        """What this training writes, before its first epoch."""
+        return replace(_checkpoint(self._task, model.config, model.state_dict(), []), training_meta=self._start)
+
+    def begin(self, state: TrainingState) -> None:
+        """Go on after the epochs of a state that was resumed."""
+        self.epochs = state.epoch
+        self._keep_best(state)
 
     def __call__(self, _model: HeartRateLSTM, state: TrainingState) -> None:
         """Keep the epoch that was just finished."""
         task, name = self._task, self._task.stage.stage
         improved = state.best_epoch == state.epoch
         if improved:
-            _write(_checkpoint(task, state, state.best_weights), task.folders.best(name))
-        _write(_checkpoint(task, state, state.weights()), task.folders.latest(name))
+            self._keep_best(state)
+        tensors, meta = state.to_tensors()
+        latest = _checkpoint(task, state.model.config, state.weights(), state.history)
+        _write(replace(latest, training=tensors, training_meta={**meta, **self._start}), task.folders.latest(name))
         path = task.folders.history(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(seed_history(state.history), indent=1) + "\n", encoding="utf-8")
         self.epochs = state.epoch
         log.info("%s", epoch_line(state.history[-1], task.stage.epochs, improved and bool(task.data.val)))
 
+    def end(self, state: TrainingState, on_progress: Callable[[float], None]) -> None:
+        """Write the person's response, as the best model follows it, into its file; nothing is left to resume."""
+        task, name = self._task, self._task.stage.stage
+        best = _checkpoint(task, state.model.config, state.best_weights, state.history)
+        total, done = len(task.data.train) + 2 * len(task.data.val), count(1)
+        response = follow(best, task.data, lambda: on_progress(min(next(done) / total, 1.0)))
+        _write(replace(best, followed=response), task.folders.best(name))
+        _write(_checkpoint(task, state.model.config, state.weights(), state.history), task.folders.latest(name))
 
-def _checkpoint(task: Task, state: TrainingState, weights: dict[str, torch.Tensor]) -> Checkpoint:
+    def _keep_best(self, state: TrainingState) -> None:
+        best = _checkpoint(self._task, state.model.config, state.best_weights, state.history)
+        _write(best, self._task.folders.best(self._task.stage.stage))
+
+
+def _checkpoint(
+    task: Task, network: NetworkConfig, weights: Mapping[str, torch.Tensor], history: Sequence[Entry]
+) -> Checkpoint:
     return Checkpoint(
-        network=state.model.config,
+        network=network,
         contract=task.start.contract,
-        weights=weights,
+        weights=dict(weights),
         stage=task.stage.stage,
         configuration={**task.stage.to_dict(), "recipe": task.recipe},
-        history=list(state.history),
+        history=list(history),
         level=task.data.level,
         intervals=task.start.intervals,
         data_digest=training_digest(task.data),
@@ -152,4 +193,5 @@ def _announce(task: Task, model: HeartRateLSTM) -> None:
 def _what_is_left(task: Task, epochs: int) -> str:
     if not epochs:
         return "Interrupted before the first epoch was finished: no checkpoint was written."
-    return f"Interrupted: {task.folders.latest(task.stage.stage)} holds epoch {epochs}, the last finished one."
+    latest = task.folders.latest(task.stage.stage)
+    return f"Interrupted: {latest} holds epoch {epochs}, the last finished one; the same command with --resume goes on."

@@ -43,6 +43,25 @@ def workout_table(name: str, report: Report) -> list[str]:
     return [f"{name}: test workouts in time order; MAE by protocol and blind bias in bpm", *lines]
 
 
+def prediction_table(summary: Mapping[str, Any]) -> list[str]:
+    """One line per predicted workout: start, length, mean heart rates, errors in bpm; last, the mean over new ones."""
+    seconds = summary["observed_seconds"]
+    after = [f"after {seconds:g} s"] if seconds else []
+    rows = {}
+    for outcome in summary["workouts"]:
+        errors = [_cell(outcome["blind_error"]), *([_cell(outcome["error"])] if seconds else [])]
+        levels = [_cell(outcome[name], 1) for name in ("minutes", "measured", "predicted")]
+        started = (outcome["started_at"] or MISSING)[:16].replace("T", " ")
+        rows[outcome["digest"][:8]] = [started, *levels, *errors, outcome["use"]]
+    columns = ["started", "minutes", "measured", "predicted", "blind", *after, "the model"]
+    mean = summary["mean"]
+    lines = _lines("workout", columns, rows, 18)
+    if mean["workouts"]:
+        parts = [f"blind {_cell(mean['blind_error'])}", *([f"{after[0]} {_cell(mean['error'])}"] if seconds else [])]
+        lines.append(f"mean absolute error over {mean['workouts']} new workouts, bpm: {', '.join(parts)}")
+    return lines
+
+
 def _zones() -> dict[str, str]:
     """The metric of each line about a zone."""
     return {f"zone {zone} P1": f"mae_zone_{zone}" for zone in range(1, len(ZONES) + 1)}

@@ -9,7 +9,7 @@ far the offset may be from 0 is what the level's tracking left open (225 bpm^2 f
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -38,6 +38,10 @@ class Past:
     since: Array  # s from the end of the last observed step to the middle of this one; inf before the first
     seconds: Array  # s observed so far
 
+    def at(self, places: NDArray[np.intp]) -> "Past":
+        """What is known before these steps."""
+        return Past(**{field.name: getattr(self, field.name)[places] for field in fields(self)})
+
     @property
     def nothing(self) -> NDArray[np.bool_]:
         """True where no step before was observed."""
@@ -63,17 +67,19 @@ class Past:
         return np.where(self.nothing, blind, (1 - weight) * self.corrected(blind) + weight * free)
 
 
-def causal_past(elapsed: NDArray[np.int64], residuals: Array, variance: float) -> Past:
+def causal_past(elapsed: NDArray[np.int64], residuals: Array, variance: float, horizon: int = 1) -> Past:
     """Elapsed steps (S,) and heart rate minus blind prediction (S,) in bpm, NaN where not observed -> what was known.
 
     `elapsed` counts from the workout's start and increases by more than 1 across a recording gap. `variance`: of the
-    level's offset before this workout, bpm^2. Linear in S; the only loop is over the observed steps.
+    level's offset before this workout, bpm^2. `horizon`: a step knows only what was observed so many steps before it or
+    earlier. Linear in S; the only loop is over the observed steps.
     """
     observed = np.flatnonzero(np.isfinite(residuals))
     if not len(observed):
         nothing = np.zeros(len(elapsed))
         return Past(correction=nothing, residual=nothing, since=np.full(len(elapsed), np.inf), seconds=nothing)
-    before = np.searchsorted(observed, np.arange(len(elapsed)), side="left")  # observed steps earlier than each step
+    # how many observed steps each step knows
+    before = np.searchsorted(elapsed[observed], elapsed - horizon, side="right")
     states = _filter(elapsed[observed], residuals[observed], variance)[before]
     steps_since = elapsed - np.concatenate([[-np.inf], elapsed[observed]])[before]
     seconds_since = np.where(np.isinf(steps_since), 0.0, steps_since * STEP_SECONDS)

@@ -4,19 +4,22 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.network.lstm import HeartRateLSTM, State
 from hrmodel.signals.features import Features
 from hrmodel.workouts.workout import Array
 
 MAX_STEPS = 32_768  # of one batch, padding included: 8 MB per layer
+LONG_STEPS = 16_384  # of one pass over several views of one workout, for its memory
 ROUNDED = 16  # steps: torch prepares a pass anew for every length that it has not seen lately, for a millisecond
+BRANCHES = 1024  # side by side
 LEAST_FILLED = 0.8  # a sequence shorter than this share of the longest goes into another batch
 
 
 def run_each(network: HeartRateLSTM, inputs: Sequence[Features]) -> list[Array]:
     """(B, T, 3) inputs, T different in each -> (B, T) outputs in the subject's scale, each run by itself."""
-    return [_run(network, each) for each in inputs]
+    return [_run_rows(network, each) for each in inputs]
 
 
 def run_together(network: HeartRateLSTM, inputs: Sequence[Features]) -> list[Array]:
@@ -39,6 +42,30 @@ def run_together(network: HeartRateLSTM, inputs: Sequence[Features]) -> list[Arr
     return outputs
 
 
+def run_branches(network: HeartRateLSTM, trunk: Features, places: NDArray[np.intp], branches: Features) -> Array:
+    """(T, 3) trunk and (O, K, 3) branches, number o after the trunk's first places[o] steps -> (O,) last outputs.
+
+    `places` increase. The trunk is run once and all branches side by side: what O passes of up to T steps would give
+    takes T + O K steps.
+    """
+    device = network.fc.weight.device
+    steps, following = torch.from_numpy(trunk)[None].to(device), torch.from_numpy(branches)
+    states: list[State] = []
+    outputs = [np.empty(0)]
+    with torch.inference_mode():
+        state, begun = network.start_state(1), 0
+        for place in places.tolist():
+            if place > begun:
+                _, state = network.go_on(steps[:, begun:place], state)
+                begun = place
+            states.append(state)
+        for first in range(0, len(states), BRANCHES):
+            hidden, cell = (torch.cat(parts, dim=1) for parts in zip(*states[first : first + BRANCHES], strict=True))
+            output, _ = network.go_on(following[first : first + BRANCHES].to(device), (hidden, cell))
+            outputs.append(output[:, -1].cpu().numpy().astype(np.float64))
+    return np.concatenate(outputs)
+
+
 def _alike(inputs: Sequence[Features]) -> Iterator[list[int]]:
     """Places of inputs of similar lengths, the longest first."""
     group: list[int] = []
@@ -53,6 +80,14 @@ def _alike(inputs: Sequence[Features]) -> Iterator[list[int]]:
         rows += more
     if group:
         yield group
+
+
+def _run_rows(network: HeartRateLSTM, inputs: Features) -> Array:
+    """(B, T, 3) -> (B, T), of long sequences a few rows at a time."""
+    rows = max(1, LONG_STEPS // max(inputs.shape[1], 1))
+    if inputs.shape[0] <= rows:
+        return _run(network, inputs)
+    return np.concatenate([_run(network, inputs[start : start + rows]) for start in range(0, inputs.shape[0], rows)])
 
 
 def _run(network: HeartRateLSTM, inputs: Features) -> Array:

@@ -47,7 +47,7 @@ class Ready:
 
     def blind_inputs(self) -> list[Features]:
         """(1, T, 3) per segment, without history."""
-        return [_with_history(features, np.zeros((1, len(features)))) for features in self.motion]
+        return [with_history(features, np.zeros((1, len(features)))) for features in self.motion]
 
     def observed_rows(self, part: slice) -> NDArray[np.intp]:
         """Which views hold heart rate in a segment, where the free run counts.
@@ -67,13 +67,13 @@ class Ready:
             if len(rows):
                 known = [carried(self.views[row][part] - self.added[part]) for row in rows]
                 scaled = [history_feature(each, self.scale.heart_rate, self.scale.spread) for each in known]
-                inputs.append(_with_history(features, np.stack(scaled)))
+                inputs.append(with_history(features, np.stack(scaled)))
         return inputs
 
 
 def answer_steps(ready: Ready, scaled: Array, outputs: Iterator[Array]) -> list[StepPrediction]:
     """A prediction per view: `scaled` (S,) is the blind output; `outputs` go on with those of `free_inputs`."""
-    blind = ready.scale.heart_rate + ready.scale.spread * scaled + ready.added
+    blind = blind_heart_rate(ready, scaled)
     elapsed = elapsed_steps(ready.gridded)
     if not any(np.isfinite(view).any() for view in ready.views):
         return [_blind(blind, elapsed)] * len(ready.views)
@@ -98,6 +98,11 @@ def answer_steps(ready: Ready, scaled: Array, outputs: Iterator[Array]) -> list[
     return predictions
 
 
+def blind_heart_rate(ready: Ready, scaled: Array) -> Array:
+    """(S,) the blind output -> (S,) bpm, with the person's response."""
+    return ready.scale.heart_rate + ready.scale.spread * scaled + ready.added
+
+
 def _blind(blind: Array, elapsed: NDArray[np.int64]) -> StepPrediction:
     """What comes of the rest where no heart rate was observed, which most requests ask for."""
     return StepPrediction(
@@ -108,8 +113,8 @@ def _blind(blind: Array, elapsed: NDArray[np.int64]) -> StepPrediction:
     )
 
 
-def _with_history(motion: Features, history: Array | Features) -> Features:
-    """(T, 2) motion and (B, T) history -> (B, T, 3) network inputs."""
+def with_history(motion: Features, history: Array | Features) -> Features:
+    """(T, 2) motion, or one for each of B, and (B, T) history -> (B, T, 3) network inputs."""
     inputs = np.empty((*history.shape, 3), dtype=np.float32)
     inputs[..., :2] = motion
     inputs[..., 2] = history

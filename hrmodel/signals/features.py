@@ -69,8 +69,13 @@ def history_feature(heart_rate: Array, level_heart_rate: float, spread: float) -
     `heart_rate` is (T,) bpm less the subject's response, carried, NaN where unobserved.
     """
     history = np.zeros(heart_rate.shape, dtype=np.float32)
-    history[1:] = known_or_zero((heart_rate[:-1] - level_heart_rate) / spread)
+    history[1:] = scaled(heart_rate[:-1], level_heart_rate, spread)
     return history
+
+
+def scaled(heart_rate: Array, level_heart_rate: float, spread: float) -> Array:
+    """Heart rate in the subject's scale: (bpm - level) / spread; 0 where it is unknown."""
+    return known_or_zero((heart_rate - level_heart_rate) / spread)
 
 
 def known_or_zero(values: Array) -> Array:

@@ -11,10 +11,11 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from hrmodel.workouts import bounds
 from hrmodel.workouts.workout import EPOCH, Array, Workout
 
-STEP_SECONDS = 10.0
-SEGMENT_GAP_SECONDS = 60.0
+STEP_SECONDS = bounds.STEP_SECONDS
+SEGMENT_GAP_SECONDS = bounds.GAP_SECONDS
 FILL_STEPS = 3  # 30 s: the longest gap that is bridged, in speed, altitude and carried heart rate
 
 
@@ -99,6 +100,14 @@ def carried(heart_rate: Array) -> Array:
     steps = np.arange(len(heart_rate))
     last = np.maximum.accumulate(np.where(np.isfinite(heart_rate), steps, -1 - FILL_STEPS))
     return np.where(steps - last <= FILL_STEPS, heart_rate[np.maximum(last, 0)], np.nan)
+
+
+def carried_on(heart_rate: Array, origins: NDArray[np.intp], steps: int) -> Array:
+    """(T,) bpm, (O,) steps -> (O, steps): what `carried` gives from each origin on when nothing after it is known."""
+    own = np.arange(len(heart_rate))
+    last = np.maximum.accumulate(np.where(np.isfinite(heart_rate), own, -1 - FILL_STEPS))[origins]
+    since = origins[:, None] + np.arange(steps) - last[:, None]
+    return np.where(since <= FILL_STEPS, heart_rate[np.maximum(last, 0)][:, None], np.nan)
 
 
 def _parts(offsets: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[slice]:

@@ -24,6 +24,7 @@ USUAL_SPREAD = 0.3  # m/s: the speed's deviation within a workout at which `spee
 USUAL_STEPS = 300  # 50 min: the workout length at which `duration` is 0
 FASTEST = 6.0  # spreads from the usual speed, either way: a wrong speed must not move the whole workout
 BLOCK = 32  # steps
+BLOCKS = 64  # of a stretch
 WHOLE = 4  # features that are means over the whole workout, the last ones
 LONGEST = 7200.0  # s: drift is not drawn on beyond it
 
@@ -116,8 +117,19 @@ def running_mean(values: Array, memory: float) -> Array:
 def running_means(values: Array, memories: tuple[float, ...]) -> Array:
     """(T, C) -> (T, C * M): the running means of every column with every memory in s, a column's side by side.
 
-    Block by block, so that two products carry the recurrence: one within all blocks, one from block to block.
+    Block by block, so that two products carry the recurrence: one within all blocks, one from block to block of a
+    stretch. From stretch to stretch it goes one by one, so that time and memory grow with T alone.
     """
+    stretch = BLOCK * BLOCKS
+    parts = [np.empty((0, values.shape[1] * len(memories)))]
+    for start in range(0, len(values), stretch):
+        before = parts[-1][-1] if start else None
+        parts.append(_stretch_means(values[start : start + stretch], memories, before))
+    return parts[-1] if len(parts) == 2 else np.concatenate(parts)
+
+
+def _stretch_means(values: Array, memories: tuple[float, ...], before: Array | None) -> Array:
+    """The same for at most BLOCK * BLOCKS steps; `before` (C * M,) are the means of the step before the first."""
     steps, columns = values.shape
     count = -(-steps // BLOCK)
     within, fade, between = _recurrence(memories, count)
@@ -125,7 +137,10 @@ def running_means(values: Array, memories: tuple[float, ...]) -> Array:
     blocks[:steps] = values
     side = blocks.reshape(count, BLOCK, columns).transpose(1, 0, 2).reshape(BLOCK, -1)
     means: Array = (within @ side).reshape(len(memories), BLOCK, count, columns)
-    means += fade[:, :, None, None] * (between @ means[:, -1])[:, None]
+    ends = between @ means[:, -1]  # (M, count, C): of the step before each block
+    if before is not None:
+        ends += fade[:, -1][:, None, None] ** np.arange(count)[:, None] * before.reshape(columns, -1).T[:, None]
+    means += fade[:, :, None, None] * ends[:, None]
     return means.transpose(2, 1, 3, 0).reshape(count * BLOCK, columns * len(memories))[:steps]
 
 

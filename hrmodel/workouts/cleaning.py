@@ -1,15 +1,17 @@
 """Which workouts are fit to learn from, and what in them is a sensor fault. Each decision has its reason."""
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from hrmodel.workouts.bounds import first_samples, within_bounds
 from hrmodel.workouts.faults import take_out
 from hrmodel.workouts.reasons import Reason, lasting
 from hrmodel.workouts.units import ImplausibleSpeed, Units, check_running_speed, pace
 from hrmodel.workouts.walking import MOVING_SPEED, PARTLY_WALKED, end_of_run, looks_walked, walked
-from hrmodel.workouts.workout import CHANNELS, MARKS, Workout
+from hrmodel.workouts.workout import MARKS, Workout
 
 MIN_SECONDS = 600.0
 PAUSE_SECONDS = 60.0  # a longer gap is no recorded time
@@ -30,17 +32,19 @@ class Cleaned:
     reasons: tuple[Reason, ...]
 
 
-def clean(workout: Workout, *, min_hr_per_minute: float = 6.0) -> Cleaned:
+def clean(workout: Workout, *, min_hr_per_minute: float = 6.0, on_fault: Callable[[], None] = lambda: None) -> Cleaned:
     """Mark faulty values as missing, then drop what is no run, too short, or has too little heart rate to learn from.
+    What is longer than a day is cut first.
 
     `min_hr_per_minute`: measured heart-rate samples per minute of recorded time (pauses over 60 s do not count, nor
-    does standing still for long).
+    does standing still for long). `on_fault` is called after each kind of fault was looked for.
     """
-    ended, cut = _cut(workout)
+    bounded, longer = within_bounds(workout)
+    ended, cut = _cut(bounded)
     # the speeds as recorded: in the wrong unit most of them would be "repaired" away first
     drops = _not_a_run(ended)
-    repaired, faults = take_out(ended)
-    repairs = (*_removed(workout), *cut, *faults)
+    repaired, faults = take_out(ended, on_fault)
+    repairs = (*_mended(workout), *longer, *cut, *faults)
     drops = drops or _walk(repaired) or _faulty(repaired) or _too_little(repaired, min_hr_per_minute)
     if drops:
         return Cleaned(workout=None, verdict="dropped", reasons=(*drops, *repairs))
@@ -63,11 +67,12 @@ def heart_rate_density(workout: Workout) -> float:
     return readings / minutes if minutes else 0.0
 
 
-def _removed(workout: Workout) -> tuple[Reason, ...]:
+def _mended(workout: Workout) -> tuple[Reason, ...]:
+    """What the reader left out or changed."""
     if not workout.removed_samples:
-        return ()
-    message = "removed samples without a time, or whose time did not advance"
-    return (Reason(code="bad_time", samples=workout.removed_samples, message=message),)
+        return workout.mended
+    message = "removed samples without a time, or whose time fits nowhere"
+    return (Reason(code="bad_time", samples=workout.removed_samples, message=message), *workout.mended)
 
 
 def _cut(workout: Workout) -> tuple[Workout, tuple[Reason, ...]]:
@@ -75,9 +80,7 @@ def _cut(workout: Workout) -> tuple[Workout, tuple[Reason, ...]]:
     end = end_of_run(workout)
     if end == len(workout.t):
         return workout, ()
-    parts = {name: getattr(workout, name) for name in ("t", *CHANNELS, "marks")}
-    shorter: dict[str, Any] = {name: None if values is None else values[:end] for name, values in parts.items()}
-    kept = replace(workout, **shorter)
+    kept = first_samples(workout, end)
     message = f"left out the last {lasting(workout.t[-1] - kept.t[-1])}: you had stopped moving, the recording had not"
     return kept, (Reason(code="forgotten_stop", samples=len(workout.t) - end, message=message),)
 

@@ -90,12 +90,16 @@ FAULTS: tuple[Fault, ...] = (
 )
 
 
-def take_out(workout: Workout) -> tuple[Workout, tuple[Reason, ...]]:
-    """The workout with every value that is not to be believed missing and marked, and a reason for each fault."""
+def take_out(workout: Workout, on_fault: Callable[[], None] = lambda: None) -> tuple[Workout, tuple[Reason, ...]]:
+    """The workout with every value that is not to be believed missing and marked, and a reason for each fault.
+
+    `on_fault` is called after each kind was looked for.
+    """
     reasons = []
     marks = np.zeros(len(workout.t), dtype=np.uint16) if workout.marks is None else workout.marks.copy()
     for fault in FAULTS:
         bad = fault.find(workout)
+        on_fault()
         if not bad.any():
             continue
         believed: dict[str, Any] = {fault.channel: np.where(bad, np.nan, getattr(workout, fault.channel))}

@@ -30,6 +30,7 @@ VARYING_SPEED = 0.2  # m/s between slow and fast tenth: what keeps its speed to 
 START_JUMP_BPM, START_JUMP_SECONDS = 30.0, 10.0
 START_SECONDS = 240.0
 RUNNING_SECONDS = 45.0  # after them heart rate has risen by itself
+MAX_START_JUMPS = 50  # a sensor that finds the heart jumps once; bounds the search in noise
 EVEN_SPEED = 0.9  # of the speed after the jump
 STANDING_SPEED = 0.5  # m/s
 STEPPING = 90.0  # steps/min: not standing, whatever the speed says
@@ -152,7 +153,8 @@ def _late_start(workout: Workout, t: Array, heart_rate: Array) -> Mask:
         return bad
     soon = slice(0, int(np.searchsorted(t, t[begun - 1] + SEGMENT_SECONDS, side="right")))
     speed = _speed_at(workout, t[soon])
-    for jump in found:
+    after_a_while = [jump for jump in found if t[jump.before] - t[0] >= RUNNING_SECONDS]
+    for jump in after_a_while[:MAX_START_JUMPS]:
         if _found_late(t[soon], heart_rate[soon], speed, jump):
             stood = np.flatnonzero(~(speed[: jump.before + 1] >= STANDING_SPEED))
             bad[int(stood[-1]) + 1 if len(stood) else 0 : jump.after] = True
@@ -164,7 +166,7 @@ def _found_late(t: Array, heart_rate: Array, speed: Array, jump: Jump) -> bool:
     """Whether the jump came in even running, from a heart rate that was lower all along, and for good."""
     running = (t >= t[jump.before] - RUNNING_SECONDS) & (t <= t[jump.before])
     later = (t >= t[jump.after]) & (t <= t[jump.after] + SEGMENT_SECONDS)
-    if t[jump.before] - t[0] < RUNNING_SECONDS or not np.isfinite(speed[running | later]).all():
+    if not np.isfinite(speed[running | later]).all():
         return False
     even = speed[running].min() >= STANDING_SPEED and speed[running].mean() >= EVEN_SPEED * speed[later].mean()
     level = float(np.median(heart_rate[later]))

@@ -132,17 +132,16 @@ def _joined(pieces: list[Workout]) -> Workout:
     starts = [(piece.started_at - first.started_at).total_seconds() for piece in pieces if piece.started_at]
     t = np.round(np.concatenate([piece.t + start for piece, start in zip(pieces, starts, strict=True)]), 3)
     advances = advancing(t)
-    return Workout(
+    return replace(
+        first,
         t=t[advances],
         speed=np.concatenate([piece.speed for piece in pieces])[advances],
         altitude=_channel(pieces, "altitude", advances),
         heart_rate=_channel(pieces, "heart_rate", advances),
         cadence=_channel(pieces, "cadence", advances),
-        started_at=first.started_at,
-        person=first.person,
-        sport=first.sport,
         source=f"{first.source} and what follows it, up to {pieces[-1].source} ({len(pieces)} pieces of one workout)",
         removed_samples=sum(piece.removed_samples for piece in pieces),
+        mended=tuple(reason for piece in pieces for reason in piece.mended),
     )
 
 

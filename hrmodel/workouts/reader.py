@@ -14,6 +14,7 @@ from typing import IO, Any
 from hrmodel.workouts.confinement import Limits, confine
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.upload import FileReport, FoundWorkout, read_upload
+from hrmodel.workouts.reasons import Reason
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
 
@@ -43,6 +44,7 @@ def packed_workout(found: FoundWorkout) -> bytes:
         "source": workout.source,
         "split": workout.split,
         "removed_samples": workout.removed_samples,
+        "mended": [asdict(reason) for reason in workout.mended],
     }
     header = json.dumps(facts).encode()
     return struct.pack(">I", len(header)) + header + workout.to_bytes()
@@ -55,7 +57,9 @@ def unpacked_workout(payload: bytes) -> FoundWorkout:
     workout = Workout.from_bytes(
         payload[4 + size :], person=facts["person"], source=facts["source"], split=facts["split"]
     )
-    return FoundWorkout(facts["format"], replace(workout, removed_samples=int(facts["removed_samples"])))
+    mended = tuple(Reason(**reason) for reason in facts["mended"])
+    told = replace(workout, removed_samples=int(facts["removed_samples"]), mended=mended)
+    return FoundWorkout(facts["format"], told)
 
 
 def _main(out: IO[bytes], request: Request) -> None:

@@ -50,10 +50,10 @@ def _unreachable(t: Array, altitude: Array) -> Mask:
     bad = np.zeros(len(t), dtype=bool)
     if not (np.abs(np.diff(altitude)) > MAX_CLIMB * np.diff(t)).any():
         return bad
-    last = 0
-    for i in range(1, len(t)):
-        if abs(altitude[i] - altitude[last]) > MAX_CLIMB * (t[i] - t[last]):
+    believed, height = float(t[0]), float(altitude[0])
+    for i, (second, value) in enumerate(zip(t.tolist(), altitude.tolist(), strict=True)):
+        if abs(value - height) > MAX_CLIMB * (second - believed):
             bad[i] = True
         else:
-            last = i
+            believed, height = second, value
     return bad

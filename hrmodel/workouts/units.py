@@ -47,9 +47,11 @@ class Units:
 
     def to_metric(self, speed: Array, altitude: Array | None) -> tuple[Array, Array | None]:
         """The same speed in m/s and altitude in m; NaN stays NaN."""
-        if altitude is not None and self.altitude == "ft":
-            altitude = altitude * METRES_PER_FOOT
-        return SPEED_UNITS[self.speed](speed), altitude
+        return SPEED_UNITS[self.speed](speed), None if altitude is None else self.altitude_in_metres(altitude)
+
+    def altitude_in_metres(self, altitude: Array) -> Array:
+        """The same altitude in m; NaN stays NaN."""
+        return altitude * METRES_PER_FOOT if self.altitude == "ft" else altitude
 
 
 class ImplausibleSpeed(ValueError):

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from hrmodel.workouts.reasons import Reason
+
 Array = NDArray[np.float64]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,7 +55,8 @@ class Workout:
     sport: str = "running"
     source: str = ""  # file name (and member) that it came from
     split: str | None = None  # only seed-format data and population Parquet
-    removed_samples: int = 0  # left out by the reader: no time, or a time that did not advance
+    removed_samples: int = 0  # left out by the reader: no time, or one that fits nowhere
+    mended: tuple[Reason, ...] = ()  # what else the reader mended: clocks, units
     marks: NDArray[np.uint16] | None = None  # (N,) bits of `MARKS`; None when no value was taken as missing
 
     def __post_init__(self) -> None:
@@ -70,7 +73,10 @@ class Workout:
             object.__setattr__(self, "started_at", self.started_at.astimezone(UTC))
 
     def to_bytes(self) -> bytes:
-        """The content as safetensors; equal content gives equal bytes. Leaves out person, source and split."""
+        """The content as safetensors; equal content gives equal bytes.
+
+        Leaves out person, source, split and what was mended.
+        """
         arrays = {"t": self.t} | {name: getattr(self, name) for name in CHANNELS if getattr(self, name) is not None}
         started_at = None if self.started_at is None else self.started_at.isoformat()
         facts = json.dumps({"started_at": started_at, "sport": self.sport}, sort_keys=True)

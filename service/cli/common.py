@@ -56,6 +56,9 @@ def show_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
+LimitOption = Annotated[int, typer.Option(min=1, max=1_000_000, help="How many at most.")]
+
+
 class Rows:
     """A table that is collected, then printed."""
 
@@ -85,18 +88,19 @@ def table(*columns: str) -> Rows:
 @contextmanager
 def opened() -> Iterator["Database"]:
     """The database of the settings; a missing or old schema ends the command with a sentence."""
-    from sqlalchemy.exc import OperationalError
-
+    from service.preparing import said
     from service.registry.migrations import schema_is_behind
     from service.registry.session import Database
+    from service.registry.starting import NotPrepared
 
     database = Database(get_settings().database_url)
     try:
-        if schema_is_behind(database):
-            fail("The database is not up to date: run `stagewise migrate` first.")
-        yield database
-    except OperationalError as error:
-        fail(f"The database does not answer: {error.orig}. Is DATABASE_URL or STAGEWISE_STATE_DIR right?")
+        with said(get_settings()):
+            if schema_is_behind(database):
+                fail("The database is not up to date: run `stagewise migrate` first.")
+            yield database
+    except NotPrepared as error:
+        fail(str(error))
     finally:
         database.dispose()
 

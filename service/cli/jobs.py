@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.common import JsonOption, connected, fail, show_json, table, whole_id
+from service.cli.common import JsonOption, LimitOption, connected, fail, show_json, table, whole_id
 
 if TYPE_CHECKING:
     from service.client import Client
@@ -23,7 +23,7 @@ JobArgument = Annotated[str, typer.Argument(help="The job's id, or the first cha
 def jobs(
     subject: Annotated[str | None, typer.Option(help="Only this person's.")] = None,
     state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
-    limit: Annotated[int, typer.Option(help="How many at most.")] = 20,
+    limit: LimitOption = 20,
     as_json: JsonOption = False,
 ) -> None:
     """List the newest jobs."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.common import JsonOption, connected, fail, show_json, table, whole_id
+from service.cli.common import JsonOption, LimitOption, connected, fail, show_json, table, whole_id
 
 app = typer.Typer()
 
@@ -17,7 +17,7 @@ VersionArgument = Annotated[str, typer.Argument(help="The version's id, or the f
 def models(
     subject: Annotated[str | None, typer.Option(help="Only this person's.")] = None,
     stage: Annotated[str | None, typer.Option(help="Only of this stage.")] = None,
-    limit: Annotated[int, typer.Option(help="How many at most.")] = 20,
+    limit: LimitOption = 20,
     as_json: JsonOption = False,
 ) -> None:
     """List the newest model versions and their errors."""

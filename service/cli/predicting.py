@@ -15,9 +15,9 @@ def predict(
     file: Annotated[Path, typer.Argument(help="A workout of any known format, or a CSV of t, speed, altitude.")],
     subject: SubjectOption = "me",
     number: Annotated[
-        int | None, typer.Option("--workout", help="Which one of the file, from 1; else the newest.")
+        int | None, typer.Option("--workout", min=1, help="Which one of the file, from 1; else the newest.")
     ] = None,
-    observed: Annotated[float, typer.Option(help="Seconds of the file's heart rate that the model is told.")] = 0.0,
+    observed: Annotated[float, typer.Option(min=0.0, help="Seconds of the file's heart rate that are told.")] = 0.0,
     plot: Annotated[Path | None, typer.Option(help="Draw measured and predicted into this PNG.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the prediction into this CSV.")] = None,
     as_json: JsonOption = False,

@@ -16,10 +16,14 @@ app = typer.Typer()
 def up() -> None:
     """Run the whole service on this machine until Ctrl-C: a broker, the API and a worker."""
     from service.embedded import StartError, supervise
+    from service.preparing import said
+    from service.registry.starting import NotPrepared
 
+    settings = get_settings()
     try:
-        supervise(get_settings())
-    except StartError as error:
+        with said(settings):
+            supervise(settings)
+    except (StartError, NotPrepared) as error:
         fail(str(error))
 
 
@@ -28,20 +32,62 @@ def migrate(
     key_file: Annotated[Path | None, typer.Option(help="Also write an admin key here, unless it holds one.")] = None,
 ) -> None:
     """Bring the database up to date and put the shipped base model into the artifact folder."""
-    from importlib.resources import files
+    from service.preparing import prepare
+    from service.registry.starting import NotPrepared
 
-    from service.registry import migrations
+    try:
+        prepare(get_settings(), key_file)
+    except NotPrepared as error:
+        fail(str(error))
+
+
+@app.command()
+def adopt(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Let the artifact folder belong to this database from now on, whatever database it belonged to before."""
+    from service.embedded import StartError, only_one
+    from service.preparing import said
+    from service.registry import identity, migrations
     from service.registry.artifacts import ArtifactStore
-    from service.registry.shipped import install_shipped_base
-    from service.secret_files import ensure_key
+    from service.registry.session import Database
+    from service.registry.starting import NotPrepared
 
     settings = get_settings()
-    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    migrations.upgrade(settings.database_url)
+    store = ArtifactStore(settings.artifact_dir)
+    try:
+        with said(settings):
+            settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with only_one(settings.state_dir.resolve()):
+                migrations.upgrade(settings.database_url)
+                database = Database(settings.database_url)
+                try:
+                    typer.echo(identity.describe(database, store), err=True)
+                    if not yes:
+                        typer.confirm("No other database comes to this folder then. Go on?", abort=True, err=True)
+                    identity.adopt(database, store)
+                    typer.echo(identity.describe(database, store), err=True)
+                finally:
+                    database.dispose()
+    except (StartError, NotPrepared) as error:
+        fail(str(error))
+
+
+@app.command()
+def sweep(
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them.")] = False,
+) -> None:
+    """Show how many files of the artifact folder belong to no row for a day, and remove them if you say so."""
+    from service.registry import identity, sweep
+    from service.registry.artifacts import ArtifactStore
+
+    store = ArtifactStore(get_settings().artifact_dir)
     with opened() as database:
-        install_shipped_base(database, ArtifactStore(settings.artifact_dir), Path(str(files("hrmodel.pretrained"))))
-        if key_file is not None:
-            ensure_key(database, key_file)
+        try:
+            found = sweep.old_files(database, store, confirmed=True) if yes else sweep.plan(database, store)
+        except identity.OtherStore as error:
+            fail(str(error))
+    typer.echo(f"{found}{' They are removed.' if yes else ' `stagewise sweep --yes` removes them.'}", err=True)
 
 
 @app.command()
@@ -50,7 +96,19 @@ def api() -> None:
     from service.embedded import API
 
     settings = get_settings()
+    _check_start()
     os.execv(API[0], [*API, "--host", settings.host, "--port", str(settings.port)])
+
+
+def _check_start() -> None:
+    from service.registry.artifacts import ArtifactStore
+    from service.registry.starting import NotPrepared, check_start
+
+    settings = get_settings()
+    try:
+        check_start(settings.database_url, ArtifactStore(settings.artifact_dir))
+    except NotPrepared as error:
+        fail(str(error))
 
 
 @app.command()
@@ -58,19 +116,31 @@ def worker() -> None:
     """Run a worker in this process: it trains what is queued, one job per GPU or core."""
     from service.embedded import WORKER
 
+    _check_start()
     os.execv(WORKER[0], WORKER)
 
 
 @app.command()
-def backup(file: Annotated[Path, typer.Argument(help="The file to write; - for standard output.")]) -> None:
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to write; - for standard output.")],
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="Also when files are missing or damaged: without them.")
+    ] = False,
+) -> None:
     """Write everything into one file, also while the service runs. It holds heart rates: keep it private."""
     from service.archive import back_up
+    from service.registry.backup import IncompleteBackup
+    from service.registry.identity import OtherStore
 
     with opened() as database:
         try:
-            said = back_up(database, get_settings(), file)
+            said = back_up(database, get_settings(), file, incomplete=incomplete)
         except OSError as error:
             fail(f"The backup could not be written to {file}: {error.strerror}.")
+        except OtherStore as error:
+            fail(str(error))
+        except IncompleteBackup as error:
+            fail(f"There is no backup: {error}. With --incomplete everything else is backed up.")
     typer.echo(said, err=True)
 
 
@@ -79,14 +149,15 @@ def restore(file: Annotated[Path, typer.Argument(help="A backup; - for standard 
     """Bring a backup back into an empty database and artifact folder, while no service runs on them."""
     from service.archive import bring_back
     from service.embedded import StartError
+    from service.preparing import said
     from service.registry.restore import RestoreError
+    from service.registry.starting import NotPrepared
 
     try:
-        typer.echo(bring_back(get_settings(), file), err=True)
-    except (RestoreError, StartError) as error:
+        with said(get_settings()):
+            typer.echo(bring_back(get_settings(), file), err=True)
+    except (RestoreError, StartError, NotPrepared) as error:
         fail(str(error))
-    except OSError as error:
-        fail(f"The backup {file} could not be restored: {error.strerror}.")
 
 
 @app.command()
@@ -119,10 +190,13 @@ def demo(
     """Run the main job from upload to prediction on a service of its own, and show what came out."""
     from service.demo import DemoFailed, play
     from service.embedded import StartError
+    from service.preparing import said
+    from service.registry.starting import NotPrepared
 
     try:
-        play(data, get_settings().state_dir / "demo")
-    except (DemoFailed, StartError) as error:
+        with said(get_settings()):
+            play(data, get_settings().state_dir / "demo")
+    except (DemoFailed, StartError, NotPrepared) as error:
         fail(str(error))
 
 

@@ -57,6 +57,9 @@ def fleet(
     """Personalise many people: a job per person and stage, all under one parent."""
     with connected() as api:
         job = api.submit_fleet(subjects=subjects or "all", recipe=recipe)
+        if job["fleet"] and job["fleet"]["unchanged"] and not as_json:
+            said = f"{job['fleet']['unchanged']} people have no new workouts since they were trained: they are skipped."
+            typer.echo(f"{said} Name them to train them again.", err=True)
         accepted(api, job, watch, as_json)
 
 

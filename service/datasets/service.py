@@ -7,7 +7,7 @@ from uuid import UUID
 from anyio import to_thread
 from sqlalchemy.orm import Session
 
-from service.cleanup import forget
+from service.cleanup import remove
 from service.datasets.picture import draw_import
 from service.datasets.schemas import (
     DEFAULT_SUBJECT,
@@ -27,7 +27,7 @@ from service.error_handlers import DATABASE_AWAY
 from service.errors import Conflict, FieldError, Unavailable, Unprocessable
 from service.fields import ErrorRead
 from service.queue import hint, send_after_commit
-from service.registry import datasets, idempotency, jobs, quotas, removal, subjects, sweep
+from service.registry import datasets, idempotency, jobs, leftovers, quotas, removal, subjects
 from service.registry.datasets import DatasetRow
 from service.registry.idempotency import Once
 from service.registry.pages import PageRequest
@@ -117,7 +117,7 @@ def _check_file(services: Services, account_id: UUID, sha256: str) -> None:
 def _forget_file(services: Services, account_id: UUID, sha256: str) -> None:
     """A refused or repeated upload leaves no file, unless a dataset still waits for the same bytes."""
     with suppress(*DATABASE_AWAY), services.database.unit_of_work() as session:
-        sweep.delete_unreferenced(session, services.store, account_id, [sha256])
+        leftovers.delete_unreferenced(session, services.store, account_id, [sha256])
 
 
 def show_page(session: Session, account_id: UUID, subject: str | None, wanted: PageRequest) -> DatasetPage:
@@ -164,9 +164,10 @@ def draw(session: Session, account_id: UUID, dataset_id: UUID) -> bytes:
 
 def delete(services: Services, account_id: UUID, dataset_id: UUID) -> None:
     """Delete a dataset and all that came from it: rows first, then files. Raises NotFound or Conflict."""
-    with services.database.unit_of_work() as session:
-        removed = removal.remove_dataset(session, datasets.require(session, account_id, dataset_id))
-    forget(services, removed)
+    remove(
+        services,
+        lambda session: removal.remove_dataset(session, datasets.require(session, account_id, dataset_id)),
+    )
 
 
 def _files(session: Session, dataset_id: UUID) -> list[FileRead]:

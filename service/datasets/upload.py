@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from service.body import too_large
 from service.errors import FieldError, Unavailable, Unprocessable
-from service.registry.artifacts import ArtifactStore
+from service.registry.artifacts import ArtifactStore, hold
 
 BUFFER_BYTES = 1 << 20
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
@@ -57,6 +57,7 @@ class Upload:
         with storage_errors():
             self._path = self._store.temporary(self._account_id)
             self._file = self._path.open("wb")
+            hold(self._file)
 
     def _write(self, data: bytes) -> None:
         with storage_errors():

@@ -14,6 +14,10 @@ SENTENCES = {
     "duplicate": "recorded twice; the better recording stays",
     # repaired
     "bad_time": "samples without a usable time",
+    "clock_fault": "samples whose clock was wrong",
+    "time_order": "samples out of the order of their times",
+    "other_unit": "a speed or distance in another unit",
+    "too_long": "recording longer than a day; the rest left out",
     "forgotten_stop": "recording went on after the run",
     "speed_impossible": "impossible speeds",
     "speed_jump": "leaps of the speed (jumping positions)",

@@ -1,6 +1,6 @@
 """Fleets: many people personalised by one request."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -31,9 +31,28 @@ def _add(session: Session, account_id: UUID, body: FleetJobCreate) -> Job:
             if (stage, workouts) not in configured:
                 configured[stage, workouts] = configure(stage, body.recipe, body.hyperparameters, workouts)
         people.append((dataset, {stage: configured[stage, workouts] for stage in stages}))
-    about = {"recipe": body.recipe, "stages": body.stages, "people": len(people), "skipped": skipped}
+    unchanged = 0
+    if body.subjects == "all":  # whoever names people wants them trained
+        known = fleets.trained(session, account_id, [dataset for dataset, _ in people])
+        new = [person for person in people if not _is_trained(known, *person, base)]
+        unchanged, people = len(people) - len(new), new
+    about = {"recipe": body.recipe, "stages": body.stages, "people": len(people), "skipped": skipped + unchanged}
+    about["unchanged"] = unchanged
     given = body.hyperparameters.model_dump(exclude_none=True)
     return fleets.add(session, account_id, people, start_model_version_id=base, configuration={**about, **given})
+
+
+def _is_trained(
+    known: fleets.Trained, dataset: Dataset, configurations: Mapping[Stage, dict[str, Any]], base: UUID
+) -> bool:
+    """Whether every stage was, or is about to be, trained on the same workouts in the same way, from the same base."""
+    return all(
+        any(
+            given == configuration and (stage != Stage.STAGE1 or start == base)
+            for given, start in known.get((dataset.subject_id, fleets.content(dataset), stage), [])
+        )
+        for stage, configuration in configurations.items()
+    )
 
 
 def _datasets(session: Session, account_id: UUID, body: FleetJobCreate) -> tuple[list[Dataset], int]:

@@ -26,7 +26,9 @@ class FleetJobCreate(Write):
         None, description="A ready dataset of each person."
     )
     subjects: Literal["all"] | Annotated[list[SubjectName], Field(min_length=1, max_length=MAX_PEOPLE)] | None = Field(
-        None, description="Instead of datasets. `all`: everybody with enough workouts; the others are counted."
+        None,
+        description="Instead of datasets. `all`: everybody with enough workouts "
+        "whose newest ones were not trained on in the same way before; the others are counted.",
     )
     stages: Annotated[list[Literal["stage1", "stage2"]], Field(max_length=2), AfterValidator(_in_order)] = Field(
         ["stage1", "stage2"], description="Stage 1 alone, or both."

@@ -92,6 +92,7 @@ class Stage2JobCreate(JobCreate):
 _FLEET = {
     "people": 200,
     "skipped": 3,
+    "unchanged": 1,
     "jobs": {"queued": 120, "running": 2, "succeeded": 277, "failed": 1, "cancelled": 0},
     "promoted": 190,
     "errors": [{"code": "nonfinite_loss", "count": 1}],
@@ -130,11 +131,14 @@ class FleetError(Read):
 
 
 class FleetRead(Read):
-    """How far a fleet is. `promoted`: jobs whose model came to serve; `skipped`: people without enough workouts."""
+    """How far a fleet is. `promoted`: jobs whose model came to serve; `skipped`: people who are not trained, for want
+    of workouts or (`unchanged`) because their newest workouts were trained on in the same way already.
+    """  # fmt: skip
 
     model_config = example(_FLEET)
     people: int
     skipped: int
+    unchanged: int
     jobs: dict[JobState, int]
     promoted: int
     errors: list[FleetError]

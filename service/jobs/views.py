@@ -182,6 +182,7 @@ def _fleet(job: Job, summary: Summary) -> FleetRead:
     return FleetRead(
         people=job.configuration["people"],
         skipped=job.configuration["skipped"],
+        unchanged=job.configuration.get("unchanged", 0),  # fleets of earlier editions count none
         jobs=summary.jobs,
         promoted=summary.promoted,
         errors=[FleetError(code=code, count=count) for code, count in sorted(summary.errors.items())],

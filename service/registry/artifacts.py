@@ -1,17 +1,21 @@
 """Files by digest: `<root>/<account>/<sha256>`. A file is whole and on disk before any SQL row points to it."""
 
+import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 from uuid import UUID, uuid4
 
 SHIPPED = "shipped"  # the folder of files that belong to no account
 TEMPORARY = ".part"
 SCRATCH = "scratch"  # the folder of what jobs unpack
 CHUNK = 1 << 20
+UNHELD_SECONDS = 10.0  # between making a temporary file and holding it
 
 
 class ArtifactMissing(Exception):
@@ -53,6 +57,26 @@ class ArtifactStore:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def scratches(self) -> set[str]:
+        """The names of the scratch folders that are there."""
+        return {folder.name for folder in (self.root / SCRATCH).glob("*")}
+
+    def drop_scratch(self, name: str) -> None:
+        """Remove what a scratch folder's job left."""
+        shutil.rmtree(self.root / SCRATCH / name, ignore_errors=True)
+
+    def stored(self, account_id: UUID) -> Iterator[Path]:
+        """Every file of an account's folder; nothing when there is none."""
+        folder = self.root / str(account_id)
+        return folder.iterdir() if folder.is_dir() else iter(())
+
+    def drop_abandoned(self) -> None:
+        """Remove temporary files whose writer is gone: the kernel let go of what it held."""
+        for folder in self.root.glob("*/"):
+            if account_of(folder) is not None or folder.name == SHIPPED:
+                for path in folder.glob(f"*{TEMPORARY}"):
+                    _drop_unless_held(path)
+
     def put(self, account_id: UUID | None, data: bytes) -> str:
         """Store bytes and return their digest; a damaged file becomes whole again. Raises OSError (disk full) and then
         leaves nothing behind.
@@ -63,6 +87,7 @@ class ArtifactStore:
         temporary = self.temporary(account_id)
         try:
             with temporary.open("wb") as file:
+                hold(file)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -75,6 +100,7 @@ class ArtifactStore:
         """Make a written temporary file a stored one. Returns its digest and size in bytes."""
         digest, size = hashlib.sha256(), 0
         with temporary.open("rb+") as file:
+            hold(file)
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
                 size += len(chunk)
@@ -110,6 +136,29 @@ class ArtifactStore:
         except (FileNotFoundError, ArtifactMissing, ArtifactDamaged):
             return False
         return True
+
+
+def hold(file: IO[Any]) -> None:
+    """Say for as long as the file is open that its writer lives."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def account_of(folder: Path) -> UUID | None:
+    """Whose files a folder holds; None for the shipped ones and for what is not ours (a disk's `lost+found`)."""
+    try:
+        return UUID(folder.name) if folder.is_dir() else None
+    except ValueError:
+        return None
+
+
+def _drop_unless_held(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_mtime < time.time() - UNHELD_SECONDS:
+                path.unlink(missing_ok=True)
+    except OSError:  # its writer lives, or it is gone
+        pass
 
 
 def sync_folder(folder: Path) -> None:

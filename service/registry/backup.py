@@ -1,8 +1,8 @@
 """A backup: one tar of all rows, as of one moment, and of the files that they refer to.
 
 Order: what it is (`stagewise.json`), a file of JSON lines per table, files by account and digest, and last the manifest
-with counts and digests: a backup that was cut short has none. Rows come first, and a stored file never changes, so a
-service that runs meanwhile does no harm; a file that it deletes meanwhile is told as missing.
+with counts and digests: a backup that was cut short has none. Rows come first, a stored file never changes, and while a
+backup reads none of them goes (pins.py): a service that runs meanwhile does no harm.
 """
 
 import hashlib
@@ -20,14 +20,21 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service.registry import migrations, portable, sweep
+from service.registry import identity, migrations, pins, portable, references
 from service.registry.artifacts import CHUNK, SHIPPED, ArtifactStore
 from service.registry.session import Database
-from service.registry.tables import Base, utc_now
+from service.registry.tables import BackupPin, Base, Installation, Leftover, utc_now
 
 FORMAT = 1
 HEADER, MANIFEST = "stagewise.json", "manifest.json"
 ROWS_AT_ONCE = 1000
+NAMED = 20  # lost files in a sentence
+LOCAL = {table.__tablename__ for table in (Installation, Leftover, BackupPin)}  # about this database and folder alone
+TABLES = [table for table in Base.metadata.sorted_tables if table.name not in LOCAL]
+
+
+class IncompleteBackup(Exception):
+    """Files are missing or damaged that rows refer to; the text names them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +45,7 @@ class Header:
     schema: str  # Alembic revision
     made_at: str
     tables: dict[str, dict[str, Any]]  # name -> columns (kind by name), own_references; parents first
+    identity: str = ""  # of the database and the artifact folder that it is of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,20 +58,31 @@ class Manifest:
     missing: list[str] = field(default_factory=list)  # referred to, but gone or damaged when the backup was made
 
 
-def write_backup(database: Database, store: ArtifactStore, output: IO[bytes]) -> Manifest:
-    """Write a backup to a stream, which need not be seekable. Raises OSError, and what the driver raises."""
+def write_backup(database: Database, store: ArtifactStore, output: IO[bytes], *, incomplete: bool = False) -> Manifest:
+    """Write a backup to a stream, which need not be seekable; `incomplete`: also without files that are lost.
+
+    Raises IncompleteBackup (what is written then has no manifest: nobody can restore it), OSError, and what the driver
+    raises.
+    """
+    with pins.pinned(database), tempfile.TemporaryDirectory() as scratch:
+        return _write(database, store, output, Path(scratch), incomplete)
+
+
+def _write(database: Database, store: ArtifactStore, output: IO[bytes], scratch: Path, incomplete: bool) -> Manifest:
     rows: dict[str, int] = {}
     digests: dict[str, str] = {}
-    with tarfile.open(fileobj=output, mode="w|") as tar, tempfile.TemporaryDirectory() as scratch:
+    with tarfile.open(fileobj=output, mode="w|") as tar:
         with _snapshot(database) as session:
             _add_json(tar, HEADER, asdict(_header(session)))
-            for table in Base.metadata.sorted_tables:
-                path = Path(scratch) / table.name
+            for table in TABLES:
+                path = scratch / table.name
                 rows[table.name], digests[table.name] = _spool(session, table, path)
                 _add_file(tar, f"tables/{table.name}.jsonl", path)
                 path.unlink()
-            wanted = sorted(sweep.everything(session), key=str)
+            wanted = sorted(references.everything(session), key=str)
         missing = [_name(*each) for each in wanted if not _add_artifact(tar, store, *each)]
+        if missing and not incomplete:
+            raise IncompleteBackup(f"{len(missing)} files are missing or damaged: {', '.join(missing[:NAMED])}")
         manifest = Manifest(rows=rows, sha256=digests, files=len(wanted) - len(missing), missing=missing)
         _add_json(tar, MANIFEST, asdict(manifest))
     return manifest
@@ -82,10 +101,11 @@ def _snapshot(database: Database) -> Iterator[Session]:
 def _header(session: Session) -> Header:
     tables = {
         table.name: {"columns": portable.columns_of(table), "own_references": portable.own_references(table)}
-        for table in Base.metadata.sorted_tables
+        for table in TABLES
     }
-    revision = migrations.current_revision(session.connection())
-    return Header(format=FORMAT, schema=revision or "", made_at=utc_now().isoformat(), tables=tables)
+    revision, made_at = migrations.current_revision(session.connection()), utc_now().isoformat()
+    own = identity.of_database(session)
+    return Header(format=FORMAT, schema=revision or "", made_at=made_at, tables=tables, identity=str(own or ""))
 
 
 def _spool(session: Session, table: sa.Table, path: Path) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from service.errors import Conflict, NotFound
-from service.registry.tables import Champion, ChampionChange, Evaluation, utc_now
+from service.registry.tables import Champion, ChampionChange, utc_now
 
 MIN_TEST_WORKOUTS = 3
 
@@ -26,26 +26,6 @@ def require(session: Session, subject_id: UUID) -> Champion:
     if champion is None:
         raise NotFound("no_champion", "This subject has no model yet; upload workouts first.")
     return champion
-
-
-def decide(candidate: Evaluation, champion: Evaluation) -> dict[str, Any]:
-    """Whether a base may become the default one, from both scores on the same people held out (bpm)."""
-    workouts = candidate.report["test_workouts"]
-    decision: dict[str, Any] = {
-        "promote": False,
-        "candidate_score": candidate.score,
-        "champion_score": champion.score,
-        "difference": None,
-        "test_workouts": workouts,
-        "selected_on": "test",
-    }
-    if candidate.score is None or champion.score is None or workouts < MIN_TEST_WORKOUTS:
-        reason = f"{workouts} test workouts are too few to tell; nothing is promoted below {MIN_TEST_WORKOUTS}."
-        return {**decision, "reason": reason}
-    difference = candidate.score - champion.score
-    verdict = "is lower than" if difference < 0 else "is not lower than"
-    reason = f"Its error of {candidate.score:.3f} bpm {verdict} the champion's {champion.score:.3f} bpm."
-    return {**decision, "promote": difference < 0, "difference": difference, "reason": reason}
 
 
 def start(session: Session, subject_id: UUID, version_id: UUID) -> bool:

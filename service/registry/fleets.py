@@ -25,6 +25,8 @@ from service.registry.tables import (
 )
 
 CHUNK = 5000  # parameters of one statement; both databases have a limit
+# (subject, what the dataset holds, stage) -> configuration and start version of each job that succeeded or still may
+Trained = dict[tuple[UUID | None, str, Stage], list[tuple[dict[str, Any], UUID | None]]]
 
 
 @dataclass
@@ -68,12 +70,41 @@ def add(
             row = _child(fleet, dataset, stage, resolved, before, now + timedelta(microseconds=1 + len(rows)))
             rows.append(row)
             before = row["id"]
-    session.execute(insert(Job), rows)
+    if rows:
+        session.execute(insert(Job), rows)
     request_id = current_request()
     detail = {"request_id": request_id} if request_id else {}
     queued = [{"job_id": each, "event": "queued", "attempt": 0, "detail": detail} for each in _ids(fleet, rows)]
     session.execute(insert(JobEvent), [*queued, {"job_id": fleet.id, "event": "running", "attempt": 0, "detail": {}}])
+    if not rows:
+        jobs.end_fleet(session, fleet, JobState.SUCCEEDED)
+        session.refresh(fleet)
     return fleet
+
+
+def content(dataset: Dataset) -> str:
+    """What tells datasets with the same workouts, split alike."""
+    return dataset.digest or str(dataset.id)
+
+
+def trained(session: Session, account_id: UUID, datasets: Sequence[Dataset]) -> Trained:
+    """What was, or is about to be, trained on these datasets and on others that hold the same."""
+    found: Trained = {}
+    for part in _chunks(datasets):
+        same = or_(
+            Dataset.id.in_([each.id for each in part]),
+            Dataset.digest.in_([each.digest for each in part if each.digest]),
+        )
+        made = (
+            select(Job.stage, Job.configuration, Job.start_model_version_id, Dataset)
+            .join(Dataset, Dataset.id == Job.dataset_id)
+            .where(Job.account_id == account_id, same, Job.stage != Stage.IMPORT)
+            .where(Job.state.in_((JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED)))
+        )
+        for stage, configuration, start, dataset in session.execute(made).tuples():
+            key = (dataset.subject_id, content(dataset), stage)
+            found.setdefault(key, []).append((configuration, start))
+    return found
 
 
 def newest_of_subjects(session: Session, account_id: UUID, names: Sequence[str] | None) -> dict[str, Dataset | None]:
@@ -114,7 +145,8 @@ def summaries(session: Session, fleet_ids: Sequence[UUID]) -> dict[UUID, Summary
         if state == JobState.FAILED:
             summary.errors[code or "unknown"] = summary.errors.get(code or "unknown", 0) + count
     for summary in found.values():
-        summary.progress /= max(sum(summary.jobs.values()), 1)
+        count = sum(summary.jobs.values())
+        summary.progress = summary.progress / count if count else 1.0
     return found
 
 

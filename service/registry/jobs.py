@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from service.errors import Conflict, NotFound
 from service.logs import current_request
-from service.registry import job_history, turns
+from service.registry import job_history, leftovers, turns
 from service.registry.session import db_now
 from service.registry.tables import (
     TERMINAL_STATES,
@@ -97,7 +97,7 @@ def require(session: Session, account_id: UUID, job_id: UUID) -> Job:
 def request_cancel(session: Session, job: Job) -> Job:
     """Cancel a queued job now; ask the worker of a running one. Raises Conflict for one that has ended."""
     session.refresh(job, with_for_update=True)  # nobody hands it back between the two looks
-    if _move(session, Job.id == job.id, JobState.QUEUED, JobState.CANCELLED, finished_at=utc_now()):
+    if _end(session, Job.id == job.id, JobState.QUEUED, JobState.CANCELLED):
         _event(session, job.id, job.attempt, "cancelled")
         _fail_import(session, job, "cancelled", "The import was cancelled.")
         session.refresh(job)
@@ -119,7 +119,7 @@ def cancel_children(session: Session, fleet: Job) -> None:
     """Cancel all jobs of a fleet that wait, and ask those that run, in a few statements: there may be thousands."""
     theirs, waiting = Job.parent_id == fleet.id, Job.state == JobState.QUEUED
     attempts = session.execute(select(Job.id, Job.attempt).where(theirs, waiting).with_for_update()).all()
-    _move(session, theirs, JobState.QUEUED, JobState.CANCELLED, finished_at=utc_now())
+    _end(session, theirs, JobState.QUEUED, JobState.CANCELLED)
     for job_id, attempt in attempts:
         _event(session, job_id, attempt, "cancelled")
     _changed(session, update(Job).where(theirs, Job.state == JobState.RUNNING), cancel_requested=True)
@@ -268,8 +268,7 @@ def reconcile(session: Session) -> int:
 
 def end_fleet(session: Session, fleet: Job, target: JobState, **values: Any) -> bool:
     """End a fleet whose jobs have all ended."""
-    ended = {"finished_at": utc_now(), "progress": 1.0, **values}
-    if not _move(session, Job.id == fleet.id, JobState.RUNNING, target, **ended):
+    if not _end(session, Job.id == fleet.id, JobState.RUNNING, target, progress=1.0, **values):
         return False
     _event(session, fleet.id, fleet.attempt, target.value)
     return True
@@ -280,14 +279,15 @@ def _expire(session: Session, job: Job) -> bool:
     crashes = job.crashes + 1
     values: dict[str, Any]
     if job.cancel_requested:
-        target, event, values = JobState.CANCELLED, "cancelled", {"finished_at": utc_now()}
+        target, event, values = JobState.CANCELLED, "cancelled", {}
     elif crashes >= MAX_CRASHES:
         message = f"The worker died {crashes} times without getting ahead; the last one was {job.worker}."
         target, event = JobState.FAILED, "failed"
-        values = {"finished_at": utc_now(), "error_code": "worker_crashed", "error_message": message}
+        values = {"error_code": "worker_crashed", "error_message": message}
     else:
         target, event, values = JobState.QUEUED, "lease_expired", {"worker": None}
-    if not _move(session, seen, JobState.RUNNING, target, crashes=crashes, lease_until=None, **values):
+    change = _end if target in TERMINAL_STATES else _move
+    if not change(session, seen, JobState.RUNNING, target, crashes=crashes, lease_until=None, **values):
         return False
     _event(session, job.id, job.attempt, event, crashes=crashes)
     job_history.warn_of(session, job, f"lease over, job {target}")
@@ -298,8 +298,8 @@ def _expire(session: Session, job: Job) -> bool:
 
 def _fail_dependent(session: Session, job: Job) -> bool:
     message = f"Job {job.depends_on}, which this one waited for, did not succeed."
-    values = {"finished_at": utc_now(), "error_code": "dependency_failed", "error_message": message}
-    if not _move(session, Job.id == job.id, JobState.QUEUED, JobState.FAILED, **values):
+    values = {"error_code": "dependency_failed", "error_message": message}
+    if not _end(session, Job.id == job.id, JobState.QUEUED, JobState.FAILED, **values):
         return False
     _event(session, job.id, job.attempt, "failed", code="dependency_failed")
     job_history.warn_of(session, job, "dependency failed")
@@ -314,10 +314,26 @@ def _ours(claim: Claim) -> tuple[ColumnElement[bool], ...]:
 
 
 def _finish(session: Session, claim: Claim, target: JobState, event: str, **values: Any) -> bool:
-    ended = {"finished_at": utc_now(), "lease_until": None, **values}
-    if not _move(session, and_(*_ours(claim)), JobState.RUNNING, target, **ended):
+    if not _end(session, and_(*_ours(claim)), JobState.RUNNING, target, lease_until=None, **values):
         return False
     _event(session, claim.job_id, claim.attempt, event)
+    return True
+
+
+def _end(session: Session, which: ColumnElement[bool], source: JobState, target: JobState, **values: Any) -> bool:
+    """Change to a state without an exit, and let go of what only an unfinished job needs: its resume checkpoints, an
+    import's upload, and what it stored without a row if it did not end as it should.
+    """  # fmt: skip
+    held = select(Job.account_id, Job.attempt, Job.latest_sha256, Job.previous_sha256, Dataset.upload_sha256)
+    held = held.outerjoin(Dataset, (Dataset.id == Job.dataset_id) & (Job.stage == Stage.IMPORT))
+    rows = session.execute(held.where(which, Job.state == source).with_for_update(of=Job)).all()
+    ended = {"finished_at": utc_now(), "latest_sha256": None, "previous_sha256": None, **values}
+    if not _move(session, which, source, target, **ended):
+        return False
+    for account_id, attempt, *digests in rows:
+        leftovers.add(session, account_id, digests)
+        if attempt > 1 or (attempt == 1 and target != JobState.SUCCEEDED):
+            leftovers.look_later(session, account_id)
     return True
 
 

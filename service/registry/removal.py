@@ -1,4 +1,4 @@
-"""Deleting data and people: every row that came from them in one transaction, then the files that no row refers to."""
+"""Deleting data and people: every row that came from them in one transaction, which also says which files are to go."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,8 @@ from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from service.errors import Conflict
-from service.registry import champions, datasets, model_versions, sweep
-from service.registry.artifacts import ArtifactStore
-from service.registry.session import Database, db_now
+from service.registry import champions, datasets, leftovers, model_versions
+from service.registry.session import db_now
 from service.registry.tables import (
     Champion,
     Dataset,
@@ -20,22 +19,19 @@ from service.registry.tables import (
     Job,
     JobState,
     ModelVersion,
-    Stage,
     Subject,
     Tracked,
     Workout,
 )
 
 CHUNK = 5000  # parameters of one statement; both databases have a limit
-CLOCKS_APART_SECONDS = 60.0  # a file system's clock ticks coarsely, and the worker's may be another machine's
 
 
 @dataclass(frozen=True)
 class Removed:
-    """What went: the files that may go too, and the versions that no cache may serve any more."""
+    """What went: whose, and the versions that no cache may serve any more. Its files are written down as leftovers."""
 
     account_id: UUID
-    digests: frozenset[str]
     versions: frozenset[UUID]
 
 
@@ -62,28 +58,6 @@ def remove_subject(session: Session, subject: Subject) -> Removed:
     return removed
 
 
-def remove_files(database: Database, store: ArtifactStore, removed: Removed) -> None:
-    """Delete files after the commit of the rows, inside a transaction that proves that none refers to them.
-
-    A running import may have stored a same workout again without its row being there yet: what is younger than it
-    stays, and the daily sweep takes it if the import does not.
-    """
-    with database.unit_of_work() as session:
-        importing = select(Job.started_at).where(
-            Job.account_id == removed.account_id, Job.stage == Stage.IMPORT, Job.state == JobState.RUNNING
-        )
-        since = min((at.timestamp() - CLOCKS_APART_SECONDS for at in session.scalars(importing) if at), default=None)
-        old = {digest for digest in removed.digests if since is None or _stored_at(store, removed, digest) < since}
-        sweep.delete_unreferenced(session, store, removed.account_id, old)
-
-
-def _stored_at(store: ArtifactStore, removed: Removed, digest: str) -> float:
-    try:
-        return store.path(removed.account_id, digest).stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
 def _remove(session: Session, account_id: UUID, datasets: Sequence[Dataset], code: str) -> Removed:
     ids = [dataset.id for dataset in datasets]
     versions = _descendants(session, ids)
@@ -102,7 +76,15 @@ def _remove(session: Session, account_id: UUID, datasets: Sequence[Dataset], cod
     session.execute(delete(Job).where(Job.id.in_([job.id for job in jobs])))
     session.execute(delete(Dataset).where(Dataset.id.in_(ids)))
     _delete_unused(session, workouts)
-    return Removed(account_id, frozenset(digests), frozenset(version_ids))
+    leftovers.add(session, account_id, digests)
+    if any(_may_have_stored_more(job) for job in jobs):
+        leftovers.look_later(session, account_id)
+    return Removed(account_id, frozenset(version_ids))
+
+
+def _may_have_stored_more(job: Job) -> bool:
+    """Whether a job ended, or was cut short, between storing a file and the row that refers to it."""
+    return job.attempt > 1 or (job.attempt == 1 and job.state != JobState.SUCCEEDED)
 
 
 def _descendants(session: Session, dataset_ids: Sequence[UUID]) -> list[ModelVersion]:

@@ -11,10 +11,10 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service.registry import jobs, migrations, portable
+from service.registry import identity, jobs, migrations, portable
 from service.registry.artifacts import CHUNK, SHIPPED, ArtifactStore
 from service.registry.backup import FORMAT, HEADER, MANIFEST, ROWS_AT_ONCE, Header, Manifest
-from service.registry.session import Database
+from service.registry.session import Database, sqlite_file
 from service.registry.tables import Dataset, Job, JobState, ModelVersion, Subject
 
 _TABLE = re.compile(r"tables/([a-z_]+)\.jsonl")
@@ -29,21 +29,24 @@ class RestoreError(Exception):
 
 
 def restore(database: Database, database_url: str, store: ArtifactStore, source: IO[bytes]) -> Manifest:
-    """Restore all rows or none, then their files, and bring the schema up to date.
+    """Restore all rows or none, then their files, bring the schema up to date, and make the folder this database's.
 
     Jobs that ran when the backup was made are queued: their worker is not here. Raises RestoreError when something
-    lies here already, or the backup is cut short, damaged or newer than this code.
+    lies here already, the folder is another database's than the backup is of, or the backup is cut short, damaged or
+    newer than this code.
     """
     stored: Stored = []
+    new: Stored = []  # what was there before stays when this fails
     try:
         with tarfile.open(fileobj=source, mode="r|") as tar:
             members = iter(tar)
             header = _header(tar, next(members, None))
+            _check_folder(database, database_url, store, header)
             _prepare(database, database_url, header)
             with database.unit_of_work() as session:
-                manifest = _load(session, tar, members, header, store, stored)
+                manifest = _load(session, tar, members, header, store, stored, new)
     except BaseException as error:
-        for account_id, sha256 in stored:
+        for account_id, sha256 in new:
             store.delete(account_id, sha256)
         if isinstance(error, (tarfile.TarError, EOFError)):
             raise RestoreError(f"The backup is damaged or cut short: {error}.") from error
@@ -51,6 +54,7 @@ def restore(database: Database, database_url: str, store: ArtifactStore, source:
     migrations.upgrade(database_url)
     with database.unit_of_work() as session:
         _hand_back(session)
+    identity.adopt(database, store)
     return manifest
 
 
@@ -65,12 +69,26 @@ def _header(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> Header:
     return Header(**values)
 
 
+def _check_folder(database: Database, database_url: str, store: ArtifactStore, header: Header) -> None:
+    """Raise RestoreError for a folder that is neither this database's nor the one that the backup is of."""
+    folder, file = identity.of_folder(store), sqlite_file(database_url)
+    own = None if file is not None and not file.exists() else identity.read(database, store).database
+    if folder is not None and folder != own and str(folder) != header.identity:
+        raise RestoreError(
+            f"The artifact folder {store.root} belongs to another database: its identity is {folder}, the backup is of "
+            f"{header.identity or 'none'}. Restore into an empty folder: set ARTIFACT_DIR or STAGEWISE_STATE_DIR."
+        )
+
+
 def _prepare(database: Database, database_url: str, header: Header) -> None:
     """Tables of the backup's revision, without rows. What a first start makes (an account, a key, the shipped base)
     gives way to the backup's.
     """  # fmt: skip
-    with database.engine.connect() as connection:
-        there = migrations.current_revision(connection) is not None
+    file = sqlite_file(database_url)
+    there = file is None or file.exists()
+    if there:
+        with database.engine.connect() as connection:
+            there = migrations.current_revision(connection) is not None
     if there:
         with database.reading() as session:
             own = sa.select(ModelVersion.id).where(ModelVersion.account_id.is_not(None))
@@ -88,6 +106,7 @@ def _load(
     header: Header,
     store: ArtifactStore,
     stored: Stored,
+    new: Stored,
 ) -> Manifest:
     rows: dict[str, int] = {}
     digests: dict[str, str] = {}
@@ -100,7 +119,7 @@ def _load(
         if table := _TABLE.fullmatch(member.name):
             rows[table[1]], digests[table[1]] = _load_table(session, _content(tar, member), table[1], header)
         elif file := _FILE.fullmatch(member.name):
-            stored.append(_load_file(store, _content(tar, member), *file.groups()))
+            stored.append(_load_file(store, _content(tar, member), file[1], file[2], new))
         else:
             raise RestoreError(f"The backup holds something unknown: {member.name[:100]!r}.")
     raise RestoreError("The backup is cut short: its manifest is missing.")
@@ -143,19 +162,23 @@ def _continue_numbers(session: Session, name: str, columns: dict[str, str]) -> N
         session.execute(sa.select(sa.func.setval(sa.func.pg_get_serial_sequence(name, "id"), highest)))
 
 
-def _load_file(store: ArtifactStore, content: IO[bytes], owner: str, sha256: str) -> tuple[UUID | None, str]:
+def _load_file(
+    store: ArtifactStore, content: IO[bytes], owner: str, sha256: str, new: Stored
+) -> tuple[UUID | None, str]:
     account_id = None if owner == SHIPPED else UUID(owner)
-    temporary = store.temporary(account_id)
+    temporary, digest = store.temporary(account_id), hashlib.sha256()
     try:
         with temporary.open("wb") as file:
             while chunk := content.read(CHUNK):
                 file.write(chunk)
-        digest, _ = store.adopt(account_id, temporary)
+                digest.update(chunk)
+        if digest.hexdigest() != sha256:
+            raise RestoreError(f"The backup is damaged: the file {sha256[:12]} holds other bytes.")
+        if not store.path(account_id, sha256).exists():
+            new.append((account_id, sha256))
+        store.adopt(account_id, temporary)
     finally:
         temporary.unlink(missing_ok=True)
-    if digest != sha256:
-        store.delete(account_id, digest)
-        raise RestoreError(f"The backup is damaged: the file {sha256[:12]} holds other bytes.")
     return account_id, sha256
 
 

@@ -1,18 +1,25 @@
 """Connections, transactions and the database's clock, alike on PostgreSQL and SQLite."""
 
+import math
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Float, create_engine, event, text
+from sqlalchemy import Connection, Engine, Float, create_engine, event, make_url, text
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement, literal
 
+from service.registry.faults import Fault, fault_of
+
 SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "secure_delete=ON")
 CONNECT_SECONDS = 5  # also how long a write waits for another on SQLite
+FULL_SECONDS = 60.0
 BEGIN = "stagewise_begin"  # execution option: how a transaction starts on SQLite
 
 
@@ -22,6 +29,17 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = make_engine(url)
         self._writing = self.engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
+        self._full_at = -math.inf  # monotonic
+        event.listen(self.engine, "handle_error", self._note)
+
+    @property
+    def was_full(self) -> bool:
+        """Whether a statement of this process failed within a minute because the database's disk is full."""
+        return time.monotonic() - self._full_at < FULL_SECONDS
+
+    def _note(self, context: Any) -> None:
+        if fault_of(context.original_exception) == Fault.FULL:
+            self._full_at = time.monotonic()
 
     @contextmanager
     def unit_of_work(self) -> Iterator[Session]:
@@ -50,8 +68,12 @@ class Database:
         self.engine.dispose()
 
 
-def make_engine(url: str) -> Engine:
-    """An engine for `sqlite:///path` or `postgresql+psycopg://...`. Raises ValueError for another database."""
+def make_engine(url: str, *, create: bool = False) -> Engine:
+    """An engine for `sqlite:///path` or `postgresql+psycopg://...`. Raises ValueError for another database.
+
+    A SQLite file that is not there is an error unless `create`: only migrations make one, so that a file which was
+    deleted or moved is noticed instead of replaced by an empty one.
+    """
     if url.startswith(("postgresql://", "postgres://")):
         url = "postgresql+psycopg://" + url.split("://", 1)[1]
     if url.startswith("postgresql+psycopg://"):
@@ -61,10 +83,44 @@ def make_engine(url: str) -> Engine:
         return create_engine(url, connect_args=timeouts, hide_parameters=True, **pool)
     if not url.startswith("sqlite:///"):
         raise ValueError(f"DATABASE_URL {url.split('://', 1)[0]!r} is not known; use postgresql:// or sqlite:///")
-    engine = create_engine(url, connect_args={"timeout": CONNECT_SECONDS}, hide_parameters=True)
+    file = sqlite_file(url)
+    if file is None:  # in memory
+        engine = create_engine(url, hide_parameters=True)
+    else:
+        engine = create_engine(url, creator=_opener(file, "rwc" if create else "rw"), hide_parameters=True)
+        event.listen(engine, "connect", lambda _connection, record: record.info.update(file=_which(file)))
+        event.listen(engine, "checkout", lambda _connection, record, _proxy: _check_file(file, record.info["file"]))
     event.listen(engine, "connect", _set_sqlite_pragmas)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite database; None for another kind and for one in memory."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+        return None
+    return Path(str(parsed.database)).resolve()
+
+
+def _opener(file: Path, mode: str) -> Callable[[], sqlite3.Connection]:
+    address = f"{file.as_uri()}?mode={mode}"
+    return lambda: sqlite3.connect(address, uri=True, timeout=CONNECT_SECONDS, check_same_thread=False)
+
+
+def _which(file: Path) -> tuple[int, int] | None:
+    """The file that has this name now; None when there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _check_file(file: Path, opened: tuple[int, int] | None) -> None:
+    """Drop a connection to a file that was deleted, moved or replaced: what it writes nobody would find again."""
+    if _which(file) != opened:
+        raise DisconnectionError(f"{file} is another file now, or gone")
 
 
 def _set_sqlite_pragmas(connection: sqlite3.Connection, _record: Any) -> None:

@@ -1,102 +1,102 @@
-"""Which files rows refer to, and removing those that no row does."""
+"""The daily look for files that no row refers to, left by a crash between file and row.
+
+Careful: what looks like garbage may be all that somebody has.
+"""
 
 import math
 import shutil
 import time
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import Select, select, union_all
-from sqlalchemy.orm import Session
+import structlog
+from sqlalchemy import select
 
-from service.registry.artifacts import SCRATCH, TEMPORARY, ArtifactStore
+from service.registry import identity, leftovers
+from service.registry.artifacts import SCRATCH, ArtifactStore, account_of
+from service.registry.leftovers import stored_at
 from service.registry.session import Database
-from service.registry.tables import Account, Dataset, DatasetState, Job, ModelVersion, Workout
+from service.registry.tables import Account
 
 OLD_SECONDS = 24 * 3600.0
-UNFINISHED = (DatasetState.QUEUED, DatasetState.IMPORTING)
-REFERENCES = (  # and the uploads of unfinished datasets
-    (Workout, Workout.digest),
-    (Job, Job.latest_sha256),
-    (Job, Job.previous_sha256),
-    (Job, Job.best_sha256),
-    (ModelVersion, ModelVersion.sha256),
-    (ModelVersion, ModelVersion.pt_sha256),
-)
+MOST_FILES, MOST_SHARE = 50, 0.2  # more than both at once look like a mistake
+
+log = structlog.get_logger(__name__)
 
 
-def referenced(session: Session, account_id: UUID | None, digests: Iterable[str]) -> set[str]:
-    """Those of `digests` that some row of the account refers to."""
-    wanted = list(digests)
-    found: set[str] = set()
-    for start in range(0, len(wanted), 500):
-        chunk = wanted[start : start + 500]
-        found.update(session.scalars(union_all(*_references(account_id, chunk))))
-    return found
+@dataclass
+class Plan:
+    """What a sweep would remove."""
+
+    files: int = 0  # in all accounts' folders
+    old: dict[UUID, list[list[str]]] = field(default_factory=dict)  # unreferenced for a day, by account, in small lists
+    before: int = 0  # others, from before this database came to the folder
+    strangers: list[UUID] = field(default_factory=list)  # folders of accounts that the database does not know
+
+    @property
+    def count(self) -> int:
+        """How many files would go."""
+        return sum(len(chunk) for chunks in self.old.values() for chunk in chunks)
+
+    @property
+    def too_many(self) -> bool:
+        """Whether they are more than goes without an operator's word."""
+        return self.count > MOST_FILES and self.count > MOST_SHARE * self.files
+
+    def __str__(self) -> str:
+        words = f"{self.count} of {self.files} files belong to no row"
+        if self.before:
+            words += f"; {self.before} more have lain there since before this database came to the folder"
+        if self.strangers:
+            words += f"; {len(self.strangers)} folders are of accounts that the database does not know: they stay"
+        return f"{words}."
 
 
-def _references(account_id: UUID | None, chunk: list[str]) -> list[Select[tuple[str]]]:
-    rows = [select(column).where(table.account_id == account_id, column.in_(chunk)) for table, column in REFERENCES]
-    uploads = select(Dataset.upload_sha256).where(Dataset.account_id == account_id, Dataset.state.in_(UNFINISHED))
-    return [*rows, uploads.where(Dataset.upload_sha256.in_(chunk))]  # type: ignore[list-item]
+def plan(database: Database, store: ArtifactStore, older_than: float = OLD_SECONDS, *, confirmed: bool = False) -> Plan:
+    """What a sweep would remove now. `confirmed`: also what has lain there since before this database came.
 
-
-def everything(session: Session) -> set[tuple[UUID | None, str]]:
-    """Every file that some row refers to: account (None: shipped) and digest."""
-    uploads = select(Dataset.account_id, Dataset.upload_sha256).where(Dataset.state.in_(UNFINISHED))
-    rows: list[Any] = [select(table.account_id, column).where(column.is_not(None)) for table, column in REFERENCES]
-    return {(account_id, digest) for each in [*rows, uploads] for account_id, digest in session.execute(each)}
-
-
-def delete_unreferenced(
-    session: Session, store: ArtifactStore, account_id: UUID, digests: Iterable[str], *, older_than: float = math.inf
-) -> None:
-    """Remove files inside the transaction that proves that no row refers to them (a write unit of work of its own).
-
-    A file that was stored again since `older_than` (epoch seconds) stays: its row is on its way.
+    Raises OtherStore when the folder is not this database's, or nobody has said whose it is.
     """
-    # Whoever adds a row of this account now waits until the files are gone (PostgreSQL: its foreign key).
-    session.execute(select(Account.id).where(Account.id == account_id).with_for_update())
-    wanted = set(digests)
-    for digest in wanted - referenced(session, account_id, wanted):
-        if _stored_at(store.path(account_id, digest)) < older_than:
-            store.delete(account_id, digest)
-
-
-def old_files(database: Database, store: ArtifactStore, older_than: float = OLD_SECONDS) -> None:
-    """Remove files that have been unreferenced since `older_than` seconds ago: left by a crash between file and row."""
-    if not store.root.exists():
-        return
-    limit = time.time() - older_than
-    for left in (store.root / SCRATCH).glob("*"):
-        if _stored_at(left) < limit:
-            shutil.rmtree(left, ignore_errors=True)
+    identity.check(database, store)
+    came = identity.read(database, store).adopted_at
+    if came is None:
+        raise identity.OtherStore(f"The artifact folder {store.root} has no identity yet: run `stagewise migrate`.")
+    with database.reading() as session:
+        known = set(session.scalars(select(Account.id)))
+    made, limit, since = Plan(), time.time() - older_than, -math.inf if confirmed else came.timestamp()
     for folder in store.root.iterdir():
-        account_id = _account_of(folder)
+        account_id = account_of(folder)
         if account_id is None:
             continue
-        old = [path for path in folder.iterdir() if _stored_at(path) < limit]
-        for path in old:
-            if path.name.endswith(TEMPORARY):
-                path.unlink(missing_ok=True)
-        with database.unit_of_work() as session:
-            stored = [path.name for path in old if not path.name.endswith(TEMPORARY)]
-            delete_unreferenced(session, store, account_id, stored, older_than=limit)
+        if account_id not in known:
+            made.strangers.append(account_id)
+            continue
+        made.files += sum(1 for _ in folder.iterdir())
+        chunks = leftovers.unreferenced(database, store, account_id, older_than=limit, younger_than=since)
+        made.old[account_id] = chunks
+        if not confirmed:
+            older = leftovers.unreferenced(database, store, account_id, older_than=min(limit, since))
+            made.before += sum(map(len, older))
+    return made
 
 
-def _account_of(folder: Path) -> UUID | None:
-    """Whose files a folder holds; None for the shipped ones and for what is not ours (a disk's `lost+found`)."""
-    try:
-        return UUID(folder.name) if folder.is_dir() else None
-    except ValueError:
-        return None
+def old_files(
+    database: Database, store: ArtifactStore, older_than: float = OLD_SECONDS, *, confirmed: bool = False
+) -> Plan:
+    """Remove files that have been unreferenced since `older_than` seconds ago; what was, or was to be, removed.
 
-
-def _stored_at(path: Path) -> float:
-    """Epoch seconds; infinite when the file is gone by now."""
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return math.inf
+    Without an operator's word nothing goes when it is too much at once. Raises OtherStore.
+    """
+    found = plan(database, store, older_than, confirmed=confirmed)
+    if found.too_many and not confirmed:
+        log.warning("sweep held back: run `stagewise sweep`", files=found.count, of=found.files)
+        return found
+    limit = time.time() - older_than
+    for account_id, chunks in found.old.items():
+        for chunk in chunks:
+            with database.unit_of_work() as session:
+                leftovers.delete_unreferenced(session, store, account_id, chunk, older_than=limit)
+    for left in (store.root / SCRATCH).glob("*"):
+        if stored_at(left) < limit:
+            shutil.rmtree(left, ignore_errors=True)
+    return found

@@ -440,3 +440,35 @@ class IdempotencyKey(Base):
     request_sha256: Mapped[str] = mapped_column(String(64))
     resource_id: Mapped[UUID]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class Installation(Base):
+    """The one row that says who this database is: the artifact folder holds the same identity in a file."""
+
+    __tablename__ = "installation"
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, default=1)
+    identity: Mapped[UUID] = mapped_column(default=uuid4)
+    # What lay in the folder before goes by an operator's word only.
+    adopted_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class Leftover(Base):
+    """A file that is to go unless a row refers to it; without a digest: a look for all files of an account that no row
+    refers to. Written in the transaction after which nobody needs them, and gone once they are.
+    """  # fmt: skip
+
+    __tablename__ = "leftovers"
+    __table_args__ = (Index("ix_leftovers_account_id_id", "account_id", "id"),)
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    account_id: Mapped[UUID]
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class BackupPin(Base):
+    """A backup that reads: until then (the database's clock, epoch seconds) no file goes that a row referred to."""
+
+    __tablename__ = "backup_pins"
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    until: Mapped[float] = mapped_column(Float(53))

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from service.cleanup import forget
+from service.cleanup import remove
 from service.deps import Services
 from service.errors import Conflict
 from service.predict.check import check_serves
@@ -100,9 +100,7 @@ def rollback(services: Services, account_id: UUID, name: str) -> ChampionRead:
 
 def delete(services: Services, account_id: UUID, name: str) -> None:
     """Delete a person and every model trained on their data: rows first, then files. Raises NotFound or Conflict."""
-    with services.database.unit_of_work() as session:
-        removed = removal.remove_subject(session, subjects.require(session, account_id, name))
-    forget(services, removed)
+    remove(services, lambda session: removal.remove_subject(session, subjects.require(session, account_id, name)))
 
 
 def _read(row: SubjectRow) -> SubjectRead:

@@ -61,8 +61,8 @@ def test_without_a_speed_positions_give_it_over_irregular_times(read):
     np.testing.assert_allclose(workout.speed, 3.0, rtol=1e-3)
 
 
-def test_declared_units_are_honoured(read):
-    (workout,) = read(write(line()), units=Units(speed="m/s", altitude="ft"))
+def test_declared_units_are_honoured_where_no_positions_tell(read):
+    (workout,) = read(write(line(latitude=..., longitude=...)), units=Units(speed="m/s", altitude="ft"))
     assert workout.speed[0] == 10.8
     assert workout.altitude[0] == pytest.approx(41.6 * 0.3048)
 
@@ -104,11 +104,15 @@ def test_missing_values_and_quotes_of_python_are_understood(read):
     assert workout.heart_rate[0] == 120
 
 
-def test_times_that_do_not_advance_are_removed_and_counted(read):
+def test_times_of_a_line_are_sorted_and_the_same_ones_are_one_sample(read):
     times = [1408898746 + s for s in (0, 5, 5, 3, 9)]
     fields = {"timestamp": times, "heart_rate": [100, 101, 102, 103, 104], "speed": [9.0] * 5}
     (workout,) = read(write(fields))
-    assert (workout.t.tolist(), workout.heart_rate.tolist(), workout.removed_samples) == ([0, 5, 9], [100, 101, 104], 2)
+    assert (workout.t.tolist(), workout.heart_rate.tolist(), workout.removed_samples) == (
+        [0, 3, 5, 9],
+        [100, 103, 101, 104],
+        0,
+    )
 
 
 def test_blank_lines_and_a_missing_end_of_line_do_no_harm(read):

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hrmodel.workouts.cleaning import clean
+from hrmodel.workouts.duplicates import extent_of
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import fit
 from hrmodel.workouts.formats.source import Source
@@ -196,11 +197,135 @@ def test_cadence_is_of_both_feet_and_turns_of_a_crank_are_no_steps(cadence, frac
     assert (None if workout.cadence is None else workout.cadence.tolist()) == (expected and [expected] * 3)
 
 
-def test_times_that_do_not_advance_or_are_missing_or_absurd_are_removed_and_counted(read_one):
+def test_times_that_are_missing_or_absurd_are_removed_and_counted(read_one):
     writer = records(0, 1, 1, 0, 2, {"timestamp": None}, 300_000_000, 3)
     writer.add("record", timestamp=12_345)  # seconds since power on
     workout = read_one(writer)
-    assert (workout.t.tolist(), workout.removed_samples) == ([0, 1, 2, 3], 5)
+    assert (workout.t.tolist(), workout.removed_samples) == ([0, 1, 2, 3], 3)
+
+
+POWER_ON = 17_217_864  # s that a device counted since it was switched on, for want of the time
+
+
+def counted(n=700, **activity):
+    """A run whose records count from when the device was switched on, and what its `activity` message tells."""
+    points = [{"timestamp": POWER_ON - START + s, "heart_rate": 140, "enhanced_speed": 3} for s in range(n)]
+    writer = session(records(*points), POWER_ON - START, POWER_ON - START + n, sport=1)
+    if activity:
+        writer.add("activity", local=8, **activity)
+    return writer
+
+
+@pytest.mark.parametrize(
+    "activity",
+    [
+        {"timestamp": POWER_ON + 700, "local_timestamp": START + 700},
+        {"timestamp": START + 699},
+    ],
+)
+def test_times_that_count_from_power_on_are_tied_to_the_clock_by_the_activity_message(activity, read_one):
+    workout = read_one(counted(**activity))
+    assert workout.started_at == datetime(2021, 9, 8, 1, 46, 40, tzinfo=UTC)
+    assert (len(workout.t), workout.t[-1], workout.sport) == (700, 699, "running")
+    assert [reason.code for reason in workout.mended] == ["clock_fault"]
+    assert clean(workout).verdict == "repaired"
+
+
+def test_times_that_count_from_power_on_without_a_date_are_a_run_without_a_clock(read_one):
+    workout = read_one(counted())
+    assert (len(workout.t), workout.started_at.year) == (700, 1970)
+    assert not extent_of(workout).has_clock
+    assert clean(workout).verdict == "repaired"
+
+
+def test_records_from_before_the_first_fix_do_not_lose_the_legs_their_sessions(read):
+    """The clock is an hour ahead for 20 records, and the first session began by that clock."""
+    writer = records(*range(3600, 3620), *range(20, 100), *range(100, 200), heart_rate=140)
+    session(writer, 3600, 100, sport=5, total_elapsed_time=100)
+    session(writer, 100, 200, sport=1)
+    workouts, _ = read(writer.to_bytes())
+    assert [(w.sport, len(w.t)) for w in workouts] == [("swimming", 80), ("running", 100)]
+    assert [len(w.mended) for w in workouts] == [1, 0]
+
+
+def test_position_and_sensors_in_records_of_their_own_are_one_sample(read_one):
+    writer = FitWriter()
+    for s in range(60):
+        writer.add("record", local=1, timestamp=START + s, position_lat=47 + s * 2.7e-5, position_long=8.5)
+        writer.add("record", local=2, timestamp=START + s, heart_rate=140, enhanced_speed=3)
+    workout = read_one(writer)
+    assert (workout.t.tolist(), workout.removed_samples) == (list(range(60)), 0)
+    assert (workout.speed.tolist(), workout.heart_rate.tolist()) == ([3] * 60, [140] * 60)
+
+
+@pytest.mark.parametrize("size", [0, 100])
+@pytest.mark.parametrize("checksum", [b"", b"\0\0"], ids=["none", "zero"])
+def test_a_header_without_the_size_of_its_messages_costs_nothing(size, checksum, read_one):
+    whole = write(100)
+    damaged = whole[:4] + struct.pack("<I", size) + whole[8:-2] + checksum
+    assert read_one(damaged).digest == read_one(whole).digest
+
+
+def test_a_file_whose_header_has_no_size_tells_where_it_is_cut(read):
+    whole = write(100)
+    workouts, problem = read(whole[:4] + bytes(4) + whole[8:-200])
+    assert (len(workouts), problem.code) == (1, "broken_fit")
+    assert 80 < len(workouts[0].t) < 100
+
+
+@pytest.mark.parametrize("described_first", [True, False])
+@pytest.mark.parametrize(
+    ("native", "base", "packed", "channel", "value"),
+    [
+        (3, 0x02, b"\x8c", "heart_rate", 140),
+        (4, 0x02, b"\x55", "cadence", 170),
+        (6, 0x88, struct.pack("<f", 3.25), "speed", 3.25),
+        (73, 0x88, struct.pack("<f", 3.25), "speed", 3.25),
+        (78, 0x84, b"\x90\x01", "altitude", 400),
+    ],
+)
+def test_a_developer_field_stands_for_the_usual_one(described_first, native, base, packed, channel, value, read_one):
+    writer = FitWriter()
+    description = {
+        "developer_data_index": 0,
+        "field_definition_number": 0,
+        "fit_base_type_id": base,
+        "native_mesg_num": 20,
+        "native_field_num": native,
+    }
+    if described_first:
+        writer.add("field_description", local=6, **description)
+    records(*range(30), writer=writer, developer=packed)
+    if not described_first:
+        writer.add("field_description", local=6, **description)
+    assert getattr(read_one(writer), channel).tolist() == [value] * 30
+
+
+def test_a_usual_field_comes_before_a_developer_field(read_one):
+    writer = FitWriter()
+    writer.add("field_description", local=6, fit_base_type_id=2, native_field_num=3)
+    records(*range(10), writer=writer, developer=b"\x50", heart_rate=140)
+    records(*range(10, 20), writer=writer, developer=b"\x50", heart_rate=None)
+    records(*range(20, 30), writer=writer, developer=b"\xff")
+    np.testing.assert_array_equal(read_one(writer).heart_rate, [140] * 10 + [80] * 10 + [np.nan] * 10)
+
+
+def test_a_straps_heart_rate_may_be_in_a_file_of_its_own_behind_the_run(read_one):
+    run = records(*({"timestamp": s} for s in range(30))).to_bytes()
+    beats = strap(FitWriter(), [0.4 * i for i in range(100)], [100 + i % 9 for i in range(100)]).to_bytes()
+    workout = read_one(run + beats)
+    assert np.isfinite(workout.heart_rate[1:]).all()
+
+
+def test_a_swimrun_of_47_legs_is_read(read):
+    writer = FitWriter()
+    for i in range(47):
+        records(*range(20 * i, 20 * i + 20), writer=writer, heart_rate=140)
+        session(writer, 20 * i, 20 * i + 20, sport=1 if i % 2 == 0 else 5)
+    workouts, problem = read(writer.to_bytes())
+    assert problem is None
+    assert [w.sport for w in workouts] == ["running", "swimming"] * 23 + ["running"]
+    assert {len(w.t) for w in workouts} == {20}
 
 
 def test_a_stopped_timer_leaves_a_gap(read_one):
@@ -432,7 +557,7 @@ HOSTILE = [
     (raw(b"\0" * 1_000_000), "broken_fit"),
     (raw(b"\5"), "broken_fit"),  # never defined
     (raw(definition(RECORD, TIME), b"\5"), "broken_fit"),
-    (struct.pack("<BBHI4s", 12, 0x20, 2132, 3, b".FIT") + ONE + b"\0\0", "broken_fit"),
+    (struct.pack("<BBHI4s", 12, 0x20, 2132, 3, b".FIT") + ONE[:-1], "broken_fit"),
     (raw(definition(RECORD, *[(n, 0, 2) for n in range(255)]), b"\5" * 9), "no_track"),
     (raw(definition(RECORD, *[(n, 3, 0x86) for n in range(255)]), b"\5" + b"\1" * 765), "no_track"),
     (raw(definition(RECORD, *[(n, 8, 0x89) for n in range(254)]), b"\5" + b"\x7f\xf0" * 1016), "no_track"),

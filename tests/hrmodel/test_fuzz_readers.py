@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hrmodel.workouts.formats import tracks
+from hrmodel.workouts.formats import timeline
 from tests import fuzz_readers
 from tests.fuzz_readers import READERS, Outcome, execute
 
@@ -23,7 +23,7 @@ def test_a_damaged_file_is_read_or_refused(reader, tmp_path):
 
 
 def test_another_exception_is_a_fault_that_can_be_repeated(tmp_path, monkeypatch):
-    monkeypatch.setattr(tracks, "instant", lambda *_: 1 / 0)
+    monkeypatch.setattr(timeline, "instant", lambda *_: 1 / 0)
     verdicts = [execute("gpx", number, 0, tmp_path) for number in range(20)]
     assert any("ZeroDivisionError" in verdict for verdict in verdicts)
     assert verdicts == [execute("gpx", number, 0, tmp_path) for number in range(20)]

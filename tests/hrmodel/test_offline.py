@@ -230,7 +230,10 @@ def test_ctrl_c_ends_with_a_sentence_and_the_last_finished_epoch_on_disk(hrmodel
     monkeypatch.setattr(stages, "epoch_line", line_then_ctrl_c)
     code, _, stderr = hrmodel("stage1", "--data", data, "--pretrained", base)
     assert code == 130
-    assert one_sentence(stderr).endswith("stage1/latest_model.pt holds epoch 2, the last finished one.")
+    assert (
+        "stage1/latest_model.pt holds epoch 2, the last finished one; the same command with --resume"
+        in one_sentence(stderr)
+    )
     assert len(read_checkpoint(out / "checkpoints" / "stage1" / "latest_model.pt").checkpoint.history) == 2
     assert len(json.loads((out / "results" / "stage1" / "training_history.json").read_text())["val_loss"]) == 2
     assert logging.getLogger("hrmodel").handlers == []

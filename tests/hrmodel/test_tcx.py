@@ -162,7 +162,7 @@ def test_laps_and_tracks_of_an_activity_are_one_workout_and_a_pause_leaves_a_gap
     split = "</Track><Track>"
     laps = lap(second(0), second(1), split, second(200)), lap(second(200), second(201))
     (workout,) = read(document(activity(*laps)))
-    assert (workout.t.tolist(), workout.removed_samples) == ([0, 1, 200, 201], 1)
+    assert (workout.t.tolist(), workout.removed_samples, workout.mended) == ([0, 1, 200, 201], 0, ())
 
 
 def test_each_activity_is_a_workout_with_its_sport_and_empty_ones_are_passed_over(read):
@@ -186,10 +186,10 @@ def test_times_may_have_offsets_fractions_or_no_zone_at_all(read):
     assert workout.started_at == datetime(2024, 5, 1, 8, 0, 0, 250000, tzinfo=UTC)
 
 
-def test_points_without_a_time_or_that_go_back_in_it_are_removed_and_counted(read):
+def test_points_without_a_time_are_removed_and_those_that_go_back_in_it_are_sorted(read):
     points = second(0), point(), second(5), second(3), second(5)
     (workout,) = read(document(activity(lap(*points))))
-    assert (workout.t.tolist(), workout.removed_samples) == ([0, 5], 3)
+    assert (workout.t.tolist(), workout.removed_samples) == ([0, 3, 5], 1)
 
 
 def test_values_are_found_by_local_name_and_garbage_is_missing(read):

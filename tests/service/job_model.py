@@ -59,6 +59,7 @@ class Expected:
 
     def end(self, state: JobState, code: str | None = None) -> None:
         self.state, self.lease_until, self.error_code = state, None, code
+        self.latest_sha256 = self.previous_sha256 = None  # only an unfinished job resumes
         self.events.append(state.value)
 
     def requeue(self, what: str) -> None:

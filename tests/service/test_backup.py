@@ -1,9 +1,12 @@
 """A backup, and the drill: restored on either kind of database, it predicts the same, and nothing half is ever left."""
 
 import io
+import itertools
 import json
 import os
 import stat
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -14,9 +17,9 @@ from typer.testing import CliRunner
 
 from service.app import create_app
 from service.cli.main import app as command
-from service.registry import jobs, migrations
+from service.registry import identity, jobs, leftovers, migrations
 from service.registry.artifacts import ArtifactStore
-from service.registry.backup import write_backup
+from service.registry.backup import LOCAL, IncompleteBackup, write_backup
 from service.registry.restore import RestoreError, restore
 from service.registry.session import Database, bound_clock
 from service.registry.tables import Base, Job, JobEvent, JobState, Stage
@@ -24,6 +27,7 @@ from service.settings import Settings, get_settings
 from tests import builders
 from tests.builders import Sent
 from tests.conftest import new_postgresql_database
+from worker.reporter import Context, EpochReport, Reporter
 
 BODY = {"subject": "me", "speed": [2.5] * 60, "heart_rate": [130.0] * 12 + [None] * 48}
 LEASE = 60.0
@@ -70,9 +74,9 @@ def fill(database, store):
     return claim, version
 
 
-def backup_of(database, store) -> io.BytesIO:
+def backup_of(database, store, **options) -> io.BytesIO:
     output = io.BytesIO()
-    write_backup(database, store, output)
+    write_backup(database, store, output, **options)
     output.seek(0)
     return output
 
@@ -83,7 +87,7 @@ def table_rows(database):
         return {
             table.name: sorted(map(repr, session.execute(select(table))))
             for table in Base.metadata.sorted_tables
-            if table.name not in ("jobs", "job_events")
+            if table.name not in {"jobs", "job_events", *LOCAL}
         }
 
 
@@ -145,6 +149,12 @@ def files_in(store: ArtifactStore) -> list[Path]:
     return [path for path in store.root.rglob("*") if path.is_file()]
 
 
+def rows_in(opened: Database) -> int:
+    if not Path(opened.engine.url.database).exists():
+        return 0
+    return sum(builders.row_counts(opened).values())
+
+
 def changed(made: io.BytesIO, change) -> io.BytesIO:
     """The same tar with members changed: `change(name, data)` gives (name, data), or None to leave it out."""
     output = io.BytesIO()
@@ -180,7 +190,7 @@ def test_a_damaged_backup_is_refused_and_leaves_nothing_behind(made, here, harm)
     with pytest.raises(RestoreError, match="backup"):
         bring_back(changed(made, HARM[harm]))
     assert files_in(files) == []
-    assert set(builders.row_counts(opened).values()) == {0}
+    assert rows_in(opened) == 0
     made.seek(0)
     bring_back(made)  # and the whole one fits afterwards
     assert builders.row_counts(opened)["subjects"] == 2
@@ -195,8 +205,7 @@ def test_a_backup_that_is_cut_short_is_refused_and_leaves_nothing_behind(made, h
     with pytest.raises(RestoreError):
         bring_back(io.BytesIO(whole[: in_the_manifest if length is None else length]))
     assert files_in(files) == []
-    with opened.engine.connect() as connection:
-        assert migrations.current_revision(connection) is None or builders.row_counts(opened)["accounts"] == 0
+    assert rows_in(opened) == 0
 
 
 @builders.on_sqlite
@@ -226,7 +235,9 @@ def test_a_file_that_is_gone_or_damaged_is_told_and_the_rest_is_there(database, 
     with database.reading() as session:
         job = session.scalars(select(Job).where(Job.latest_sha256.is_not(None))).one()
     store.path(job.account_id, job.latest_sha256).write_bytes(b"torn")
-    manifest = here[2](backup_of(database, store))
+    with pytest.raises(IncompleteBackup, match=job.latest_sha256):
+        backup_of(database, store)
+    manifest = here[2](backup_of(database, store, incomplete=True))
     assert manifest.missing == [f"{job.account_id}/{job.latest_sha256}"]
     assert not here[1].path(job.account_id, job.latest_sha256).exists()
 
@@ -285,7 +296,7 @@ def test_the_two_commands_by_file_the_file_is_private_and_a_second_restore_is_re
     other = state("two")
     done = stagewise("restore", file)
     assert (done.exit_code, "Restored" in done.stderr) == (0, True), done.output
-    assert len(files_in(ArtifactStore(other / "artifacts"))) == 2
+    assert len(files_in(ArtifactStore(other / "artifacts"))) == 3  # with its identity
     assert stagewise("migrate").exit_code == 0
 
 
@@ -293,9 +304,111 @@ def test_commands_say_what_is_wrong_in_a_sentence(state, tmp_path):
     state("one")
     (tmp_path / "rubbish").write_bytes(b"rubbish" * 500)
     for arguments, word in (
-        (("backup", str(tmp_path / "b.tar")), "does not answer"),
+        (("backup", str(tmp_path / "b.tar")), "no such database"),
         (("restore", str(tmp_path / "nothing")), "No such file"),
         (("restore", str(tmp_path / "rubbish")), "damaged or cut short"),
     ):
         refused = stagewise(*arguments)
         assert (refused.exit_code, word in refused.stderr) == (1, True), (arguments, refused.output)
+
+
+def test_a_backup_beside_a_fleet_is_complete(migrated, here, tmp_path):
+    """Every piece that is written gives workers time: epochs replace checkpoints, jobs end, imports drop uploads."""
+    store = ArtifactStore(tmp_path / "artifacts")
+    identity.establish(migrated, store)
+    base = builders.add_version(migrated, store)
+    fleet = [builders.add_ready(migrated, subject=f"p{number}") for number in range(12)]
+    with migrated.unit_of_work() as session:
+        for dataset in fleet:
+            jobs.add(session, dataset, stage=Stage.STAGE1, configuration={}, start_model_version_id=base.id)
+        claims = [jobs.claim_next(session, "w", jobs.TRAINING_STAGES, LEASE) for _ in fleet]
+    contexts = Context(database=migrated, store=store, lease_seconds=LEASE, worker="w", stopping=lambda: False)
+    reporters = [Reporter(contexts, claim) for claim in claims]
+    account, epochs = fleet[0].account_id, itertools.count(1)
+
+    def an_epoch_of_each() -> None:
+        epoch = next(epochs)
+        for reporter in reporters:
+            sha256 = store.put(account, b"%d of %s" % (epoch, str(reporter.claim.job_id).encode()))
+            metrics = {"epoch": epoch, "learning_rate": 0.1, "epoch_time": 0.1, "trainable_parameters": 1}
+            reporter.epoch(EpochReport(metrics=metrics, sha256=sha256, message="."))
+
+    an_epoch_of_each()
+    an_epoch_of_each()
+
+    class Slow(io.BytesIO):
+        def write(self, data):
+            if reporters and b"files/" in data[:200]:
+                an_epoch_of_each()
+                with migrated.unit_of_work() as session:
+                    jobs.succeed(session, reporters.pop().claim, {})
+                leftovers.work_off(migrated, store)
+            return super().write(data)
+
+    output = Slow()
+    made = write_backup(migrated, store, output)
+    assert made.missing == []
+    assert len(reporters) < 12
+    output.seek(0)
+    assert here[2](output).files == made.files == 2 + 24
+    while reporters:
+        with migrated.unit_of_work() as session:
+            jobs.succeed(session, reporters.pop().claim, {})
+    leftovers.work_off(migrated, store)  # what waited for the backup goes after it
+    assert [path for path in store.stored(account) if path.is_file()] == []
+
+
+def test_a_backup_that_fails_leaves_no_file_and_ends_with_an_error(state, tmp_path):
+    one = state("one")
+    assert stagewise("migrate").exit_code == 0
+    next((one / "artifacts" / "shipped").iterdir()).write_bytes(b"damaged")
+    refused = stagewise("backup", str(tmp_path / "backup.tar"))
+    assert (refused.exit_code, "1 files are missing or damaged" in refused.stderr) == (1, True), refused.output
+    assert {path.name for path in tmp_path.iterdir()} == {"one"}
+    made = stagewise("backup", "--incomplete", str(tmp_path / "backup.tar"))
+    assert (made.exit_code, "Missing or damaged" in made.stderr) == (0, True), made.output
+
+
+def test_standard_output_that_is_a_file_is_private_and_empty_after_a_failure(state, tmp_path):
+    one = state("one")
+    assert stagewise("migrate").exit_code == 0
+    target, command_line = tmp_path / "backup.tar", [sys.executable, "-m", "service.cli", "backup", "-"]
+    for whole in (True, False):
+        with target.open("wb") as output:
+            done = subprocess.run(command_line, stdout=output, stderr=subprocess.PIPE, check=False)
+        assert (done.returncode == 0, target.stat().st_size > 0) == (whole, whole), done.stderr
+        assert stat.S_IMODE(target.stat().st_mode) == 0o600
+        next((one / "artifacts" / "shipped").iterdir()).write_bytes(b"damaged")
+
+
+@builders.on_sqlite
+def test_a_lost_database_is_restored_beside_its_own_folder_and_beside_no_other(made, here, tmp_path):
+    opened, files, bring_back = here
+    bring_back(io.BytesIO(made.getvalue()))
+    backup, kept = backup_of(opened, files), files_in(files)
+    new_url = f"sqlite:///{tmp_path / 'new.sqlite3'}"
+    new = Database(new_url)
+    restore(new, new_url, files, backup)
+    assert set(kept) == set(files_in(files))
+    assert identity.read(new, files).agree
+    assert not identity.read(opened, files).agree  # the one that was lost does not come back unnoticed
+    backup.seek(0)
+    third_url = f"sqlite:///{tmp_path / 'third.sqlite3'}"
+    third = Database(third_url)
+    with pytest.raises(RestoreError, match="another database"):
+        restore(third, third_url, files, backup)
+    for database in (new, third):
+        database.dispose()
+
+
+@builders.on_sqlite
+def test_a_restore_that_fails_deletes_nothing_that_was_there(made, here, tmp_path):
+    opened, files, bring_back = here
+    bring_back(io.BytesIO(made.getvalue()))
+    backup, kept = backup_of(opened, files), files_in(files)
+    new_url = f"sqlite:///{tmp_path / 'new.sqlite3'}"
+    new = Database(new_url)
+    with pytest.raises(RestoreError):
+        restore(new, new_url, files, io.BytesIO(backup.getvalue()[:-20000]))
+    assert files_in(files) == kept
+    new.dispose()

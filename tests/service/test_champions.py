@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from service.errors import Conflict
 from service.registry import champions
 from service.registry.session import Database
-from service.registry.tables import ChampionChange, Evaluation, ModelVersion, Stage
+from service.registry.tables import ChampionChange, ModelVersion, Stage
 from tests import registry_builders as builders
 
 
@@ -87,14 +87,3 @@ def test_a_subject_starts_once(database):
         assert champions.start(session, subject, one)
         assert not champions.start(session, subject, two)
     assert serving(database, subject) == (one, 0)
-
-
-@pytest.mark.parametrize(
-    ("candidate", "champion", "workouts", "promoted"),
-    [(5.0, 6.0, 3, True), (6.0, 6.0, 9, False), (6.1, 6.0, 9, False), (5.0, 6.0, 2, False), (None, None, 0, False)],
-)
-def test_only_a_lower_error_on_three_workouts_or_more_promotes(candidate, champion, workouts, promoted):
-    report = {"test_workouts": workouts}
-    decision = champions.decide(Evaluation(score=candidate, report=report), Evaluation(score=champion, report=report))
-    assert decision["promote"] is promoted
-    assert decision["reason"].endswith(".")

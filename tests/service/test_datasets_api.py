@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from service.datasets import service
 from service.datasets.upload import Upload
 from service.queue import IMPORTS
-from service.registry import champions, imports, sweep
+from service.registry import champions, imports, leftovers
 from service.registry.tables import (
     Dataset,
     DatasetState,
@@ -153,7 +153,7 @@ def test_a_repeated_upload_after_the_import_leaves_no_file(client, database, sto
     with database.unit_of_work() as session:
         dataset = imports.finish(session, dataset_id, [], [], digest="d", level=None)
         session.flush()
-        sweep.delete_unreferenced(session, store, account.id, [dataset.upload_sha256])
+        leftovers.delete_unreferenced(session, store, account.id, [dataset.upload_sha256])
     assert client.post("/datasets", content=b"one", headers=headers).json()["state"] == "ready"
     assert stored(store, account) == set()
 

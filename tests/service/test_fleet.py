@@ -68,6 +68,7 @@ def test_everybody_gets_a_job_per_stage_and_stage_2_waits_for_its_stage_1(client
     assert fleet["fleet"] == {
         "people": 3,
         "skipped": 1,
+        "unchanged": 0,
         "jobs": {"queued": 6, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 0},
         "promoted": 0,
         "errors": [],
@@ -339,3 +340,60 @@ def test_reconcilers_do_not_take_a_fleet_for_a_job_whose_worker_died(client, dat
     for _ in range(3):
         reconcile(database)
     assert client.get(f"/jobs/{fleet['id']}").json()["state"] == "running"
+
+
+def finish_all(database):
+    while (claim := take(database)[0]) is not None:
+        end(database, claim)
+    reconcile(database)
+
+
+def test_a_second_fleet_trains_only_people_with_new_workouts(client, database, people, make_dataset):
+    submit(client)
+    again = submit(client).json()  # the jobs of the first still wait
+    assert (again["fleet"]["people"], again["fleet"]["unchanged"], again["state"]) == (0, 3, "succeeded")
+    finish_all(database)
+    newer = make_dataset(subject="b")
+    make_dataset(subject="too few", val_workouts=0)
+    third = submit(client).json()
+    assert (third["fleet"]["people"], third["fleet"]["skipped"], third["fleet"]["unchanged"]) == (1, 3, 2)
+    assert {job["dataset_id"] for job in children(client, third)} == {str(newer.id)}
+
+
+@on_sqlite
+def test_a_fleet_of_nobody_ends_at_once_and_says_so(client, database, people):
+    submit(client)
+    finish_all(database)
+    response = submit(client)
+    shown = response.json()
+    assert (response.status_code, shown["state"], shown["progress"]) == (202, "succeeded", 1.0)
+    assert children(client, shown) == []
+    assert client.get(f"/jobs/{shown['id']}").json() == shown
+    with database.reading() as session:
+        said = session.scalars(select(JobEvent.event).where(JobEvent.job_id == UUID(shown["id"]))).all()
+    assert said == ["queued", "running", "succeeded"]
+
+
+@on_sqlite
+def test_who_failed_or_is_to_be_trained_otherwise_or_is_named_is_trained_again(client, database, people, make_version):
+    submit(client, stages=["stage1"])
+    claim, job = take(database)
+    end(database, claim, code="internal_error")
+    finish_all(database)
+    again = submit(client, stages=["stage1"]).json()
+    assert {each["dataset_id"] for each in children(client, again)} == {str(job.dataset_id)}
+    finish_all(database)
+    for other in ({"hyperparameters": {"epochs": 3}}, {"recipe": "seed"}, {"subjects": ["a", "b", "c"]}):
+        assert submit(client, **{"stages": ["stage1"], **other}).json()["fleet"]["people"] == 3, other
+    assert submit(client).json()["fleet"]["people"] == 3  # stage 2 is new
+
+
+@on_sqlite
+def test_the_same_workouts_uploaded_again_are_no_new_ones(client, database, make_dataset):
+    make_dataset(subject="a", digest="d" * 64)
+    submit(client)
+    finish_all(database)
+    make_dataset(subject="a", digest="d" * 64)
+    assert submit(client).json()["fleet"]["unchanged"] == 1
+    make_dataset(subject="a", digest="e" * 64)
+    assert submit(client).json()["fleet"]["unchanged"] == 0

@@ -3,17 +3,19 @@
 import os
 import threading
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from sqlalchemy import update
 
 from service.datasets import service as datasets_service
 from service.datasets.schemas import DatasetQuery
 from service.errors import Unavailable
-from service.registry import imports, jobs, sweep
+from service.registry import identity, imports, jobs, leftovers, sweep
 from service.registry.imports import ImportedWorkout
 from service.registry.session import bound_clock
-from service.registry.tables import Dataset, DatasetState, Job, JobState, Stage, Subject
+from service.registry.tables import Dataset, DatasetState, Installation, Job, JobState, Stage, Subject
 from service.settings import Settings
 from tests import registry_builders as builders
 from tests.builders import Sent
@@ -148,22 +150,31 @@ def test_a_file_that_is_deleted_while_it_is_stored_again_is_there_in_the_end(sto
 
 
 def test_a_file_that_is_stored_again_while_the_sweep_looks_stays(database, store, monkeypatch):
-    account = builders.add_account(database).id
+    account = old_account(database, store)
     sha256 = store.put(account, b"workout")
     os.utime(store.path(account, sha256), (0, 0))
-    referenced = sweep.referenced
+    referenced = leftovers.referenced
 
     def stored_again(*args):
         store.put(account, b"workout")
         return referenced(*args)
 
-    monkeypatch.setattr(sweep, "referenced", stored_again)
+    monkeypatch.setattr(leftovers, "referenced", stored_again)
     sweep.old_files(database, store)
     assert store.path(account, sha256).exists()
 
 
-def test_a_folder_that_is_not_ours_does_not_stop_the_sweep(database, store):
+def old_account(database, store):
+    """An account of an installation that is as old as time."""
     account = builders.add_account(database).id
+    identity.establish(database, store)
+    with database.unit_of_work() as session:
+        session.execute(update(Installation).values(adopted_at=datetime.fromtimestamp(0, UTC)))
+    return account
+
+
+def test_a_folder_that_is_not_ours_does_not_stop_the_sweep(database, store):
+    account = old_account(database, store)
     sha256 = store.put(account, b"workout")
     os.utime(store.path(account, sha256), (0, 0))
     for name in ("lost+found", "0-backup", "zzz"):
@@ -208,7 +219,7 @@ def test_an_upload_is_not_swept_between_its_file_and_its_row(database, store, mo
 
     def forget():
         with database.unit_of_work() as session:
-            sweep.delete_unreferenced(session, store, account, [sha256])
+            leftovers.delete_unreferenced(session, store, account, [sha256])
 
     monkeypatch.setattr(type(store.root), "exists", sweep_comes_now)
     accept()

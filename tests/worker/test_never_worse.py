@@ -98,7 +98,8 @@ def evaluate(predictor: Predictor, data: EvaluationData, **_: Any) -> dict[str, 
 
 def evaluate_people(predictor: Predictor, people: list[list[Any]], **_: Any) -> dict[str, Any]:
     """Stands in for `hrmodel.evaluation.population.evaluate_people`."""
-    return named_report(population.evaluate_people(predictor, []), predictor, [w.digest for p in people for w in p])
+    made = named_report(population.evaluate_people(predictor, []), predictor, [w.digest for p in people for w in p])
+    return {**made, "per_workout": [{**row, "person": 0} for row in made["per_workout"]]}
 
 
 @dataclass
@@ -170,10 +171,10 @@ class History(RuleBasedStateMachine):
         result = self.complete(self.population.id, Stage.BASE, people, table)
         version_id = UUID(result["model_version_id"])
         self.base_errors[version_id] = table
-        own, theirs = (score_of(list(self.base_errors[version].values())) for version in (version_id, before))
+        better_one = better(table, self.base_errors[before], set(DIGESTS))
         with self.database.reading() as session:
             default = model_versions.default_base(session, self.account_id).id
-        assert default == (version_id if own is not None and theirs is not None and own < theirs else before)
+        assert default == (version_id if better_one else before)
 
     @rule(stage=stages)
     def a_model_fails_its_golden_check(self, stage: Stage) -> None:

@@ -80,6 +80,7 @@ class Joiner:
             started_at=datetime.fromtimestamp(window.start, UTC),
             sport=recorded.sport,
             source=label,
+            mended=route.reasons,
         )
 
     def _window(self, recorded: Recorded, label: str) -> Window:
@@ -107,6 +108,7 @@ class Joiner:
             t=t[inside] - window.start,
             speed=np.concatenate(none + [route.speed for route in routes])[first][inside],
             altitude=np.concatenate(none + [route.altitude for route in routes])[first][inside],
+            reasons=tuple(reason for route in routes for reason in route.reasons),
         )
 
     def _read(self, name: str) -> Route | None:

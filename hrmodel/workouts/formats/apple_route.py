@@ -4,13 +4,14 @@ Such files are read by one regular expression, ten times faster than by an XML p
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hrmodel.workouts.formats import gpx
+from hrmodel.workouts.formats import gpx, timeline
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.tracks import MAX_POINTS
+from hrmodel.workouts.reasons import Reason
 from hrmodel.workouts.workout import Array, Workout
 
 MAX_BYTES = 32_000_000  # of a file that is read at once
@@ -25,11 +26,12 @@ POINT = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """N points of all tracks, by time."""
+    """N points of all tracks, by time. `reasons`: what of their times was mended."""
 
     t: Array  # (N,) unix seconds, increasing
     speed: Array  # (N,) m/s
     altitude: Array  # (N,) m
+    reasons: tuple[Reason, ...] = ()
 
 
 def read(source: Source) -> Route:
@@ -61,11 +63,13 @@ def _joined(tracks: list[Workout]) -> Route:
     none = [np.empty(0)]
     t = [track.t + (track.started_at.timestamp() if track.started_at else 0.0) for track in tracks]
     altitude = [np.full(len(track.t), np.nan) if track.altitude is None else track.altitude for track in tracks]
-    return by_time(*(np.concatenate(none + part) for part in (t, [track.speed for track in tracks], altitude)))
+    speed = [track.speed for track in tracks]
+    route = by_time(*(np.concatenate(none + part) for part in (t, speed, altitude)))
+    return replace(route, reasons=(*(reason for track in tracks for reason in track.mended), *route.reasons))
 
 
 def by_time(t: Array, speed: Array, altitude: Array) -> Route:
-    """A route of points in any order; of those of one time the first counts."""
-    t, first = np.unique(np.round(t, 3), return_index=True)
+    """A route of points in any order, on one timeline."""
     speed = np.where(speed < 0, np.nan, speed)  # the phone writes -1 for a speed that it does not know
-    return Route(t=t, speed=speed[first], altitude=altitude[first])
+    series = timeline.build(np.round(t, 3), {"speed": speed, "altitude": altitude})
+    return Route(t=series.times, reasons=series.reasons, **series.columns)

@@ -5,6 +5,7 @@ A file with no sport at all (a watch that crashed writes its session last) is ta
 `generic` is not, since its owner chose "other". Smart recording and stopped timers leave gaps.
 """
 
+import itertools
 import math
 from array import array
 from collections.abc import Iterator
@@ -12,13 +13,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from fitdecode import FIT_DATETIME_MIN, FIT_UTC_REFERENCE, profile  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 
 from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats import timeline
+from hrmodel.workouts.formats.clocks import Shift
+from hrmodel.workouts.formats.fit_developer import DeveloperFields
 from hrmodel.workouts.formats.fit_messages import Message, messages
 from hrmodel.workouts.formats.fit_strap import StrapHeartRate
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.tracks import Track, to_workout
+from hrmodel.workouts.reasons import Reason
 from hrmodel.workouts.workout import Array, Workout
 
 ACTIVITY = 4
@@ -26,8 +30,8 @@ FILE_TYPES = profile.FIELD_TYPES["file"].enum
 SPORTS = profile.FIELD_TYPES["sport"].enum
 SUB_SPORTS = profile.FIELD_TYPES["sub_sport"].enum
 DEGREES = 180 / 2**31  # a semicircle
-MAX_SESSIONS = 30
-CLOCK_FAULT = 7 * 86400.0  # s: a record this far from the middle one has a broken clock
+MAX_SESSIONS = 2000
+SESSION_EARLY = 60.0  # s that a session may begin before its first record
 
 
 def matches(head: bytes) -> bool:
@@ -37,15 +41,17 @@ def matches(head: bytes) -> bool:
 
 def read(source: Source) -> Iterator[Workout]:
     """One workout per session with records, and what a damaged file still holds. Raises InvalidFile."""
+    parts, damage = _parts(source)
+    straps = [part.strap for part in parts if not part.records.times]  # that wrote a file of their own
     found, others = 0, []
-    for part, damage in _parts(source):
-        for track in part.tracks(damaged=damage is not None):
+    for part in parts:
+        for track in part.tracks(straps, damaged=damage is not None and part is parts[-1]):
             found += 1
-            yield to_workout(track, f"session {found}" if found > 1 else "")
-        if damage is not None:
-            raise damage
+            yield to_workout(track, f"session {found}" if found > 1 else "", source.units)
         if part.kind != ACTIVITY:
             others.append(FILE_TYPES.get(part.kind, f"file type {part.kind:.0f}"))
+    if damage is not None:
+        raise damage
     if found:
         return
     if others:
@@ -53,20 +59,20 @@ def read(source: Source) -> Iterator[Workout]:
     raise InvalidFile("no_track", "", "it holds no records with a time; export the recorded activity")
 
 
-def _parts(source: Source) -> Iterator[tuple["_Part", InvalidFile | None]]:
-    """Each of the chained FIT files, the last one perhaps with what damaged it."""
-    part = _Part()
+def _parts(source: Source) -> tuple[list["_Part"], InvalidFile | None]:
+    """The chained FIT files, the last one perhaps damaged, and what damaged it."""
+    parts = [_Part()]
     try:
         for message in messages(source):
             if message is not None:
-                part.take(message)
+                parts[-1].take(message)
             else:
-                yield part, None
-                part = _Part()
+                parts.append(_Part())
     except InvalidFile as error:
         if error.code != "broken_fit":
             raise
-        yield part, error
+        return parts, error
+    return parts[:-1], None
 
 
 @dataclass(kw_only=True)
@@ -78,11 +84,15 @@ class _Part:
     records: Track = field(default_factory=lambda: Track(label="the records"))
     sessions: list[dict[str, float]] = field(default_factory=list)
     strap: StrapHeartRate = field(default_factory=StrapHeartRate)
+    developer: DeveloperFields = field(default_factory=DeveloperFields)
+    activity: dict[str, float] = field(default_factory=dict)
+    created: float = math.nan  # FIT seconds
 
     def take(self, message: Message) -> None:
         """Note what a message says. Raises InvalidFile when there are too many."""
         values, name = message.values, message.name
         if name == "record":
+            self.developer.take(len(self.records.times), message.developer)
             self.records.add(_point(values, message.arrays))
         elif name == "hr":
             self.strap.take(values, message.arrays)
@@ -92,33 +102,74 @@ class _Part:
             self.sessions.append(values)
         elif name == "sport":
             self.sport = values
+        elif name == "field_description":
+            self.developer.describe(values)
+        elif name == "activity":
+            self.activity = values
         else:
             self.kind = values.get("type", ACTIVITY)
+            self.created = values.get("time_created", math.nan)
 
-    def tracks(self, *, damaged: bool) -> Iterator[Track]:
-        """The records of each session that has some; together when there is no session."""
-        times = np.array(self.records.times)
-        if self.kind != ACTIVITY or not np.isfinite(times).any():
+    def tracks(self, straps: list[StrapHeartRate], *, damaged: bool) -> Iterator[Track]:
+        """The records of each session that has some; together when there is no session.
+
+        `straps`: heart rate from elsewhere, for records that have none.
+        """
+        if self.kind != ACTIVITY or not np.isfinite(self.records.times).any():
             return
-        times[np.abs(times - np.nanmedian(times)) > CLOCK_FAULT] = np.nan
         values = {name: np.array(column) for name, column in self.records.values.items()}
-        self.strap.fill(times, values["heart_rate"])
-        starts, sports = self._legs(damaged=damaged)
-        leg = np.maximum(np.searchsorted(starts, times, side="right") - 1, 0)
-        for i in np.unique(leg[np.isfinite(times)]):
-            yield _track(times, values, leg == i, sports[i])
+        self.developer.fill(values)
+        series = timeline.build(np.array(self.records.times), values)
+        ahead, reasons = self._clock(series.times)
+        times = series.times + ahead
+        for strap in (self.strap, *straps):
+            strap.fill(times, series.columns["heart_rate"])
+        starts, sports = self._legs(series.shifts, damaged=damaged)
+        leg = np.maximum(np.searchsorted(starts + ahead, times, side="right") - 1, 0)
+        bounds = [0, *(np.flatnonzero(np.diff(leg)) + 1).tolist(), len(times)]
+        for first, last in itertools.pairwise(bounds):
+            track = _track(times, series.columns, slice(first, last), sports[leg[first]])
+            if first == 0:
+                track.removed, track.reasons = series.removed, (*series.reasons, *reasons)
+            yield track
 
-    def _legs(self, *, damaged: bool) -> tuple[Array, list[str]]:
-        """The (L,) starts of the sessions in their order, and their sports."""
+    def _clock(self, times: Array) -> tuple[float, tuple[Reason, ...]]:
+        """By how much the (N,) times were late, s: devices that were never told the time count from when they were
+        switched on. Where nothing tells the time the records are days from 1970, which is no clock."""
+        if times[-1] >= FIT_UTC_REFERENCE + FIT_DATETIME_MIN:
+            return 0.0, ()
+        counted = self.activity.get("timestamp", math.nan)
+        told = self.activity.get("local_timestamp", math.nan)
+        if counted < FIT_DATETIME_MIN <= told:
+            ahead, words = told - counted, "the activity message tells the local time"
+        elif counted >= FIT_DATETIME_MIN:
+            ahead, words = counted + FIT_UTC_REFERENCE - times[-1], "the activity message tells when it ended"
+        elif self.created >= FIT_DATETIME_MIN:
+            ahead, words = self.created + FIT_UTC_REFERENCE - times[0], "the file tells when it was made"
+        else:
+            ahead, words = -float(FIT_UTC_REFERENCE), "nothing tells the date"
+        message = f"the device counted the time from when it was switched on: {words}"
+        return ahead, (Reason(code="clock_fault", samples=len(times), message=message),)
+
+    def _legs(self, shifts: tuple[Shift, ...], *, damaged: bool) -> tuple[Array, list[str]]:
+        """The (L,) starts of the sessions in their order, on the clock of the records, and their sports."""
         if not self.sessions:
             return np.zeros(1), [_sport(self.sport)]
-        legs = sorted((_start(session), _sport(session) or _sport(self.sport)) for session in self.sessions)
+        legs = sorted(
+            (_shifted(_start(session), shifts), _sport(session) or _sport(self.sport)) for session in self.sessions
+        )
         if damaged:  # a leg may have begun whose session was never written
             legs.append((max(map(_end, self.sessions)), _sport(self.sport)))
         return np.array([start for start, _ in legs]), [sport for _, sport in legs]
 
 
-def _track(times: Array, values: dict[str, Array], chosen: NDArray[np.bool_], sport: str) -> Track:
+def _shifted(start: float, shifts: tuple[Shift, ...]) -> float:
+    """A session's start on the clock of the records."""
+    ahead = [shift.seconds for shift in shifts if shift.begin - SESSION_EARLY <= start <= shift.end]
+    return start + ahead[0] if ahead else start
+
+
+def _track(times: Array, values: dict[str, Array], chosen: slice, sport: str) -> Track:
     if "cycling" in sport or "biking" in sport:
         values = values | {"cadence": np.full(len(times), np.nan)}  # turns of the crank
     columns = {name: array("d", column[chosen]) for name, column in values.items()}
@@ -128,9 +179,8 @@ def _track(times: Array, values: dict[str, Array], chosen: NDArray[np.bool_], sp
 def _point(values: dict[str, float], arrays: dict[str, tuple[int, ...]]) -> dict[str, float]:
     """A record in the words of `Track`, without what is missing."""
     heart_rate = values.get("heart_rate", math.nan)
-    seconds = values.get("timestamp", 0)
     point = {
-        "time": seconds + FIT_UTC_REFERENCE if seconds >= FIT_DATETIME_MIN else math.nan,  # else since power on
+        "time": values.get("timestamp", math.nan) + FIT_UTC_REFERENCE,
         "heart_rate": heart_rate if 0 < heart_rate < 255 else math.nan,
         "latitude": values.get("position_lat", math.nan) * DEGREES,
         "longitude": values.get("position_long", math.nan) * DEGREES,

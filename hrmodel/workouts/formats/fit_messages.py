@@ -9,6 +9,7 @@ the workout is there all the same.
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from os import SEEK_END
 from typing import Any
 
 from fitdecode import (  # type: ignore[import-untyped]
@@ -26,6 +27,7 @@ from fitdecode import (  # type: ignore[import-untyped]
 )
 
 from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats.fit_developer import RECORD, DeveloperField
 from hrmodel.workouts.formats.source import Source
 
 MAX_WORK = 500_000  # messages and defined fields of a file: 41 hours of a talkative watch; they take 2 to 4 s
@@ -35,7 +37,12 @@ FRAMES_PER_REPORT = 1024
 TIMESTAMP = 253  # the number of this field in every message
 ARRAYS = frozenset({"filtered_bpm", "event_timestamp", "event_timestamp_12", "compressed_speed_distance"})
 FIELDS = {
-    "file_id": {"type"},
+    "file_id": {"type", "time_created"},
+    "activity": {"timestamp", "local_timestamp"},
+    "field_description": {
+        *("developer_data_index", "field_definition_number", "fit_base_type_id", "scale", "offset"),
+        *("native_mesg_num", "native_field_num"),
+    },
     "sport": {"sport", "sub_sport"},
     "session": {"timestamp", "start_time", "total_elapsed_time", "sport", "sub_sport"},
     "hr": {"timestamp", "fractional_timestamp", "time256", "filtered_bpm", "event_timestamp", "event_timestamp_12"},
@@ -49,16 +56,22 @@ WANTED: dict[int, dict[int, Any]] = {
     for number, kind in profile.MESSAGE_TYPES.items()
     if kind.name in FIELDS
 }
+MAX_DEVELOPER_FIELDS = 8  # of a record, that are kept
+MAX_DEVELOPER_BYTES = 8  # of one of them: a number
+ENDING = 2  # bytes of the checksum behind the messages
+MAGIC = b".FIT"
 ONLY_TIME = {TIMESTAMP: profile.FIELD_TYPE_TIMESTAMP}
 
 
 class Message(FitDataMessage):
-    """A data message. `values`: scaled, by field name, without the missing ones; `arrays`: raw whole numbers."""
+    """A data message. `values`: scaled, by field name, without the missing ones; `arrays`: raw whole numbers;
+    `developer`: of a record, the bytes of its developer fields."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.values: dict[str, float] = {}
         self.arrays: dict[str, tuple[int, ...]] = {}
+        self.developer: dict[DeveloperField, bytes] = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +83,7 @@ class _Plan:
     unpack: Callable[[bytes], tuple[Any, ...]]
     scalars: tuple[tuple[str, int, Callable[[Any], Any], float, float], ...]  # name, place, validity, scale, offset
     arrays: tuple[tuple[str, int, int], ...]  # name, first place, end
+    developer: tuple[tuple[DeveloperField, int], ...]  # and its place
 
 
 def messages(source: Source) -> Iterator[Message | None]:
@@ -86,7 +100,7 @@ def messages(source: Source) -> Iterator[Message | None]:
                 elif isinstance(frame, Message) and frame.global_mesg_num in WANTED:
                     yield frame
         except (FitError, struct.error, AssertionError) as error:  # the latter two from headers and ends that lie
-            if not (isinstance(error, FitEOFError) and reader.lacks_only_checksum):
+            if not reader.lacks_only_checksum(error):
                 hint = "the FIT file is damaged or cut off here; only what was recorded before can be read"
                 raise InvalidFile("broken_fit", f"byte {file.tell()}", hint) from error
             yield None
@@ -116,6 +130,7 @@ class _Reader(FitReader):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._plans: dict[int, _Plan] = {}
+        self._to_the_end = False  # the header's size is wrong
         self._clock: int | None = None  # the newest timestamp, which compressed ones count from
 
     @property
@@ -123,14 +138,30 @@ class _Reader(FitReader):
         """The byte in the file that comes next."""
         return int(self._read_offset)
 
-    @property
-    def lacks_only_checksum(self) -> bool:
-        """True when all messages that the header announced have been read."""
-        return self._header is not None and self._body_bytes_left == 0
+    def lacks_only_checksum(self, error: Exception) -> bool:
+        """True when all messages had been read before the error: those that the header announced, or all there are."""
+        if self._header is None:
+            return False
+        if self._to_the_end:
+            return self._body_bytes_left <= ENDING
+        return isinstance(error, FitEOFError) and self._body_bytes_left == 0
 
     def _read_header(self) -> None:
         self._clock = None
         super()._read_header()
+        self._to_the_end = self._header is not None and not self._is_followed(self._body_bytes_left)
+        if self._to_the_end:  # the size was never written: the messages go on to the end
+            here = self._fd.tell()
+            self._body_bytes_left: int = self._fd.seek(0, SEEK_END) - here
+            self._fd.seek(here)
+
+    def _is_followed(self, size: int) -> bool:
+        """True when the end of the file or another header follows so many bytes and a checksum, or no more is there."""
+        here = self._fd.tell()
+        self._fd.seek(here + size)
+        rest = self._fd.read(ENDING + 12)
+        self._fd.seek(here)
+        return len(rest) <= ENDING or rest[-4:] == MAGIC
 
     def _read_definition_message(self, header_chunk: bytes, record_header: Any) -> FitDefinitionMessage:
         definition = super()._read_definition_message(header_chunk, record_header)
@@ -151,6 +182,8 @@ class _Reader(FitReader):
             if value is not None and -MAX_VALUE < value < MAX_VALUE:
                 message.values[name] = value / scale - shift
         message.arrays = {name: raw[first:end] for name, first, end in plan.arrays}
+        if plan.developer:
+            message.developer = {name: raw[place] for name, place in plan.developer}
         self._tell_time(message.values, offset)
         return message
 
@@ -172,7 +205,7 @@ class _Reader(FitReader):
             values["timestamp"] = self._clock
 
     def _add_dev_data_id(self, message: object) -> None:
-        """Developer fields are passed over; their sizes are in the definitions."""
+        """What developer fields mean is told apart; their sizes are in the definitions."""
 
     _add_dev_field_description = _add_dev_data_id
 
@@ -181,8 +214,17 @@ def _plan(definition: FitDefinitionMessage) -> _Plan:
     wanted = dict(WANTED.get(definition.global_mesg_num, ONLY_TIME))
     layout, places = [definition.endian], 0
     scalars, arrays = [], []
+    developer: list[tuple[DeveloperField, int]] = []
     for defined in definition.all_field_defs:
         base = defined.base_type
+        if _is_kept(definition, defined) and len(developer) < MAX_DEVELOPER_FIELDS:
+            name = DeveloperField(
+                index=defined.dev_data_index, number=defined.def_num, size=defined.size, endian=definition.endian
+            )
+            developer.append((name, places))
+            layout.append(f"{defined.size}s")
+            places += 1
+            continue
         field = None if defined.is_dev else wanted.pop(defined.def_num, None)  # one that comes twice counts once
         count = 1 if field is None or field.name not in ARRAYS else defined.size // base.size
         if field is None or not _readable(field, base) or not 0 < count * base.size <= defined.size:
@@ -196,7 +238,19 @@ def _plan(definition: FitDefinitionMessage) -> _Plan:
         places += count
     packed = struct.Struct("".join(layout))
     empty = Message(False, definition.local_mesg_num, None, definition, (), None)
-    return _Plan(empty=empty, size=packed.size, unpack=packed.unpack, scalars=tuple(scalars), arrays=tuple(arrays))
+    return _Plan(
+        empty=empty,
+        size=packed.size,
+        unpack=packed.unpack,
+        scalars=tuple(scalars),
+        arrays=tuple(arrays),
+        developer=tuple(developer),
+    )
+
+
+def _is_kept(definition: FitDefinitionMessage, defined: Any) -> bool:
+    """True for a number that an app added to a record."""
+    return bool(defined.is_dev and definition.global_mesg_num == RECORD and 0 < defined.size <= MAX_DEVELOPER_BYTES)
 
 
 def _readable(field: Any, base: Any) -> bool:

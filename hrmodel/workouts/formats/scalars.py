@@ -2,9 +2,8 @@
 
 import math
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 
-MAX_TIME = 40  # characters
 MAX_NUMBER = 1000  # characters, with the blanks around it
 DECIMAL_COMMA = re.compile(r"\s*([+-]?\d+),(\d+)\s*")
 UNIX_TIME = re.compile(r"\d{9,10}(?:\.\d+)?")
@@ -24,29 +23,18 @@ def number(text: str) -> float:
         return float(f"{comma[1]}.{comma[2]}") if comma else math.nan
 
 
-def instant(text: str) -> float:
-    """Unix seconds of an ISO 8601 time, NaN for a text that is none.
+def odd_instant(text: str) -> float:
+    """Unix seconds of a time that is not ISO 8601 but clear, NaN for anything else.
 
-    Any offset or fraction; without an offset it is UTC. Also what is meant clearly: single digits, other separators,
-    a lower-case z, a leap second (half a second before the next), 24:00, unix seconds.
+    Single digits, other separators, a lower-case z, 24:00, seconds since 1970; without an offset it is UTC.
     """
-    if len(text) > MAX_TIME:  # fromisoformat takes any number of digits for a fraction
-        return math.nan
-    try:
-        parsed = datetime.fromisoformat(text)
-        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return _odd_instant(text)
-
-
-def _odd_instant(text: str) -> float:
     if UNIX_TIME.fullmatch(text):
         return float(text)
     if not (written := TIME.fullmatch(text)):
         return math.nan
     year, month, day, hour, minute = (int(digits) for digits in written.groups()[:5])
     second, fraction = int(written[6] or 0), float(f"0.{written[7] or 0}")
-    if hour > 24 or minute > 59 or second > 60:
+    if hour > 24 or minute > 59 or second > 59:
         return math.nan
     try:
         offset = timedelta(hours=int(written[8] or 0))
@@ -54,4 +42,4 @@ def _odd_instant(text: str) -> float:
         midnight = datetime(year, month, day, tzinfo=timezone(offset)).timestamp()
     except (ValueError, OverflowError):
         return math.nan
-    return midnight + 3600 * hour + 60 * minute + (59.5 if second == 60 else second + fraction)
+    return midnight + 3600 * hour + 60 * minute + second + fraction

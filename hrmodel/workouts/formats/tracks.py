@@ -10,12 +10,14 @@ from typing import ClassVar
 import numpy as np
 
 from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats import timeline
 from hrmodel.workouts.formats.markup import ElementReader, feed
-from hrmodel.workouts.formats.positions import speed_from_distance, speed_from_positions
-from hrmodel.workouts.formats.scalars import instant
 from hrmodel.workouts.formats.source import Source
+from hrmodel.workouts.formats.speeds import Told, running_speed
 from hrmodel.workouts.formats.tag_soup import recover
-from hrmodel.workouts.workout import Array, Workout, advancing
+from hrmodel.workouts.reasons import Reason
+from hrmodel.workouts.units import Units
+from hrmodel.workouts.workout import Array, Workout
 
 MAX_POINTS = 150_000  # of one track: 41 hours at one a second; as many take 2 to 4 s to read
 MAX_FILE_POINTS = 3_000_000  # of the tracks before one: 830 hours at one a second, in some 40 s
@@ -27,11 +29,16 @@ CHANNELS = ("latitude", "longitude", "altitude", "heart_rate", "cadence", "speed
 
 @dataclass(kw_only=True)
 class Track:
-    """The points of one recording, as they come. `label` is its place in the file."""
+    """The points of one recording, as they come. `label` is its place in the file.
+
+    `removed` and `reasons`: what was left out or mended before. `bad_time`: the first time that is none, and its point.
+    """
 
     label: str
     sport: str = ""
-    bad_time: str = ""  # the first text that was to be a time and is none
+    removed: int = 0
+    reasons: tuple[Reason, ...] = ()
+    bad_time: tuple[str, int] | None = None
     times: "array[float]" = field(default_factory=lambda: array("d"))  # unix seconds, NaN without a time
     values: "dict[str, array[float]]" = field(default_factory=lambda: {name: array("d") for name in CHANNELS})
 
@@ -43,12 +50,6 @@ class Track:
         self.times.append(value("time", nan))
         for channel, values in self.values.items():
             values.append(value(channel, nan))
-
-    def check_times(self) -> None:
-        """Raises InvalidFile when no point has a time though some were to have one."""
-        if self.bad_time and not any(map(math.isfinite, self.times)):
-            hint = f"{self.bad_time!r} is no time; expected 2024-05-31T06:30:00Z"
-            raise InvalidFile("bad_time", self.label, hint)
 
 
 class TrackReader(ElementReader):
@@ -106,9 +107,9 @@ class TrackReader(ElementReader):
         elif name != self.time:
             self.fact(track, name, text)
         elif self.path[-1] == self.point:
-            point["time"] = instant(text)
-            if text and math.isnan(point["time"]):
-                track.bad_time = track.bad_time or text[:40]
+            point["time"] = timeline.instant(text)
+            if math.isnan(point["time"]) and text and track.bad_time is None:
+                track.bad_time = text, len(track.times) + 1
 
 
 def read_tracks(source: Source, reader: type[TrackReader]) -> Iterator[Workout]:
@@ -120,8 +121,7 @@ def read_tracks(source: Source, reader: type[TrackReader]) -> Iterator[Workout]:
         elif track.times:
             found += 1
             try:
-                track.check_times()
-                yield to_workout(track, f"{reader.noun} {found}" if found > 1 else "")
+                yield to_workout(track, f"{reader.noun} {found}" if found > 1 else "", source.units)
             except InvalidFile as error:
                 problem = problem or error
     if problem is not None:
@@ -167,48 +167,43 @@ def _collected(reader: TrackReader, feeding: Iterator[None]) -> Iterator[Track |
         yield error
 
 
-def to_workout(track: Track, source: str) -> Workout:
-    """A track's points whose times advance; `source` is its place in the file. Raises InvalidFile."""
-    times = np.array(track.times)
-    timed = np.isfinite(times)
-    if not timed.any():
-        hint = "the points have no time; export the recorded activity, not a planned route"
-        raise InvalidFile("no_time", track.label, hint)
-    kept = np.flatnonzero(timed)
-    kept = kept[advancing(times[kept])]
-    values = {name: _measured(np.array(column)[kept]) for name, column in track.values.items()}
-    t = np.round(times[kept] - times[kept[0]], 3)
+def to_workout(track: Track, source: str, units: Units | None = None) -> Workout:
+    """A track's points on one timeline; `source` is its place in the file. Raises InvalidFile.
+
+    `units`: of its altitude, and of its device's speed where nothing else in the track tells them.
+    """
+    values = {name: _measured(np.array(column)) for name, column in track.values.items()}
+    series = timeline.build(np.array(track.times), values)
+    if not len(series.times):
+        raise _without_times(track)
+    t, values = np.round(series.times - series.times[0], 3), series.columns
+    told = Told(t=t, **{name: values[name] for name in ("speed", "distance", "latitude", "longitude")})
+    speed, reasons = running_speed(told, units)
+    altitude = values["altitude"] if units is None else units.altitude_in_metres(values["altitude"])
     try:
         return Workout(
             t=t,
-            speed=_speed(t, values),
-            altitude=_recorded(values["altitude"]),
+            speed=speed,
+            altitude=_recorded(altitude),
             heart_rate=_recorded(values["heart_rate"]),
             cadence=_both_feet(values["cadence"]),
-            started_at=datetime.fromtimestamp(times[kept[0]], UTC),
+            started_at=datetime.fromtimestamp(series.times[0], UTC),
             sport=track.sport or "running",
             source=source,
-            removed_samples=len(times) - len(kept),
+            removed_samples=track.removed + series.removed,
+            mended=(*track.reasons, *series.reasons, *reasons),
         )
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, OSError) as error:
         raise InvalidFile("invalid_workout", track.label, str(error)) from error
 
 
-def _speed(t: Array, values: dict[str, Array]) -> Array:
-    """(N,) m/s as the device gave it, else from its distance, else from positions: the first that moves and has half
-    of the points."""
-    if _tells(values["speed"]):
-        return values["speed"]
-    from_distance = speed_from_distance(t, values["distance"])
-    if _tells(from_distance):
-        return from_distance
-    from_positions = speed_from_positions(t, values["latitude"], values["longitude"])
-    # a treadmill's zeros say more than no position at all
-    return max(from_positions, from_distance, values["speed"], key=lambda speed: np.isfinite(speed).sum())
-
-
-def _tells(speed: Array) -> bool:
-    return bool(np.isfinite(speed).mean() >= 0.5 and (speed > 0).any())
+def _without_times(track: Track) -> InvalidFile:
+    if track.bad_time is not None:
+        text, point = track.bad_time
+        hint = f"{text[:40]!r} is no time; expected 2024-05-31T06:30:00Z"
+        return InvalidFile("bad_time", f"{track.label}, point {point}", hint)
+    hint = "the points have no time; export the recorded activity, not a planned route"
+    return InvalidFile("no_time", track.label, hint)
 
 
 def _measured(values: Array) -> Array:

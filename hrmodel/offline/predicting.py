@@ -1,0 +1,220 @@
+"""Heart rate of workouts from a model that was trained, the person's response followed from one to the next."""
+
+import csv
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hrmodel.evaluation.contenders import Answer, Known, Network
+from hrmodel.evaluation.protocols import after_prefix
+from hrmodel.offline.console import progress_bar
+from hrmodel.offline.errors import UserError
+from hrmodel.offline.paths import Folders
+from hrmodel.offline.start import Found, read_base, read_checkpoint
+from hrmodel.offline.tables import prediction_table
+from hrmodel.prediction.predictor import Predictor
+from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, to_grid
+from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
+from hrmodel.signals.tracking import Tracking
+from hrmodel.workouts.bounds import within_bounds
+from hrmodel.workouts.cleaning import clean
+from hrmodel.workouts.duplicates import duplicates, extent_of
+from hrmodel.workouts.faults import take_out
+from hrmodel.workouts.workout import Array, Workout
+
+BAND = "0.9"  # the coverage of lower and upper
+NEW, LEARNED, NOT_FOLLOWED = "new", "learned from", "not followed"
+COLUMNS = ("workout", "source", "started_at", "seconds", "speed", "altitude", "heart_rate", "blind")
+PREDICTED = ("predicted", "lower", "upper")
+log = logging.getLogger("hrmodel.predict")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recording:
+    """One workout to predict. `follow`: its heart rate is good enough to learn from; else `why` says what is wrong."""
+
+    gridded: GriddedWorkout
+    source: str
+    follow: bool
+    why: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One predicted workout. Errors are mean absolute ones in bpm, None where too little was measured."""
+
+    digest: str
+    source: str
+    started_at: str | None
+    minutes: float
+    use: str  # new: followed after it was predicted | learned from | not followed
+    why: str | None
+    measured: float | None  # mean, bpm
+    predicted: float  # mean, bpm
+    blind_error: float | None
+    error: float | None  # over the steps after those that were given
+
+
+def find_model(folders: Folders, checkpoint: Path | None) -> Found:
+    """The file that --checkpoint names, else the newest stage's best model, else the shipped base.
+
+    Raises UserError when it is missing or is none of ours.
+    """
+    if checkpoint is not None and not checkpoint.exists():
+        raise UserError(f"--checkpoint {checkpoint} does not exist.")
+    trained = [best for stage in ("stage2", "stage1") if (best := folders.best(stage)).exists()]
+    path = checkpoint or next(iter(trained), None)
+    found = read_checkpoint(path) if path else read_base(None)
+    if found.warning:
+        raise UserError(f"{found.path} cannot predict. {found.warning}")
+    log.info("predicts with %s (%s)", found.path, found.checkpoint.stage)
+    return found
+
+
+def predict_workouts(
+    workouts: Sequence[Workout], found: Found, folders: Folders, device: str, *, observed: float = 0.0
+) -> list[Outcome]:
+    """Predict all workouts in time order; print a table, write results/predictions.csv and results/predictions.json.
+
+    The first `observed` seconds of heart rate are given. After a workout that came later than those the model learned
+    from, the response follows it, as the service does: the next one is predicted with what it taught.
+    """
+    _say_what_is_known(found)
+    recordings = _recordings(workouts)
+    network = Network(predictor=Predictor(found.checkpoint, device), level=found.checkpoint.level)
+    path = folders.predictions
+    path.parent.mkdir(parents=True, exist_ok=True)
+    outcomes, done = [], count(1)
+    with path.open("w", newline="", encoding="utf-8") as file, progress_bar("predict") as show:
+        writer = csv.writer(file)
+        writer.writerow([*COLUMNS, *PREDICTED])
+        for recording, blind, answer, learned in _followed(network, recordings, observed):
+            writer.writerows(_rows(recording, blind, answer))
+            outcomes.append(_outcome(recording, blind, answer, observed, learned))
+            show(next(done) / len(recordings))
+    summary = _summary(found, observed, outcomes)
+    path.with_suffix(".json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    for line in prediction_table(summary):
+        log.info("%s", line)
+    log.info("wrote %s and %s", path, path.with_suffix(".json"))
+    return outcomes
+
+
+def _say_what_is_known(found: Found) -> None:
+    checkpoint = found.checkpoint
+    if checkpoint.level is None:
+        log.warning("%s knows no person: it predicts a person whom it has never seen", found.path)
+    elif checkpoint.followed is None:
+        log.warning(
+            "%s does not hold the person's response (an earlier version wrote it, or its training did not end): errors "
+            "are higher until enough workouts of --data were followed. Train again to have it in the file.",
+            found.path,
+        )
+    else:
+        until = f"{checkpoint.followed.until:%Y-%m-%d}"
+        log.info("the person's response was followed over %d workouts, until %s", checkpoint.followed.workouts, until)
+
+
+def _recordings(workouts: Sequence[Workout]) -> list[Recording]:
+    """All workouts in time order, each recording once; what cannot be learned from is predicted as it was recorded."""
+    cleaned = [clean(workout) for workout in workouts]
+    usable = [each.workout or take_out(within_bounds(w)[0])[0] for each, w in zip(cleaned, workouts, strict=True)]
+    twice = duplicates([extent_of(workout) for workout in usable])
+    once = {workout.digest: i for i, workout in reversed(list(enumerate(usable))) if i not in twice}
+    recordings = [
+        Recording(
+            gridded=to_grid(usable[i], digest),
+            source=usable[i].source,
+            follow=cleaned[i].workout is not None,
+            why=None if cleaned[i].workout else cleaned[i].reasons[0].message,
+        )
+        for digest, i in once.items()
+    ]
+    return sorted(recordings, key=lambda recording: (recording.gridded.sort_key, recording.gridded.digest))
+
+
+def _followed(
+    network: Network, recordings: Sequence[Recording], observed: float
+) -> Iterator[tuple[Recording, Answer, Answer, bool]]:
+    """Each workout's blind prediction and the one with what was observed, and whether the model learned from it."""
+    state, tracking = network.predictor.followed, None
+    intervals = state.intervals if state else None
+    for recording in recordings:
+        gridded = recording.gridded
+        features = network.features(gridded)
+        if tracking is None:
+            tracking = state.tracking if state else Tracking.start(features.shape[1])
+        truth = measured_heart_rate(gridded)
+        given = np.where((elapsed_steps(gridded) + 1) * STEP_SECONDS <= observed, truth, np.nan)
+        known = Known(tracking=tracking, intervals=intervals)
+        blind, answer = network.answers(gridded, [np.full(len(truth), np.nan), given], known)
+        learned = state is not None and gridded.sort_key <= state.until
+        yield recording, blind, answer, learned
+        if recording.follow and not learned:
+            tracking = tracking.after(features, truth - blind.heart_rate)
+
+
+def _rows(recording: Recording, blind: Answer, answer: Answer) -> Iterator[list[Any]]:
+    """One line per step of 10 s; empty where nothing was measured."""
+    gridded = recording.gridded
+    start = gridded.started_at.isoformat() if gridded.started_at else ""
+    speed, altitude = (np.concatenate([getattr(s, name) for s in gridded.segments]) for name in ("speed", "altitude"))
+    width = answer.half_width[BAND]
+    columns = [speed, altitude, measured_heart_rate(gridded), blind.heart_rate, answer.heart_rate]
+    columns += [answer.heart_rate - width, answer.heart_rate + width]
+    seconds = (elapsed_steps(gridded) * STEP_SECONDS).tolist()
+    for second, *values in zip(seconds, *(column.tolist() for column in columns), strict=True):
+        shown = ["" if value != value else round(value, 3) for value in values]
+        yield [gridded.digest[:8], recording.source, start, second, *shown]
+
+
+def _outcome(recording: Recording, blind: Answer, answer: Answer, observed: float, learned: bool) -> Outcome:
+    gridded = recording.gridded
+    use = NOT_FOLLOWED if not recording.follow else LEARNED if learned else NEW
+    return Outcome(
+        digest=gridded.digest,
+        source=recording.source,
+        started_at=gridded.started_at.isoformat() if gridded.started_at else None,
+        minutes=round(float(elapsed_steps(gridded)[-1] + 1) * STEP_SECONDS / 60.0, 1),
+        use=use,
+        why=recording.why,
+        measured=_known(gridded.mean_heart_rate),
+        predicted=float(answer.heart_rate.mean()),
+        blind_error=_error(gridded, blind.heart_rate, 0.0),
+        error=_error(gridded, answer.heart_rate, observed),
+    )
+
+
+def _error(gridded: GriddedWorkout, predicted: Array, observed: float) -> float | None:
+    """As `evaluate` scores P1 and P2: over the measured steps after the observed ones; None for too few."""
+    task = after_prefix(observed)(gridded)
+    return None if task is None else float(np.abs(predicted - measured_heart_rate(gridded))[task.scored].mean())
+
+
+def _summary(found: Found, observed: float, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """`mean`: over the workouts that the model did not learn from and whose heart rate can be believed."""
+    new = [outcome for outcome in outcomes if outcome.use == NEW]
+    followed = found.checkpoint.followed
+    return {
+        "model": str(found.path),
+        "response": "followed" if followed else "missing" if found.checkpoint.level else "none",
+        "observed_seconds": observed,
+        "mean": {"workouts": len(new)}
+        | {name: _mean([getattr(outcome, name) for outcome in new]) for name in ("blind_error", "error")},
+        "workouts": [asdict(outcome) for outcome in outcomes],
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _known(value: float) -> float | None:
+    return value if np.isfinite(value) else None

@@ -1,0 +1,61 @@
+"""Going on with a training that was interrupted: the newest epoch's file holds all that it needs."""
+
+import hashlib
+import json
+from typing import Any
+
+from hrmodel.network.checkpoint import Checkpoint
+from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.offline.errors import UserError
+from hrmodel.offline.paths import Folders
+from hrmodel.offline.start import read_checkpoint
+from hrmodel.training.stages import StageConfig
+from hrmodel.training.state import TrainingState
+
+START = "start"  # in `training_meta`: what the training began with
+
+
+def start_digest(start: Checkpoint) -> str:
+    """Names the model that a training starts from."""
+    return hashlib.sha256(start.to_bytes()).hexdigest()
+
+
+def resumed(folders: Folders, planned: Checkpoint, model: HeartRateLSTM, stage: StageConfig) -> TrainingState:
+    """The state after the last finished epoch; `model` gets its weights.
+
+    `planned` is what this training would write. Raises UserError when there is nothing to go on with, or when it was
+    another training: other data, another start or other settings.
+    """
+    path = folders.latest(stage.stage)
+    if not path.exists():
+        raise UserError(f"--resume: there is no training to go on with at {path}; leave --resume out.")
+    found = read_checkpoint(path).checkpoint
+    if found.training is None or found.training_meta is None:
+        raise UserError(f"--resume: the training that wrote {path} has ended; leave --resume out to train anew.")
+    changes = _changes(found, planned)
+    if changes:
+        raise UserError(f"--resume: {path} is of another training: {'; '.join(changes)}.")
+    try:
+        return TrainingState.from_tensors(model, stage, found.training, found.training_meta)
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f"--resume: {path} cannot be used ({error}); leave --resume out to train anew.") from error
+
+
+def _changes(found: Checkpoint, planned: Checkpoint) -> list[str]:
+    """What differs between the interrupted training and this one, in words."""
+    before, now = found.configuration, _as_read(planned.configuration)
+    names = sorted({*before, *now})
+    changes = [
+        f"{name} was {before.get(name)} and is {now.get(name)}" for name in names if before.get(name) != now.get(name)
+    ]
+    if found.data_digest != planned.data_digest:
+        changes.append("its --data were others")
+    if (found.training_meta or {}).get(START) != (planned.training_meta or {}).get(START):
+        changes.append("it started from another model")
+    return changes
+
+
+def _as_read(configuration: dict[str, Any]) -> dict[str, Any]:
+    """As it comes back from a file."""
+    values: dict[str, Any] = json.loads(json.dumps(configuration))
+    return values

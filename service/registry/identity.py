@@ -1,0 +1,203 @@
+"""The common identity of a database and its artifact folder: a row here, a small file there, written once together.
+
+With another database or folder nothing starts and nothing is deleted: a file that this database does not know may be
+all that another one has.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import inspect, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.orm import Session
+
+from service.registry import references
+from service.registry.artifacts import ArtifactStore, account_of, sync_folder
+from service.registry.session import Database, sqlite_file
+from service.registry.tables import Account, Installation, utc_now
+
+FILE = "identity"
+UNREADABLE = "unreadable"
+WHAT_TO_DO = (
+    "Nothing was changed. If this is the wrong database or folder, correct DATABASE_URL, STAGEWISE_STATE_DIR or "
+    "ARTIFACT_DIR, or put the database's file back. If the database is lost, `stagewise restore` a backup. If the "
+    "folder is to belong to this database from now on, run `stagewise adopt`."
+)
+
+
+class OtherStore(Exception):
+    """Database and artifact folder do not belong together; the text says which they are and what to do."""
+
+
+@dataclass(frozen=True)
+class Identities:
+    """What both sides say; None: nothing yet."""
+
+    database: UUID | None
+    folder: UUID | str | None
+    adopted_at: datetime | None = None  # when the database came to the folder
+
+    @property
+    def agree(self) -> bool:
+        """Whether both say the same (also nothing)."""
+        return self.database == self.folder
+
+
+def of_database(session: Session) -> UUID | None:
+    """The database's own identity; None before it has one."""
+    row = _row(session)
+    return row.identity if row else None
+
+
+def read(database: Database, store: ArtifactStore) -> Identities:
+    """Both identities, also of a database without tables. Raises what the driver raises, OSError."""
+    with database.reading() as session:
+        row = _row(session)
+        if row is None:
+            return Identities(None, of_folder(store))
+        return Identities(row.identity, of_folder(store), row.adopted_at)
+
+
+def check(database: Database, store: ArtifactStore) -> None:
+    """Raise OtherStore unless database and folder say the same."""
+    found = read(database, store)
+    if not found.agree:
+        raise OtherStore(_words(database, store, found))
+
+
+def check_before(database_url: str, store: ArtifactStore) -> None:
+    """Raise OtherStore when the database must not be brought up to date beside this folder: a file that is not there,
+    or one without tables, must not come to files that are somebody's.
+    """  # fmt: skip
+    file = sqlite_file(database_url)
+    if file is not None and (not file.exists() or file.stat().st_size == 0):
+        if of_folder(store) is not None or _holds_files(store):
+            raise OtherStore(_sentence(store, f"{file} ({'empty' if file.exists() else 'not there'})", None))
+        return
+    database = Database(database_url)
+    try:
+        found = read(database, store)
+        if found.agree and found.database is not None:
+            return
+        if not _may_claim(database, store, found):
+            raise OtherStore(_words(database, store, found))
+    finally:
+        database.dispose()
+
+
+def establish(database: Database, store: ArtifactStore) -> None:
+    """Give both sides their common identity, if they have none. Raises OtherStore when they do not belong together."""
+    found = read(database, store)
+    if found.agree and found.database is not None:
+        return
+    if not _may_claim(database, store, found):
+        raise OtherStore(_words(database, store, found))
+    with database.unit_of_work() as session:
+        insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
+        row = insert(Installation).values(id=1, identity=uuid4(), adopted_at=utc_now())
+        session.execute(row.on_conflict_do_nothing())
+    with database.reading() as session:
+        _write(store, session.get_one(Installation, 1).identity)
+
+
+def adopt(database: Database, store: ArtifactStore) -> UUID:
+    """Give both sides a new identity, whatever they said before: the folder belongs to this database, and no other
+    one comes to it any more. What lies there now is not swept without an operator's word. Call with current tables.
+    """  # fmt: skip
+    identity = uuid4()
+    with database.unit_of_work() as session:
+        new = {"identity": identity, "adopted_at": utc_now()}
+        if not session.execute(update(Installation).values(**new)).rowcount:  # type: ignore[attr-defined]
+            session.add(Installation(id=1, **new))
+    _write(store, identity)
+    return identity
+
+
+def describe(database: Database, store: ArtifactStore) -> str:
+    """Both sides in a sentence."""
+    found = read(database, store)
+    return f"The database {name_of(database)} is {found.database}; the folder {store.root} says {found.folder}."
+
+
+def _may_claim(database: Database, store: ArtifactStore, found: Identities) -> bool:
+    """Whether the folder has no identity yet and cannot be another database's: it holds nothing, or the files that
+    this one's rows refer to. (An installation from before there were identities, or a start that was cut short.)
+    """  # fmt: skip
+    if found.folder is not None:
+        return False
+    with database.reading() as session:
+        if not inspect(session.connection()).has_table(Account.__tablename__):
+            return not _holds_files(store)
+        accounts = set(session.scalars(select(Account.id)))
+        named = [name for name in references.everything(session) if name[0] is not None]
+    if not all(account_id in accounts for account_id in _accounts(store)):
+        return False
+    there = sum(store.path(*name).exists() for name in named)
+    return 2 * there >= len(named)
+
+
+def _holds_files(store: ArtifactStore) -> bool:
+    return any(True for _ in _accounts(store))
+
+
+def _accounts(store: ArtifactStore) -> Iterator[UUID]:
+    """Accounts of which the folder holds files."""
+    if not store.root.is_dir():
+        return
+    for folder in store.root.iterdir():
+        account_id = account_of(folder)
+        if account_id is not None and any(folder.iterdir()):
+            yield account_id
+
+
+def _row(session: Session) -> Installation | None:
+    if not inspect(session.connection()).has_table(Installation.__tablename__):
+        return None
+    return session.get(Installation, 1)
+
+
+def of_folder(store: ArtifactStore) -> UUID | str | None:
+    """The folder's identity; None when it has none, UNREADABLE when its file holds something else."""
+    try:
+        text = (store.root / FILE).read_text(errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    try:
+        return UUID(text)
+    except ValueError:
+        return UNREADABLE
+
+
+def _write(store: ArtifactStore, identity: UUID) -> None:
+    store.root.mkdir(parents=True, exist_ok=True)
+    temporary = store.root / f".{FILE}-{uuid4().hex}"
+    with temporary.open("w") as file:
+        file.write(f"{identity}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(store.root / FILE)
+    sync_folder(store.root)
+
+
+def _words(database: Database, store: ArtifactStore, found: Identities) -> str:
+    return _sentence(store, name_of(database), found.database, found.folder)
+
+
+def _sentence(store: ArtifactStore, name: str, own: UUID | None, folders: UUID | str | None = None) -> str:
+    folders = folders or of_folder(store)
+    theirs = f"says {folders}" if folders else "has none" + (", but files" if _holds_files(store) else "")
+    ours = f"is {own}" if own else "has none yet"
+    return (
+        f"The artifact folder {store.root} does not belong to this database. The identity of the folder {theirs}; that "
+        f"of the database {name} {ours}. {WHAT_TO_DO}"
+    )
+
+
+def name_of(database: Database) -> str:
+    """The database's address without its password."""
+    file = sqlite_file(database.engine.url.render_as_string(hide_password=False))
+    return str(file) if file else database.engine.url.render_as_string(hide_password=True)

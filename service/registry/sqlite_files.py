@@ -1,0 +1,21 @@
+"""Whether the file of a SQLite database is whole.
+
+Every transaction notices a file that was cut, moved or deleted. Nobody else may open it to look: closing it again would
+take SQLite's locks away from the whole process.
+"""
+
+from sqlalchemy import text
+
+from service.errors import Unavailable
+from service.registry.faults import SENTENCES, Fault
+from service.registry.session import Database
+
+
+def check_pages(database: Database) -> None:
+    """Read all of a SQLite file. Raises Unavailable (`database_damaged`), and what the driver raises."""
+    if database.engine.dialect.name != "sqlite":
+        return
+    with database.reading() as session:
+        found = str(session.scalar(text("PRAGMA quick_check(1)")))
+    if found != "ok":
+        raise Unavailable("database_damaged", SENTENCES[Fault.DAMAGED], retry_after=60)
