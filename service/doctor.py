@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from hrmodel.workouts import confinement
 from service.doctor_api import Api
 from service.doctor_machine import Away, Machine, State, Wrong
 from service.settings import Settings
@@ -44,6 +45,7 @@ def diagnose() -> Iterator[Finding]:
         "database clock": machine.database_clock,
         "base model": machine.base_model,
         "device": machine.device,
+        "sandbox": sandbox,
         "API": api.reach_api,
         "API version": api.api_version,
         "API clock": api.api_clock,
@@ -54,6 +56,16 @@ def diagnose() -> Iterator[Finding]:
     for name, check in checks.items():
         yield _finding(name, check)
     machine.close()
+
+
+def sandbox() -> str:
+    """Whether this machine confines the process that reads an upload. Raises Wrong."""
+    missing = confinement.missing()
+    if missing:
+        said = "; ".join(missing)
+        advice = "Run it on Linux 5.13 or newer with Landlock (in Docker: 23 or newer), or upload only what you trust."
+        raise Wrong(f"{said[0].upper()}{said[1:]}.", advice, "warning")
+    return "uploads are read by a process that writes, starts and sends nothing, and reads nothing else"
 
 
 def _finding(name: str, check: Callable[[], str]) -> Finding:

@@ -1,4 +1,7 @@
-"""Every error leaves as one shape: RFC 9457 `application/problem+json`. Nothing that the caller sent is echoed."""
+"""Every error leaves as one shape, RFC 9457 `application/problem+json`; those of pages are pages.
+
+Nothing that the caller sent is echoed.
+"""
 
 import json
 from collections.abc import Sequence
@@ -77,6 +80,10 @@ def escape(part: object) -> str:
 def _problem(
     request: Request, status: int, title: str, error: ServiceError, headers: dict[str, str] | None = None
 ) -> Response:
+    from service.dashboard.rendering import error_page, is_page  # which imports this module by way of the keys
+
+    if is_page(request):
+        return error_page(request, status, title, error.detail)
     headers = dict(headers or {})
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)

@@ -101,4 +101,5 @@ def _end(imported: Imported, settings: Settings) -> Iterator[str]:
     key = "$STAGEWISE_API_KEY" if settings.api_key else f"$(cat {shlex.quote(str(settings.state_dir / 'api-key'))})"
     body = json.dumps({"dataset_id": dataset["id"]})
     yield "Next, train a base model on them:"
-    yield f"""curl -sS -H "Authorization: Bearer {key}" {settings.api_url}/jobs/base --json '{body}'"""
+    headers = f'-H "Authorization: Bearer {key}" -H "Content-Type: application/json"'
+    yield f"curl -sS {headers} {settings.api_url}/jobs/base -d '{body}'"

@@ -11,7 +11,15 @@ PACKAGES = ("hrmodel", "service", "worker")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 LAYERS = {"workouts": 0, "signals": 1, "network": 2, "training": 3, "prediction": 3, "evaluation": 4}
 ON_TOP = 5  # __main__, the commands, the shipped base: they may use every layer, and no layer uses them
-MAY_IMPORT_HRMODEL = ("service.predict", "service.jobs", "service.cli", "service.demo", "service.workout_files")
+SAY_WHAT_IS_CONFINED = ("service.doctor", "service.dashboard.pages")
+MAY_IMPORT_HRMODEL = (
+    "service.predict",
+    "service.jobs",
+    "service.cli",
+    "service.demo",
+    "service.workout_files",
+    *SAY_WHAT_IS_CONFINED,
+)
 SHARED_WITH_WORKER = ("service.registry", "service.settings", "service.errors", "service.queue", "service.logs")
 
 

@@ -7,13 +7,18 @@ from contextlib import suppress
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from hrmodel.training.fit import NonFiniteLoss, explain_out_of_memory
+from hrmodel.training.fit import NonFiniteLoss
 from service.registry import job_history, jobs, leftovers
 from service.registry.session import spoken_reason
 from service.registry.tables import Job, Stage
 from worker import ingest, training
 from worker.failures import JobFailure
 from worker.reporter import DATABASE_AWAY, Cancelled, Context, HandBack, LeaseLost, Reporter
+
+OUT_OF_MEMORY = (
+    "The GPU is out of memory. Submit the job again with a smaller hyperparameters.batch_size; "
+    "whoever runs the worker can also let it train on the CPU (STAGEWISE_DEVICE=cpu)."
+)
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +87,7 @@ def explain(error: Exception) -> JobFailure:
     if isinstance(error, NonFiniteLoss):
         return JobFailure("non_finite_loss", f"{str(error)[:1].upper()}{str(error)[1:]}.")
     if type(error).__name__ == "OutOfMemoryError":  # torch.cuda's: a RuntimeError by inheritance
-        return JobFailure("gpu_out_of_memory", explain_out_of_memory(0).replace(" (it is 0)", ""))
+        return JobFailure("gpu_out_of_memory", OUT_OF_MEMORY)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         then = "retry the job: it starts from the beginning; an import is retried by uploading again."
         return JobFailure("storage_full", f"The disk is full. Make room and {then}")

@@ -1,28 +1,38 @@
-"""What a process gives up before it reads a stranger's file: memory, processor time, large files, the network.
+"""What a process gives up for good before it reads a stranger's file: memory, time, files, network, processes.
 
-The kernel enforces it (Linux): even a reader that a hostile file has taken over cannot open a connection or start a
-program. Elsewhere only the limits that the system knows are set.
+The kernel enforces it (Linux), so it holds for a reader that a hostile file has taken over, too. seccomp refuses to
+open anything for writing, and Landlock, where the kernel has it, to read what is not named. Elsewhere only the limits
+that the system knows are set; `missing` says what is not enforced.
 """
 
 import ctypes
-import platform
+import os
 import resource
 import signal
-import struct
 import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
-SECCOMP_MODE_FILTER = 2
-# linux/audit.h and the numbers of the system calls: socket, connect, execve, execveat, ptrace, io_uring_setup
-ARCHITECTURES = {
-    "x86_64": (0xC000003E, (41, 42, 59, 322, 101, 425)),
-    "aarch64": (0xC00000B7, (198, 203, 221, 281, 117, 425)),
-}
-X32_BIT = 0x40000000  # a second numbering of the same calls on x86_64
-ALLOW, REFUSE = 0x7FFF0000, 0x00050000 | 1  # SECCOMP_RET_ALLOW; SECCOMP_RET_ERRNO with EPERM
-LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06  # BPF: ld [k]; jeq; jge; ret
-NUMBER_AT, ARCHITECTURE_AT = 0, 4  # in struct seccomp_data
+from hrmodel.workouts import landlock, seccomp
+
+PR_SET_PDEATHSIG = 1
+ADDRESS_SPACE = 64 << 30  # libraries map far more than they use; page tables of it take 128 MB at most
+OPEN_FILES = 256
+PACKAGE = Path(__file__).resolve().parents[1]
+# What libraries ask of the machine while they are imported, and the shared libraries themselves
+SYSTEM_FILES = (
+    *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/etc/ld.so.cache"),
+    *("/dev/null", "/dev/urandom", "/etc/localtime", "/usr/share/zoneinfo", "/etc/passwd", "/etc/ssl/openssl.cnf"),
+    *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm"),
+    *("/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/kernel/mm/transparent_hugepage"),
+)
+NO_FILTER = "system calls are not filtered: a hostile upload that takes over its reader can do what this user can"
+NO_LANDLOCK = (
+    "reading is not confined (this kernel or container offers no Landlock): a hostile upload that takes over its "
+    "reader can read what this user can, but not write, send or start anything"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,37 +44,55 @@ class Limits:
     file_bytes: int
 
 
-def confine(limits: Limits) -> None:
-    """Confine this process for the rest of its life. Call it when everything that it needs is imported."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_bytes, limits.file_bytes))
-    resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds + 5))
-    # of data, not of address space: libraries map far more than they use
-    resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
+def confine(limits: Limits, readable: Iterable[Path]) -> None:
+    """Confine this process for the rest of its life; it may read these files and folders, Python, and what is open.
+
+    Call it before any other thread starts: a thread that runs already stays free. Raises OSError when the kernel
+    refuses what it offers.
+    """
+    for kind, limit in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, limits.file_bytes),
+        (resource.RLIMIT_DATA, limits.memory),
+        (resource.RLIMIT_AS, ADDRESS_SPACE),
+        (resource.RLIMIT_NOFILE, OPEN_FILES),
+    ):
+        _lower(kind, limit)
+    _lower(resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 5)
     if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        _filter_system_calls(libc)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if landlock.version():
+        landlock.restrict_files([*_of_python(), *map(Path, SYSTEM_FILES), *readable])
+    if seccomp.is_available():
+        seccomp.restrict_calls()
 
 
-def _filter_system_calls(libc: ctypes.CDLL) -> None:
-    """Let the kernel refuse (EPERM) the calls of ARCHITECTURES from now on. Raises OSError when it cannot."""
-    known = ARCHITECTURES.get(platform.machine())
-    if known is None:
-        return
-    program = _program(*known)
-    instructions = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
-    buffer = ctypes.create_string_buffer(instructions)
-    header = struct.pack("@HP", len(program), ctypes.addressof(buffer))
-    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header):
-        raise OSError(ctypes.get_errno(), "the kernel does not take the filter of system calls")
+def missing() -> list[str]:
+    """What this machine cannot enforce, a sentence each; empty when everything holds."""
+    if not seccomp.is_available():
+        return [NO_FILTER]
+    return [] if landlock.version() else [NO_LANDLOCK]
 
 
-def _program(architecture: int, refused: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
-    """BPF as (code, jump if true, jump if false, constant): refuse the listed calls, allow the rest."""
-    body = [(LOAD, 0, 0, NUMBER_AT), (AT_LEAST, len(refused) + 1, 0, X32_BIT)]
-    for i, number in enumerate(refused):
-        body.append((EQUAL, len(refused) - i, 0, number))
-    body += [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]
-    # another architecture's numbers mean other calls: refuse all of them
-    return [(LOAD, 0, 0, ARCHITECTURE_AT), (EQUAL, 0, len(body) - 1, architecture), *body]
+def _lower(kind: int, soft: int, hard: int | None = None) -> None:
+    """Set a limit, below one that is there already."""
+    _, ceiling = resource.getrlimit(kind)
+    wanted = soft if hard is None else hard
+    hard = wanted if ceiling == resource.RLIM_INFINITY else min(wanted, ceiling)
+    resource.setrlimit(kind, (min(soft, hard), hard))
+
+
+def _of_python() -> Iterator[Path]:
+    """The folders of the interpreter, its shared libraries and packages, and this package; never a whole checkout.
+
+    A checkout is on the path when the package is installed as editable, and may hold the service's state.
+    """
+    libraries = (
+        line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line
+    )
+    yield from {Path(library).parent for library in libraries if library.startswith("/")}
+    yield from (Path(folder) for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder)
+    yield from (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
+    yield from (Path(sys.base_prefix, name) for name in ("lib", "lib64"))
+    yield from (path for path in map(Path, sys.path) if path.name in ("site-packages", "dist-packages"))
+    yield PACKAGE

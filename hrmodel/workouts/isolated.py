@@ -8,6 +8,7 @@ the next one.
 import json
 import os
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -21,6 +22,7 @@ from typing import Any
 
 from hrmodel.workouts.confinement import Limits
 from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats.archive import Budget
 from hrmodel.workouts.formats.upload import FileReport, FoundWorkout
 from hrmodel.workouts.pieces import join_pieces
 from hrmodel.workouts.reader import (
@@ -31,6 +33,7 @@ from hrmodel.workouts.reader import (
     PROGRESS,
     REFUSED,
     REPORT,
+    UNPACKED,
     WORKOUT,
     Request,
     unpacked_workout,
@@ -41,10 +44,13 @@ MAX_FRAME_BYTES = 256 << 20
 MEMORY_BYTES = 256 << 20  # of data; with its libraries a process then stays below 300 MB
 MAX_EXTRA_MEMORY = 4 << 30
 CPU_SECONDS, CPU_SECONDS_PER_MB = 120, 2
-FILE_BYTES = 10_000_000_000
 READING_SHARE = 0.7  # of what is done; the rest is handing over
 SILENT_SECONDS = 120.0  # readers tell their progress at least each MB
 WAIT_SECONDS = 1.0
+LOG_BYTES = 64 << 10  # of the end of a child's log: backtraces are long
+# what libraries in Rust, C++ and C write before they abort
+SIGNS_OF_NO_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "annot allocate memory", "ut of memory")
+NEEDS_MEMORY = "reading it takes more memory than an import may use; split the file"
 LAST_WORDS_SECONDS = 5.0  # between the end of a child's pipe and its own
 MAX_DEATHS = 5  # of readers in one upload; then the rest is given up
 PACKAGES = Path(__file__).resolve().parents[2]  # the child finds this package, installed or not
@@ -72,10 +78,10 @@ def read_isolated(
     units: Units | None = None,
     on_wait: Callable[[float], None] = lambda _: None,
 ) -> Iterator[FoundWorkout | FileReport]:
-    """`read_upload` in a confined process that writes only below `folder`; what was recorded in pieces is joined.
+    """`read_upload` in a confined process that writes only to temporary files, and its log, below `folder`.
 
-    `on_wait` is called at least once a second with the fraction that is done; it may raise to end the reading.
-    Raises InvalidFile as `read_upload` does.
+    What was recorded in pieces is joined. `on_wait` is called at least once a second with the fraction that is done; it
+    may raise to end the reading. Raises InvalidFile as `read_upload` does.
     """
     found = _read(path, name, folder, units, lambda progress: on_wait(READING_SHARE * progress))
     yield from join_pieces(
@@ -107,7 +113,7 @@ def _started(path: Path, name: str, folder: Path, units: Units | None, skip: lis
     limits = Limits(
         memory=MEMORY_BYTES + min(size, MAX_EXTRA_MEMORY),
         cpu_seconds=CPU_SECONDS + CPU_SECONDS_PER_MB * (size >> 20),
-        file_bytes=FILE_BYTES,
+        file_bytes=Budget.of(size).left,
     )
     request = Request(
         path=str(path.resolve()),
@@ -123,6 +129,7 @@ def _started(path: Path, name: str, folder: Path, units: Units | None, skip: lis
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
+        "RUST_BACKTRACE": "0",
     }
     with (folder / "reader.log").open("wb") as log:
         process = subprocess.Popen(
@@ -143,6 +150,7 @@ def _started(path: Path, name: str, folder: Path, units: Units | None, skip: lis
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+        shutil.rmtree(folder / UNPACKED, ignore_errors=True)
 
 
 def _frames(child: _Child, on_wait: Callable[[float], None]) -> Iterator[FoundWorkout | FileReport]:
@@ -218,12 +226,20 @@ def _cause_of_death(child: _Child, folder: Path) -> InvalidFile:
             child.process.wait(LAST_WORDS_SECONDS)
     status = child.process.poll()
     if status in (OUT_OF_MEMORY, -signal.SIGKILL):  # the kernel's way when the whole machine is short of it
-        return InvalidFile("too_large", "", "reading it takes more memory than an import may use; split the file")
+        return InvalidFile("too_large", "", NEEDS_MEMORY)
     if child.silent or status == -signal.SIGXCPU:
         return InvalidFile("too_slow", "", "reading it takes more time than an import may use; split the file")
-    words = (folder / "reader.log").read_bytes()[-2000:].decode(errors="replace")
+    words = _last_words(folder / "reader.log")
+    if any(sign in words for sign in SIGNS_OF_NO_MEMORY):
+        return InvalidFile("too_large", "", NEEDS_MEMORY)
     hint = f"its reader broke off ({_last_line(words)}); please report it with the file"
     return InvalidFile("reader_failed", "", hint)
+
+
+def _last_words(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+        return file.read().decode(errors="replace")
 
 
 def _last_line(words: str) -> str:

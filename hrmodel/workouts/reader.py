@@ -7,12 +7,14 @@ import json
 import os
 import struct
 import sys
+import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from hrmodel.workouts.confinement import Limits, confine
 from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats.scratch import open_ahead
 from hrmodel.workouts.formats.upload import FileReport, FoundWorkout, read_upload
 from hrmodel.workouts.reasons import Reason
 from hrmodel.workouts.units import Units
@@ -22,6 +24,8 @@ BEGUN, WORKOUT, REPORT, PROGRESS, REFUSED, ENDED = b"B", b"W", b"R", b"P", b"X",
 FRAME = struct.Struct(">cI")
 TOLD_STEP = 0.002  # of the upload
 OUT_OF_MEMORY = 77  # exit status
+UNPACKED = "unpacked"  # the folder of temporary files, below the one that the child starts in
+UNPACKED_FILES = 16  # at once: an archive in an archive in an archive, and what lies beside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +107,10 @@ def start() -> None:
     # whatever a library prints goes to the log, never between the frames
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    confine(Limits(**request.limits))
+    unpacked = Path(UNPACKED).absolute()
+    open_ahead(unpacked, UNPACKED_FILES)
+    tempfile.tempdir = str(unpacked)  # else a library that asks for it makes Python try every folder
+    confine(Limits(**request.limits), [Path(request.path), unpacked])
     try:
         _main(out, request)
     except MemoryError:

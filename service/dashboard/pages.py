@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from hrmodel.workouts import confinement
 from service.datasets import service as datasets
 from service.datasets.schemas import DatasetRead, WorkoutRead
 from service.errors import NotFound
@@ -43,6 +44,7 @@ def home(session: Session, account_id: UUID, cursor: str | None) -> Values:
         "more": page.next_cursor,
         "datasets": datasets.show_page(session, account_id, None, FEW).items,
         "jobs": jobs(session, account_id),
+        "not_confined": confinement.missing(),
     }
 
 
@@ -54,8 +56,12 @@ def jobs(session: Session, account_id: UUID) -> list[JobRead]:
 def job(session: Session, account_id: UUID, job_id: UUID) -> Values:
     """A job, its epochs and its log."""
     lines = views.log_lines(session, account_id, job_id, 0, LOG_LINES)
+    shown = views.show(session, account_id, job_id)
+    result = shown.result or {}  # an import's holds no decision
     return {
-        "job": views.show(session, account_id, job_id),
+        "job": shown,
+        "verdict": (result.get("decision") or {}).get("reason"),
+        "scored": result.get("score") is not None,
         "epochs": views.metrics(session, account_id, job_id).epochs,
         "lines": lines[-200:],
         "last_line": lines[-1].id if lines else 0,
@@ -146,8 +152,8 @@ def _charts(
             "xKind": "count",
             "yLabel": "bpm",
             "series": [
-                {"label": "plan (blind)", "values": [row["P1"] for row in rows], "color": "a", "points": True},
-                {"label": "after 3 min", "values": [row["P2-180"] for row in rows], "color": "b", "points": True},
+                {"label": "plan (blind)", "values": [row.get("P1") for row in rows], "color": "a", "points": True},
+                {"label": "after 3 min", "values": [row.get("P2-180") for row in rows], "color": "b", "points": True},
             ],
         },
     }

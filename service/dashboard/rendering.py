@@ -31,6 +31,17 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
     return HTMLResponse(text, status_code=status, headers=HEADERS)
 
 
+def is_page(request: Request) -> bool:
+    """Whether the address is that of a page, so that its errors are pages, too."""
+    path = request.url.path
+    return path == "/" or (path.startswith("/ui/") and not path.startswith(f"{STATIC}/"))
+
+
+def error_page(request: Request, status: int, title: str, detail: str) -> HTMLResponse:
+    """The page of an error."""
+    return render(request, "error.html", status, error={"title": title, "detail": detail})
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     made = Environment(

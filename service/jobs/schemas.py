@@ -95,7 +95,7 @@ _FLEET = {
     "unchanged": 1,
     "jobs": {"queued": 120, "running": 2, "succeeded": 277, "failed": 1, "cancelled": 0},
     "promoted": 190,
-    "errors": [{"code": "nonfinite_loss", "count": 1}],
+    "errors": [{"code": "non_finite_loss", "count": 1}],
 }
 _JOB = {
     "id": _JOB_ID,

@@ -32,7 +32,7 @@ _SUMMARY = {
     "score": 5.42,
     "test_workouts": 5,
     "mae": {"P1": 5.6, "P2-180": 5.2},
-    "baselines": {"mean_curve": {"P1": 8.0, "P2-180": 7.1}},
+    "baselines": {"elapsed_curve": {"P1": 8.0, "P2-180": 7.1}},
 }
 
 

@@ -110,7 +110,7 @@ def _next_step(standing: Standing) -> str:
     if standing.stage in (None, Stage.BASE) and not standing.rejected and untrained and not _rolled_back(standing):
         return _missing(standing)
     if job and job.stage == Stage.STAGE1 and dataset and Stage.STAGE2 not in (standing.stage, *standing.errors):
-        return "stage 2 was not trained yet; start it with POST /jobs/stage2"
+        return "stage 2 was not trained yet; it comes next"
     return ""
 
 
@@ -118,7 +118,7 @@ def _missing(standing: Standing) -> str:
     """What stands between the subject and a personal model."""
     dataset = standing.dataset
     if dataset is None:
-        return "there are no workouts; upload some with POST /datasets"
+        return "there are no workouts; upload some"
     if dataset.state == DatasetState.FAILED:
         return f"the import of the workouts failed: {(dataset.error_message or '').rstrip('.')}"
     if dataset.state != DatasetState.READY:
@@ -127,11 +127,11 @@ def _missing(standing: Standing) -> str:
     if workouts < MIN_WORKOUTS:
         more = MIN_WORKOUTS - workouts
         needed = f"{more} more {'is' if more == 1 else 'are'} needed for a personal model"
-        return f"{_count(workouts, 'workout')}; {needed}: upload all of them together"
+        return f"{_count(workouts, 'workout')}; {needed}; what you upload next is added"
     if dataset.test_workouts < MIN_TEST_WORKOUTS:
         needed = f"{MIN_TEST_WORKOUTS} are needed to tell whether a personal model is better"
         return f"{_count(dataset.test_workouts, 'test workout')}; {needed}"
-    return "nothing was trained for you yet; start with POST /jobs/stage1"
+    return "nothing was trained for you yet; stage 1 comes first"
 
 
 def _rolled_back(standing: Standing) -> bool:

@@ -134,7 +134,7 @@ def test_watch_follows_a_job_to_its_end(run, database, make_job, anna):
 
 
 def test_watching_a_job_that_fails_ends_with_status_1_and_says_why(run, make_job):
-    job = make_job(state="failed", error_code="nonfinite_loss", error_message="The loss was not finite.")
+    job = make_job(state="failed", error_code="non_finite_loss", error_message="The loss was not finite.")
     result = run("watch", job.id)
     assert result.exit_code == 1
     assert "The loss was not finite." in result.output

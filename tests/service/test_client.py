@@ -169,7 +169,7 @@ def test_nothing_answers_is_said_at_once(app, monkeypatch):
 
 
 def test_waiting_for_a_job_that_fails_says_why(api, database, make_job):
-    job = make_job(state="failed", error_code="nonfinite_loss", error_message="The loss was not finite.")
+    job = make_job(state="failed", error_code="non_finite_loss", error_message="The loss was not finite.")
     with pytest.raises(JobFailed, match=r"stage1 job failed: The loss was not finite\."):
         api.wait(str(job.id))
 

@@ -6,9 +6,10 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
+from hrmodel.workouts import confinement
 from service.dashboard import rendering
 from service.dashboard.router import entrance, router
-from service.registry.tables import JobState, Stage
+from service.registry.tables import Stage
 from tests import builders
 from tests.builders import add_epochs, add_evaluation, add_recorded, crown, on_sqlite
 
@@ -196,12 +197,39 @@ def test_names_are_shown_as_text_wherever_they_stand(browser, database, store, m
         assert "<script>alert" not in answer.text, page
 
 
-def test_pages_of_jobs_in_every_state_show_themselves(browser, make_job, make_dataset):
-    dataset = make_dataset(subject="anna")
-    for state in JobState:
-        for stage in (Stage.IMPORT, Stage.STAGE1):
-            job = make_job(dataset, stage, state=state, error_code="nonfinite_loss" if state == "failed" else None)
-            assert browser.get(f"/ui/jobs/{job.id}").status_code == 200, (state, stage)
+def test_training_is_offered_only_where_it_can_be_done(browser, make_version, make_dataset):
+    make_version()
+    few = make_dataset(subject="few", train_workouts=3, val_workouts=0, test_workouts=0)
+    many = make_dataset(subject="many")
+    for dataset, offered in ((few, False), (many, True)):
+        for page in (f"/ui/datasets/{dataset.id}", f"/ui/people/{'many' if offered else 'few'}"):
+            shown = browser.get(page).text
+            assert ("Train stage 1" in shown, "takes 8 usable workouts" in shown) == (offered, not offered), page
+
+
+def test_an_upload_shows_numbers_and_pictures_once_there_are_some(browser, make_dataset):
+    importing = browser.get(f"/ui/datasets/{make_dataset(state='importing').id}").text
+    assert "to train" not in importing
+    assert importing.count('class="state') == 1
+    failed = browser.get(f"/ui/datasets/{make_dataset(state='failed', error_code='no_workouts').id}").text
+    assert "report.png" not in failed
+    assert "Upload more" in failed
+
+
+def test_with_several_people_nobody_is_proposed_for_an_upload(browser, make_dataset):
+    assert 'name="subject" value="me"' in browser.get("/").text
+    make_dataset(subject="anna")
+    assert 'name="subject" value="anna"' in browser.get("/").text
+    make_dataset(subject="ben")
+    assert 'name="subject" value=""' in browser.get("/").text
+
+
+@pytest.mark.parametrize("missing", [[], [confinement.NO_LANDLOCK], [confinement.NO_FILTER]])
+def test_the_place_to_upload_says_what_the_machine_does_not_confine(browser, monkeypatch, missing):
+    monkeypatch.setattr(confinement, "missing", lambda: missing)
+    shown = browser.get("/").text
+    assert ("Upload only what you trust" in shown) == bool(missing)
+    assert all(sentence.split(" (")[0] in shown for sentence in missing)
 
 
 def test_a_database_that_is_away_is_a_page_that_says_so(browser, monkeypatch):

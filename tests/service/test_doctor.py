@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
+from hrmodel.workouts import confinement
 from service import doctor, doctor_machine
 from service.app import make_services
 from service.cli.main import app as command
@@ -106,6 +107,7 @@ def faults(
 
     The broker's and the worker's absence is left out: their tests look at it.
     """
+    monkeypatch.setattr(confinement, "missing", list)  # whatever the kernel of the tests has
     for name in ("DATABASE_URL", "BROKER_URL", "ARTIFACT_DIR"):
         monkeypatch.delenv(name, raising=False)
     settings = Settings(state_dir=tmp_path, broker_url_setting=broker_url)
@@ -324,6 +326,14 @@ def test_a_device_that_is_not_there(others: Faults, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("STAGEWISE_DEVICE", "cuda")
     [found] = others().values()
     assert (found.check, "STAGEWISE_DEVICE=auto" in found.help) == ("device", True)
+
+
+def test_a_kernel_without_landlock(others: Faults, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(confinement, "missing", lambda: [confinement.NO_LANDLOCK])
+    [found] = others().values()
+    assert (found.check, found.state) == ("sandbox", "warning")
+    assert found.message.startswith("Reading is not confined")
+    assert "Landlock" in found.help
 
 
 def test_a_disk_that_is_nearly_full(others: Faults, monkeypatch: pytest.MonkeyPatch):

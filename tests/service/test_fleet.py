@@ -166,7 +166,7 @@ def test_the_same_request_makes_one_fleet(client, people):
 def test_one_failure_stops_nobody_else_and_the_fleet_ends_with_its_last_job(client, database, people):
     fleet = submit(client).json()
     claim, _ = take(database)
-    end(database, claim, code="nonfinite_loss")
+    end(database, claim, code="non_finite_loss")
     done = 0
     while (taken := take(database))[0] is not None:
         assert reconcile(database) == 0
@@ -182,7 +182,7 @@ def test_one_failure_stops_nobody_else_and_the_fleet_ends_with_its_last_job(clie
     assert shown["fleet"]["promoted"] == 2
     assert shown["fleet"]["errors"] == [
         {"code": "dependency_failed", "count": 1},
-        {"code": "nonfinite_loss", "count": 1},
+        {"code": "non_finite_loss", "count": 1},
     ]
     with database.reading() as session:
         said = session.scalars(select(JobEvent.event).where(JobEvent.job_id == UUID(fleet["id"]))).all()
@@ -234,7 +234,7 @@ def test_cancelling_a_fleet_cancels_what_waits_and_asks_what_runs(client, databa
 def test_a_fleet_is_not_retried_but_its_jobs_are(client, database, people):
     fleet = submit(client, stages=["stage1"]).json()
     claim, job = take(database)
-    end(database, claim, code="nonfinite_loss")
+    end(database, claim, code="non_finite_loss")
     assert client.post(f"/jobs/{job.id}/retry").status_code == 202
     response = client.post(f"/jobs/{fleet['id']}/retry")
     assert (response.status_code, response.json()["code"]) == (409, "fleet_not_retryable")

@@ -1,13 +1,23 @@
 """The examples of the OpenAPI document work when they are pasted, and its answers look as it says they do."""
 
+import ast
+import re
+from functools import cache
+
 import pytest
 from jsonschema_rs import validator_for
 
+from hrmodel.evaluation.baselines import BASELINES
+from hrmodel.evaluation.protocols import PROTOCOLS
 from service.registry.tables import Stage
 from tests.builders import add_evaluation, add_population, crown, on_sqlite
 from tests.openapi_walk import filled, operations
+from tests.readme import ROOT
+from worker.failures import CODES
 
 pytestmark = on_sqlite
+NAME = re.compile(r"[a-z]+[0-9]?(_[a-z0-9]+)*|P[0-9](-[0-9]+)?")
+PEOPLES = {"me", "spring"}  # names that people gave
 UPLOAD = b"not a workout"  # taken at once; the import says what it is
 
 
@@ -110,3 +120,63 @@ def test_the_answers_to_the_examples_are_what_the_schemas_say(client, document, 
         for schema in schemas_of(document, said["content"]["application/json"]):
             validator = validator_for({**schema, "components": document["components"]})
             assert not [error.message for error in validator.iter_errors(answer.json())], path
+
+
+def test_every_name_in_an_example_is_one_that_the_code_knows(document):
+    """Codes, baselines, protocols, events, keys of reports: whatever an example names exists."""
+    known = names_in_code()
+    unknown = {
+        (schema, name)
+        for schema, said in document["components"]["schemas"].items()
+        for example in said.get("examples", [])
+        for name in names_of(example)
+        if name not in known and name not in PEOPLES
+    }
+    assert unknown == set()
+
+
+def test_failures_and_baselines_of_examples_are_those_that_exist(document):
+    schemas = document["components"]["schemas"]
+    [fleet] = schemas["FleetRead"]["examples"]
+    assert {error["code"] for error in fleet["errors"]} <= CODES
+    found = [part for said in schemas.values() for example in said.get("examples", []) for part in parts_of(example)]
+    baselines = [part["baselines"] for part in found if part.get("baselines")]
+    protocols = [part["protocols"] for part in found if part.get("protocols")]
+    assert baselines
+    assert {name for each in baselines for name in each} <= set(BASELINES)
+    assert {
+        name for each in [*protocols, *(table for each in baselines for table in each.values())] for name in each
+    } <= (set(PROTOCOLS))
+
+
+def parts_of(example):
+    """The example's objects, at any depth."""
+    if isinstance(example, dict):
+        yield example
+    for part in example.values() if isinstance(example, dict) else example if isinstance(example, list) else ():
+        yield from parts_of(part)
+
+
+def names_of(example):
+    """Keys, and values that look like names of a program's."""
+    for part in parts_of(example):
+        yield from part
+        values = [each for value in part.values() for each in (value if isinstance(value, list) else [value])]
+        yield from (value for value in values if isinstance(value, str) and NAME.fullmatch(value))
+
+
+@cache
+def names_in_code():
+    """String constants outside the schemas, which hold the examples; literals, and names of fields and arguments anywhere."""
+    found = set()
+    for file in [path for package in ("hrmodel", "service", "worker") for path in (ROOT / package).rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and "schemas" not in file.name:
+                found.add(node.value)
+            elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "Literal":
+                found |= {each.value for each in ast.walk(node.slice) if isinstance(each, ast.Constant)}
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                found.add(node.target.id)
+            elif isinstance(node, ast.arg | ast.keyword) and node.arg:
+                found.add(node.arg)
+    return found

@@ -7,8 +7,8 @@ from service.registry.tables import ChampionChange, Dataset, DatasetState, Evalu
 from service.subjects.words import why
 from tests.builders import add_evaluation, add_job, crown, on_sqlite
 
-START_STAGE1 = "Nothing was trained for you yet; start with POST /jobs/stage1."
-START_STAGE2 = "Stage 2 was not trained yet; start it with POST /jobs/stage2."
+START_STAGE1 = "Nothing was trained for you yet; stage 1 comes first."
+START_STAGE2 = "Stage 2 was not trained yet; it comes next."
 
 
 def dataset(train: int = 10, val: int = 2, test: int = 3, **columns) -> Dataset:
@@ -43,7 +43,7 @@ STORED_BEFORE = {"promote": True, "difference": -0.4, "test_workouts": 12}  # a 
 CASES = {
     "no workouts": (
         standing(None, dataset=None),
-        "No model serves yet. There are no workouts; upload some with POST /datasets.",
+        "No model serves yet. There are no workouts; upload some.",
     ),
     "an import under way": (
         standing(None, dataset=dataset(0, 0, 0, state=DatasetState.IMPORTING)),
@@ -55,15 +55,15 @@ CASES = {
     ),
     "all workouts deleted": (
         standing(dataset=None),
-        "The base model serves. There are no workouts; upload some with POST /datasets.",
+        "The base model serves. There are no workouts; upload some.",
     ),
     "too few workouts": (
         standing(dataset=dataset(5, 0, 0)),
-        "The base model serves. 5 workouts; 3 more are needed for a personal model: upload all of them together.",
+        "The base model serves. 5 workouts; 3 more are needed for a personal model; what you upload next is added.",
     ),
     "one workout too few": (
         standing(dataset=dataset(7, 0, 0)),
-        "The base model serves. 7 workouts; 1 more is needed for a personal model: upload all of them together.",
+        "The base model serves. 7 workouts; 1 more is needed for a personal model; what you upload next is added.",
     ),
     "a split of its own with too few test workouts": (
         standing(dataset=dataset(10, 2, 2)),
@@ -223,7 +223,7 @@ def test_a_persons_story_in_words(client, database, make_dataset, make_version):
     client.delete(f"/datasets/{dataset.id}")
     assert words_of(client) == (
         "The base model serves because the model that served before was deleted with its data. "
-        "There are no workouts; upload some with POST /datasets."
+        "There are no workouts; upload some."
     )
 
 
@@ -238,7 +238,7 @@ def test_the_words_are_about_workouts_that_can_be_trained_on_and_nobody_elses(
     dataset = make_dataset(**few)
     crown(database, dataset.subject_id, base)
     assert words_of(client) == (
-        "The base model serves. 5 workouts; 3 more are needed for a personal model: upload all of them together."
+        "The base model serves. 5 workouts; 3 more are needed for a personal model; what you upload next is added."
     )
     make_dataset()
     make_dataset(**few)

@@ -5,19 +5,17 @@ breaks a bound or cannot be unpacked is that member's problem; the rest go on. O
 before the damage is kept.
 """
 
-import os
-import tempfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats.scratch import writing
 
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_ENTRIES = 100_000  # of an archive; a Takeout holds everything that somebody has
@@ -116,7 +114,7 @@ class Archive(ABC):
             raise InvalidFile("too_large", "", f"it unpacks to more than {self.max_ratio} times its size")
         budget.spend(member.size)
         pieces = self.chunks(member, COPY_BYTES)
-        with target.open("wb") as file:
+        with writing(target) as file:
             return _written(pieces, file)
 
     def sibling(self, member: Member, name: str) -> Member | None:
@@ -152,7 +150,7 @@ def gunzip(path: Path, target: Path, budget: Budget) -> InvalidFile | None:
     Raises InvalidFile for a bomb and when nothing can be unpacked.
     """
     limit = max(SMALL_BYTES, MAX_RATIO * path.stat().st_size)
-    with path.open("rb") as source, target.open("wb") as file:
+    with path.open("rb") as source, writing(target) as file:
         return _written(_bounded(_gunzipped(source), limit, budget), file)
 
 
@@ -170,18 +168,6 @@ def is_passed_over(place: str) -> bool:
     """True for a file that no person has put there."""
     parts = place.split("/")
     return parts[-1].startswith(".") or not parts[-1] or "__MACOSX" in parts
-
-
-@contextmanager
-def temporary_file() -> Iterator[Path]:
-    """Where one member is unpacked. No folder, for to remove one takes some disks 5 ms."""
-    handle, name = tempfile.mkstemp(prefix="stagewise-")
-    os.close(handle)
-    path = Path(name)
-    try:
-        yield path
-    finally:
-        path.unlink()
 
 
 def _written(pieces: Iterator[bytes], file: BinaryIO) -> InvalidFile | None:

@@ -10,6 +10,7 @@ from hrmodel.workouts.formats import archive, foreign
 from hrmodel.workouts.formats.archive import Archive, Member
 from hrmodel.workouts.formats.catalog import FORMATS, HEAD_BYTES, Format, detect, head_of, unknown_format
 from hrmodel.workouts.formats.companions import read_by_others
+from hrmodel.workouts.formats.scratch import temporary_file
 from hrmodel.workouts.formats.source import Beside, Source, nothing_beside
 from hrmodel.workouts.formats.tars import TarArchive, is_tar
 from hrmodel.workouts.formats.zips import ZipArchive, is_zip
@@ -141,7 +142,7 @@ class Opener:
                 raise foreign.packed(head) or unknown_format(head)
             if detect(head) is None and place.depth + 1 >= MAX_DEPTH:
                 raise _too_deep()
-            with archive.temporary_file() as target:
+            with temporary_file() as target:
                 damage = opened.unpack(member, target, self.budget)
                 yield from self._at(
                     _Place(
@@ -158,7 +159,7 @@ class Opener:
             yield UploadedFile(label=inside, problem=error)
 
     def _in_gzip(self, place: "_Place") -> Iterator[UploadedFile]:
-        with archive.temporary_file() as target:
+        with temporary_file() as target:
             try:
                 damage = archive.gunzip(place.path, target, self.budget)
             except InvalidFile as error:
@@ -185,7 +186,7 @@ class Opener:
             if other is None:
                 yield None
                 return
-            with archive.temporary_file() as target:
+            with temporary_file() as target:
                 opened.unpack(other, target, self.budget)
                 yield Source(path=target, name=PurePosixPath(name).name, units=self.units)
 

@@ -49,6 +49,10 @@ function showState(job) {
   document.querySelector("#job-progress progress").value = job.progress;
   const epoch = document.querySelector("#job-epoch");
   if (epoch && job.epochs) epoch.textContent = `epoch ${job.epoch} of at most ${job.epochs}`;
+  const attempt = document.querySelector("#job-attempt");
+  if (attempt) attempt.textContent = job.attempt;
+  const started = document.querySelector("#job-started");
+  if (started && job.started_at) started.textContent = `${job.started_at.slice(0, 16).replace("T", " ")} UTC`;
   const eta = document.querySelector("#job-eta");
   if (eta) eta.textContent = job.eta_seconds ? `about ${clock(job.eta_seconds)} left` : "";
 }

@@ -11,7 +11,8 @@ export function startUpload(form) {
   }
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    send(form, chosen.files[0]);
+    if (chosen.files.length > 1) form.querySelector(".said").textContent = "One file at a time: put them all into one zip file.";
+    else send(form, chosen.files[0]);
   });
 }
 
@@ -36,7 +37,7 @@ function send(form, file) {
     if (request.status === 202) location.assign(`/ui/datasets/${answer.id}`);
     else failed([answer.detail, ...answer.errors.map((error) => `${error.pointer}: ${error.message}`)].join(" "));
   });
-  request.addEventListener("error", () => failed("The server does not answer; the file was not sent."));
+  request.addEventListener("error", () => failed("Nothing was sent: the server does not answer, or this is a folder (put it into a zip file)."));
   bar.hidden = false;
   button.disabled = true;
   request.send(file);
