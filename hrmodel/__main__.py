@@ -57,7 +57,7 @@ def train(args: argparse.Namespace) -> None:
         start = read_stage1(args.checkpoint, folders.best("stage1"))
     with logging_to(folders.new_log(args.command)):
         announce(start)
-        data = load_data(args.data, person=args.person, units=_units(args))
+        data = load_data(args.data, person=args.person, units=_units(args), sport=args.sport)
         config = resolve(args.command, args.recipe, hyperparameters(args), workouts=len(data.train))
         train_stage(
             Task(
@@ -76,7 +76,7 @@ def evaluate(args: argparse.Namespace) -> None:
     """Score every version that exists."""
     device = choose_device(args.device)
     with logging_to(None):
-        data = load_data(args.data, person=args.person, units=_units(args))
+        data = load_data(args.data, person=args.person, units=_units(args), sport=args.sport)
         evaluate_versions(data, Folders(args.out), device, pretrained=args.pretrained, checkpoint=args.checkpoint)
 
 
@@ -85,7 +85,7 @@ def predict(args: argparse.Namespace) -> None:
     device, folders = choose_device(args.device), Folders(args.out)
     with logging_to(None):
         found = find_model(folders, args.checkpoint)
-        workouts, _ = read_person(args.data, args.person, _units(args))
+        workouts, _ = read_person(args.data, args.person, _units(args), args.sport)
         predict_workouts(workouts, found, folders, device, observed=args.observed)
 
 

@@ -66,10 +66,11 @@ class Client(Http):
         min_hr_per_minute: float | None = None,
         speed_unit: str | None = None,
         altitude_unit: str | None = None,
+        sport: str | None = None,
     ) -> Upload:
         """Send a file of any known format; `on_sent` is told how many bytes have gone."""
         query = {"subject": subject, "name": name, "kind": kind, "min_hr_per_minute": min_hr_per_minute}
-        query |= {"speed_unit": speed_unit, "altitude_unit": altitude_unit}
+        query |= {"speed_unit": speed_unit, "altitude_unit": altitude_unit, "sport": sport}
         return cast(Upload, self.send_file("/datasets", file, on_sent, query))
 
     def list_datasets(self, *, subject: str | None = None) -> Iterator[Dataset]:

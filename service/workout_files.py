@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats.source import SaidSport
 from hrmodel.workouts.reading import read_workouts
 from hrmodel.workouts.workout import EPOCH, Array, Workout
 from service.client_types import Prediction
@@ -19,21 +20,39 @@ class UnreadableWorkout(Exception):
     """There is no workout to predict; the text says why."""
 
 
-def read(file: Path, number: int | None) -> Workout:
-    """The file's workout of that number, from 1 in time order; the newest without one. Raises UnreadableWorkout."""
+def read(file: Path, number: int | None, sport: str | None = None) -> Workout:
+    """The file's workout of that number, from 1 in time order; without one the newest, of its runs if it has any.
+
+    `sport`: that of files that name none. Raises UnreadableWorkout.
+    """
+    if sport not in (None, "running"):
+        raise UnreadableWorkout(f"--sport takes running, not {sport}: only runs are learned from.")
+    said: SaidSport | None = "running" if sport else None
     if not file.exists():
         raise UnreadableWorkout(f"There is no file {file}.")
     if file.suffix.lower() == ".csv":
         return _read_csv(file)
     try:
-        found = sorted(read_workouts(file), key=lambda each: each.started_at or EPOCH)
+        found = sorted(read_workouts(file, sport=said), key=lambda each: each.started_at or EPOCH)
     except InvalidFile as error:
         raise UnreadableWorkout(f"{file} cannot be read: {error}") from error
     if not found:
         raise UnreadableWorkout(f"There is no workout in {file}.")
     if number is not None and not 1 <= number <= len(found):
         raise UnreadableWorkout(f"{file} holds {len(found)} workouts; --workout takes 1 to {len(found)}.")
-    return found[-1 if number is None else number - 1]
+    if number is not None:
+        return _run(file, found[number - 1])
+    runs = [workout for workout in found if workout.sport == "running"]
+    return _run(file, (runs or found)[-1])
+
+
+def _run(file: Path, workout: Workout) -> Workout:
+    if workout.sport == "running":
+        return workout
+    source = f" ({workout.sport_source})" if workout.sport_source else ""
+    if workout.sport == "unknown":
+        raise UnreadableWorkout(f"{file} names no sport{source}; if it was a run, say so with --sport running.")
+    raise UnreadableWorkout(f"The workout of {file} is {workout.sport}{source}; only runs are predicted.")
 
 
 def _read_csv(file: Path) -> Workout:

@@ -18,7 +18,7 @@ from tests.readme import ROOT
 BIN = Path(sys.executable).parent
 # make of the tests' own environment: it is set up already
 MAKE = ["make", "-C", str(ROOT), "--old-file", ".venv/.stagewise", f"BIN={BIN}"]
-COMPOSE = {"up", "exec", "logs", "down"}
+COMPOSE = {"up", "exec", "run", "logs", "down"}
 UNTIL_STOPPED = "runs until it is stopped"
 
 
@@ -63,8 +63,8 @@ def _compose(line: str) -> None:
     assert words[0] in COMPOSE, line
     for scaled in re.findall(r"--scale (\w+)=", line):
         assert scaled in services, line
-    if words[0] == "exec":
-        _, service, *command = (word for word in words if word != "-T")
+    if words[0] in ("exec", "run"):
+        _, service, *command = (word for word in words if word not in ("-T", "--rm"))
         assert service in services, line
         if command[0] == "stagewise":
             _subcommand(" ".join(command))

@@ -21,3 +21,11 @@ def format_samples() -> Path:
     if not FORMATS.exists():
         pytest.skip("the sample files (shared/data/formats) are not beside the project")
     return FORMATS
+
+
+def more_parquet(kind: str) -> Path:
+    """The `runs`, `rides` or `walks` of other people; skips the test where the file is missing."""
+    path = RUNS.parent / "more" / f"more_{kind}.parquet"
+    if not path.exists():
+        pytest.skip(f"the recorded workouts (shared/data/more/{path.name}) are not beside the project")
+    return path

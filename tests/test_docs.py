@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.app import create_app
+from service.registry import faults
 from service.settings import Settings
 from tests.page_commands import NOT_RUN, not_run
 from tests.readme import DOCS, PAGES, README, ROOT, prose, shell_blocks, table_under
@@ -117,7 +118,7 @@ def test_every_error_code_is_explained():
     jobs = {code for row in table_under("Error codes of jobs", TROUBLES) for code in row[0].split(", ")}
     assert jobs == CODES | {"fleet_failed"}
     requests = {code for row in table_under("Error codes of requests", TROUBLES) for code in row[1].split(", ")}
-    assert requests == codes_of_requests() | {"route_not_found", "method_not_allowed"}
+    assert requests == codes_of_requests() | set(faults.CODES.values()) | {"route_not_found", "method_not_allowed"}
 
 
 def codes_of_requests() -> set[str]:

@@ -64,11 +64,13 @@ def _read(reporter: Reporter, job: Job, dataset: Dataset, found: Found) -> None:
     context = reporter.context
     path = upload_path(context.store, job.account_id, dataset.upload_sha256)
     units = Units(**job.configuration["units"]) if job.configuration.get("units") else None
+    sport = job.configuration.get("sport")
     name = dataset.name or "upload"
     told = _Told(reporter)
     try:
         with context.store.scratch(f"{reporter.claim.job_id}-{reporter.claim.attempt}") as folder:
-            for one in read_isolated(path, name=name, folder=folder, units=units, on_wait=told.at):
+            upload = read_isolated(path, name=name, folder=folder, units=units, sport=sport, on_wait=told.at)
+            for one in upload:
                 if isinstance(one, FileReport):
                     found.files.append(
                         ImportedFile(name=one.file, format=one.format, workouts=one.workouts, problem=one.problem)

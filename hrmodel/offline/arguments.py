@@ -7,6 +7,7 @@ from typing import Any, NoReturn, get_args
 
 from hrmodel.offline.paths import SHIPPED_FOLDER
 from hrmodel.training.stages import BOUNDS, RECIPES
+from hrmodel.workouts.formats.source import SaidSport
 from hrmodel.workouts.units import SpeedUnit
 
 HYPERPARAMETERS = tuple(BOUNDS)
@@ -97,6 +98,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         choices=get_args(SpeedUnit),
         help="speed in train.pt, val.pt, test.pt (default km/h); others fix theirs",
     )
+    text = "what the files are that name no sport (default: they are left out unless name, speed and steps tell a run)"
+    parser.add_argument("--sport", choices=get_args(SaidSport), help=text)
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:

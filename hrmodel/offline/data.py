@@ -13,6 +13,7 @@ from hrmodel.signals.level import fit_level
 from hrmodel.version import digest_of
 from hrmodel.workouts.cleaning import clean
 from hrmodel.workouts.duplicates import duplicates, extent_of, why_dropped
+from hrmodel.workouts.formats.source import SaidSport
 from hrmodel.workouts.reading import read_with_format
 from hrmodel.workouts.splits import MIN_WORKOUTS, chronological_split
 from hrmodel.workouts.units import Units
@@ -24,13 +25,16 @@ NAMES_SHOWN = 20
 log = logging.getLogger("hrmodel.data")
 
 
-def load_data(path: Path, *, person: str | None = None, units: Units | None = None) -> EvaluationData:
+def load_data(
+    path: Path, *, person: str | None = None, units: Units | None = None, sport: SaidSport | None = None
+) -> EvaluationData:
     """Read, clean, split and grid one person's workouts; the level is fitted on train + val.
 
-    `units` go to the formats that do not fix theirs. Raises UserError when there is nothing to learn from or several
-    people are in the file and none is chosen, InvalidFile when no file can be read.
+    `units` go to the formats that do not fix theirs, `sport` is that of files that name none. Raises UserError when
+    there is nothing to learn from or several people are in the file and none is chosen, InvalidFile when no file can be
+    read.
     """
-    workouts, own_split = read_person(path, person, units)
+    workouts, own_split = read_person(path, person, units, sport)
     kept = _clean(path, workouts)
     ordered = sorted(kept, key=lambda workout: workout.sort_key)
     names = [str(w.split) for w in ordered] if own_split else chronological_split(len(ordered))
@@ -50,13 +54,15 @@ def training_digest(data: EvaluationData) -> str:
     return digest_of(workout.digest for workout in (*data.train, *data.val))
 
 
-def read_person(path: Path, person: str | None, units: Units | None) -> tuple[list[Workout], bool]:
+def read_person(
+    path: Path, person: str | None, units: Units | None, sport: SaidSport | None = None
+) -> tuple[list[Workout], bool]:
     """The person's workouts as they were recorded, and whether all of them bring the seed's own split."""
     if not path.exists():
         raise UserError(f"--data {path} does not exist.")
     people: set[str] = set()
     workouts, formats = [], set()
-    for found in read_with_format(path, units=units):
+    for found in read_with_format(path, units=units, sport=sport):
         workout = found.workout
         people |= {workout.person} if workout.person else set()
         if person is None or workout.person == person:

@@ -8,16 +8,20 @@ import numpy as np
 
 from hrmodel.workouts.bounds import first_samples, within_bounds
 from hrmodel.workouts.faults import take_out
+from hrmodel.workouts.formats.sport import RUNNING, UNKNOWN, sport_called
+from hrmodel.workouts.gait import MOVING_SPEED, RIDE_CHANGE, Gait, gait_of
 from hrmodel.workouts.reasons import Reason, lasting
 from hrmodel.workouts.units import ImplausibleSpeed, Units, check_running_speed, pace
-from hrmodel.workouts.walking import MOVING_SPEED, PARTLY_WALKED, end_of_run, looks_walked, walked
+from hrmodel.workouts.walking import PARTLY_WALKED, end_of_run, looks_walked, walked
 from hrmodel.workouts.workout import MARKS, Workout
 
 MIN_SECONDS = 600.0
 PAUSE_SECONDS = 60.0  # a longer gap is no recorded time
 MOSTLY_FAULTY = 0.5  # of the heart-rate readings: the others are not to be believed either
+SAY_SO = (
+    "if such files are runs, upload them again and say so: ?sport=running, --sport running, or the choice on the page"
+)
 SENSOR_FAULTS = ("heart_rate_spike", "heart_rate_dropout", "heart_rate_held", "heart_rate_start", "cadence_lock")
-RUNNING_WORDS = ("run", "jog", "treadmill")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,21 +46,15 @@ def clean(workout: Workout, *, min_hr_per_minute: float = 6.0, on_fault: Callabl
     bounded, longer = within_bounds(workout)
     ended, cut = _cut(bounded)
     # the speeds as recorded: in the wrong unit most of them would be "repaired" away first
-    drops = _not_a_run(ended)
+    gait = gait_of(ended)
+    drops = _not_a_run(ended) or _ride(ended, gait)
     repaired, faults = take_out(ended, on_fault)
     repairs = (*_mended(workout), *longer, *cut, *faults)
-    drops = drops or _walk(repaired) or _faulty(repaired) or _too_little(repaired, min_hr_per_minute)
+    drops = drops or _walk(repaired, gait) or _faulty(repaired) or _too_little(repaired, min_hr_per_minute)
     if drops:
         return Cleaned(workout=None, verdict="dropped", reasons=(*drops, *repairs))
-    reasons = (*repairs, *_partly_walked(repaired))
+    reasons = (*repairs, *_partly_walked(repaired), *_sport_inferred(workout))
     return Cleaned(workout=repaired, verdict="repaired" if repairs else "kept", reasons=reasons)
-
-
-def is_running(sport: str) -> bool:
-    """True for every name of running that devices write: running, trail_run, Treadmill, jogging ..."""
-    name = sport.lower()
-    walked = "walk" in name and "run" not in name  # on a treadmill
-    return any(word in name for word in RUNNING_WORDS) and not walked and "wheelchair" not in name
 
 
 def heart_rate_density(workout: Workout) -> float:
@@ -87,8 +85,16 @@ def _cut(workout: Workout) -> tuple[Workout, tuple[Reason, ...]]:
 
 def _not_a_run(workout: Workout) -> tuple[Reason, ...]:
     samples = len(workout.t)
-    if not is_running(workout.sport):
-        return (Reason(code="not_running", samples=samples, message=f"recorded as {workout.sport[:50]}, not running"),)
+    sport = sport_called(workout.sport) or UNKNOWN
+    if sport == UNKNOWN:
+        recorded = f" (recorded as {workout.sport_source})" if workout.sport_source else ""
+        return (
+            Reason(code="sport_not_named", samples=samples, message=f"the file names no sport{recorded}; {SAY_SO}"),
+        )
+    if sport != RUNNING:
+        source = f" (by {workout.sport_source})" if workout.sport_source else ""
+        message = f"recorded as {workout.sport[:50]}{source}, not running"
+        return (Reason(code="not_running", samples=samples, message=message),)
     if not (workout.speed > 0).any():
         return (Reason(code="no_speed", samples=samples, message="no moving speed was recorded"),)
     try:
@@ -98,8 +104,18 @@ def _not_a_run(workout: Workout) -> tuple[Reason, ...]:
     return ()
 
 
-def _walk(workout: Workout) -> tuple[Reason, ...]:
-    if not looks_walked(workout):
+def _ride(workout: Workout, gait: Gait) -> tuple[Reason, ...]:
+    if not gait.of_a_ride:
+        return ()
+    message = f"a ride: its mean moving speed is {gait.mean:.1f} m/s ({3.6 * gait.mean:.0f} km/h)"
+    if gait.change > RIDE_CHANGE:
+        message += f", and it changes by {gait.change:.1f} m/s from one half minute to the next"
+    message += "; if it was a run, its speed is in another unit: say it with speed_unit"
+    return (Reason(code="ride", samples=len(workout.t), message=message),)
+
+
+def _walk(workout: Workout, gait: Gait) -> tuple[Reason, ...]:
+    if not looks_walked(workout, gait):
         return ()
     median = float(np.median(workout.speed[workout.speed > MOVING_SPEED]))
     message = f"a walk: its median moving speed is {median:.2f} m/s ({pace(median)})"
@@ -114,6 +130,12 @@ def _partly_walked(workout: Workout) -> tuple[Reason, ...]:
         return ()
     message = f"walked for {share:.0%} of the moving time; kept as a run"
     return (Reason(code="partly_walked", samples=int(walking.sum()), message=message),)
+
+
+def _sport_inferred(workout: Workout) -> tuple[Reason, ...]:
+    if not workout.sport_source:
+        return ()
+    return (Reason(code="sport_inferred", samples=0, message=f"taken for a run by {workout.sport_source}"),)
 
 
 def _faulty(workout: Workout) -> tuple[Reason, ...]:

@@ -23,6 +23,7 @@ from typing import Any
 from hrmodel.workouts.confinement import Limits
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.archive import Budget
+from hrmodel.workouts.formats.source import SaidSport
 from hrmodel.workouts.formats.upload import FileReport, FoundWorkout
 from hrmodel.workouts.pieces import join_pieces
 from hrmodel.workouts.reader import (
@@ -76,6 +77,7 @@ def read_isolated(
     name: str,
     folder: Path,
     units: Units | None = None,
+    sport: SaidSport | None = None,
     on_wait: Callable[[float], None] = lambda _: None,
 ) -> Iterator[FoundWorkout | FileReport]:
     """`read_upload` in a confined process that writes only to temporary files, and its log, below `folder`.
@@ -83,19 +85,24 @@ def read_isolated(
     What was recorded in pieces is joined. `on_wait` is called at least once a second with the fraction that is done; it
     may raise to end the reading. Raises InvalidFile as `read_upload` does.
     """
-    found = _read(path, name, folder, units, lambda progress: on_wait(READING_SHARE * progress))
+    found = _read(path, name, folder, units, sport, lambda progress: on_wait(READING_SHARE * progress))
     yield from join_pieces(
         found, folder=folder, on_joined=lambda done: on_wait(READING_SHARE + (1 - READING_SHARE) * done)
     )
 
 
 def _read(
-    path: Path, name: str, folder: Path, units: Units | None, on_wait: Callable[[float], None]
+    path: Path,
+    name: str,
+    folder: Path,
+    units: Units | None,
+    sport: SaidSport | None,
+    on_wait: Callable[[float], None],
 ) -> Iterator[FoundWorkout | FileReport]:
     """What children find; a new one goes on behind a file at which one has died. Raises InvalidFile."""
     skip: list[str] = []
     for _ in range(MAX_DEATHS):
-        with _started(path, name, folder, units, skip) as child:
+        with _started(path, name, folder, units, sport, skip) as child:
             yield from _frames(child, on_wait)
             if child.ended:
                 return
@@ -108,7 +115,9 @@ def _read(
 
 
 @contextmanager
-def _started(path: Path, name: str, folder: Path, units: Units | None, skip: list[str]) -> Iterator[_Child]:
+def _started(
+    path: Path, name: str, folder: Path, units: Units | None, sport: SaidSport | None, skip: list[str]
+) -> Iterator[_Child]:
     size = path.stat().st_size
     limits = Limits(
         memory=MEMORY_BYTES + min(size, MAX_EXTRA_MEMORY),
@@ -119,6 +128,7 @@ def _started(path: Path, name: str, folder: Path, units: Units | None, skip: lis
         path=str(path.resolve()),
         name=name,
         units=asdict(units) if units else None,
+        sport=sport,
         skip=skip,
         limits=asdict(limits),
     )

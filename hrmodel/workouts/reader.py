@@ -15,6 +15,7 @@ from typing import IO, Any
 from hrmodel.workouts.confinement import Limits, confine
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.scratch import open_ahead
+from hrmodel.workouts.formats.source import SaidSport
 from hrmodel.workouts.formats.upload import FileReport, FoundWorkout, read_upload
 from hrmodel.workouts.reasons import Reason
 from hrmodel.workouts.units import Units
@@ -35,6 +36,7 @@ class Request:
     path: str
     name: str
     units: dict[str, Any] | None
+    sport: SaidSport | None
     skip: list[str]
     limits: dict[str, int]
 
@@ -47,6 +49,7 @@ def packed_workout(found: FoundWorkout) -> bytes:
         "person": workout.person,
         "source": workout.source,
         "split": workout.split,
+        "sport_source": workout.sport_source,
         "removed_samples": workout.removed_samples,
         "mended": [asdict(reason) for reason in workout.mended],
     }
@@ -62,7 +65,8 @@ def unpacked_workout(payload: bytes) -> FoundWorkout:
         payload[4 + size :], person=facts["person"], source=facts["source"], split=facts["split"]
     )
     mended = tuple(Reason(**reason) for reason in facts["mended"])
-    told = replace(workout, removed_samples=int(facts["removed_samples"]), mended=mended)
+    removed, sport_source = int(facts["removed_samples"]), str(facts["sport_source"])
+    told = replace(workout, removed_samples=removed, sport_source=sport_source, mended=mended)
     return FoundWorkout(facts["format"], told)
 
 
@@ -87,6 +91,7 @@ def _main(out: IO[bytes], request: Request) -> None:
             Path(request.path),
             name=request.name,
             units=Units(**request.units) if request.units else None,
+            sport=request.sport,
             skip=frozenset(request.skip),
             on_file=lambda label: send(BEGUN, json.dumps(label).encode()),
             on_progress=progress,

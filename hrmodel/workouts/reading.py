@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats.source import SaidSport
 from hrmodel.workouts.formats.upload import FileReport, FoundWorkout, read_upload
 from hrmodel.workouts.pieces import join_pieces
 from hrmodel.workouts.units import Units
@@ -13,18 +14,20 @@ from hrmodel.workouts.workout import Workout
 log = logging.getLogger("hrmodel.data")
 
 
-def read_workouts(path: Path, *, units: Units | None = None) -> Iterator[Workout]:
+def read_workouts(path: Path, *, units: Units | None = None, sport: SaidSport | None = None) -> Iterator[Workout]:
     """The workouts of a file of any known format, of an archive of them, or of a folder and all below it.
 
     What is wrong with a file is logged as a warning, and the others go on. Raises InvalidFile when nothing can be read.
     """
-    return (found.workout for found in read_with_format(path, units=units))
+    return (found.workout for found in read_with_format(path, units=units, sport=sport))
 
 
-def read_with_format(path: Path, *, units: Units | None = None) -> Iterator[FoundWorkout]:
+def read_with_format(
+    path: Path, *, units: Units | None = None, sport: SaidSport | None = None
+) -> Iterator[FoundWorkout]:
     """`read_workouts`, each workout with the format of its file."""
     found, problems = 0, list[FileReport]()
-    for one in join_pieces(read_upload(path, name=path.name, units=units)):
+    for one in join_pieces(read_upload(path, name=path.name, units=units, sport=sport)):
         if isinstance(one, FoundWorkout):
             found += 1
             yield one

@@ -22,6 +22,7 @@ def import_(
     ] = None,
     speed_unit: Annotated[str | None, typer.Option(help="m/s, km/h, mi/h or min/km, if the files do not say.")] = None,
     altitude_unit: Annotated[str | None, typer.Option(help="m or ft, if the files do not say.")] = None,
+    sport: Annotated[str | None, typer.Option(help="running: what the files are that name no sport.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Upload workouts of one person as a dataset to a service that runs, and show what became of them."""
@@ -29,7 +30,7 @@ def import_(
     from service.import_show import show
 
     given = {"subject": subject, "name": name, "kind": kind, "min_hr_per_minute": min_hr_per_minute}
-    given |= {"speed_unit": speed_unit, "altitude_unit": altitude_unit}
+    given |= {"speed_unit": speed_unit, "altitude_unit": altitude_unit, "sport": sport}
     query = {option: value for option, value in given.items() if value is not None}
     try:
         imported = import_files(files, query, get_settings(), quiet=as_json)

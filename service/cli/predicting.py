@@ -20,13 +20,14 @@ def predict(
     observed: Annotated[float, typer.Option(min=0.0, help="Seconds of the file's heart rate that are told.")] = 0.0,
     plot: Annotated[Path | None, typer.Option(help="Draw measured and predicted into this PNG.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the prediction into this CSV.")] = None,
+    sport: Annotated[str | None, typer.Option(help="running: what the file is if it names no sport.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Predict the heart rate of a workout: before it (blind), or after its first minutes (--observed 180)."""
     from service.workout_files import UnreadableWorkout, ask, draw, read, summary, write_csv
 
     try:
-        workout = read(file, number)
+        workout = read(file, number, sport)
     except UnreadableWorkout as error:
         fail(str(error))
     with connected() as api:

@@ -49,6 +49,9 @@ class DatasetQuery(Write):
         None, description="Only for files that do not say their unit themselves."
     )
     altitude_unit: Literal["m", "ft"] | None = Field(None, description="Only for files that do not say theirs.")
+    sport: Literal["running"] | None = Field(
+        None, description="What the files are that name no sport. Others are not touched by it."
+    )
 
     @property
     def units(self) -> dict[str, str] | None:
@@ -56,6 +59,11 @@ class DatasetQuery(Write):
         if self.speed_unit is None and self.altitude_unit is None:
             return None
         return {"speed": self.speed_unit or "m/s", "altitude": self.altitude_unit or "m"}
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What the import job needs to read the upload."""
+        return {"units": self.units} | ({"sport": self.sport} if self.sport else {})
 
 
 class UploadRead(Read):

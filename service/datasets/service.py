@@ -103,7 +103,7 @@ def _add(session: Session, account_id: UUID, query: DatasetQuery, file: tuple[st
         upload_sha256=file[0],
         upload_size=file[1],
     )
-    jobs.add(session, dataset, stage=Stage.IMPORT, configuration={"units": query.units})
+    jobs.add(session, dataset, stage=Stage.IMPORT, configuration=query.configuration)
     hint(session, Stage.IMPORT)
     return dataset.id
 

@@ -4,6 +4,8 @@
 SENTENCES = {
     # dropped
     "not_running": "another sport than running",
+    "sport_not_named": "the file names no sport; if it is a run, upload it again with sport=running",
+    "ride": "called a run, but too fast or too uneven for one: a ride",
     "no_speed": "no moving speed was recorded",
     "implausible_speed": "a speed that is not that of running",
     "walk": "a walk",
@@ -32,6 +34,7 @@ SENTENCES = {
     # kept
     "known": "known from an earlier upload",
     "partly_walked": "walked in part",
+    "sport_inferred": "the file names no sport; taken for a run by its name, its speed and steps, or what you said",
 }
 
 

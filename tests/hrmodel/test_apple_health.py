@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hrmodel.workouts.cleaning import clean, is_running
+from hrmodel.workouts.cleaning import clean
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import apple_health, apple_join, apple_records, apple_route, apple_xml, gpx
 from hrmodel.workouts.formats.source import Source
@@ -391,8 +391,8 @@ def test_an_indoor_run_is_a_run(read):
 def test_a_triathlon_is_no_run_and_its_parts_are_not_guessed(read):
     parts = tag("WorkoutActivity", uuid="1", startDate=at(0), endDate=at(30), duration="0.5")
     (whole,) = read(heart_rates({5: 140}), workout(60, parts + parts, activity="SwimBikeRun"))
-    assert not is_running(whole.sport)
-    assert not is_running(read(workout(60, activity="WheelchairRunPace"))[0].sport)
+    assert whole.sport == "swim_bike_run"
+    assert read(workout(60, activity="WheelchairRunPace"))[0].sport == "wheelchair_run_pace"
 
 
 def test_the_intervals_of_a_run_do_not_split_it(read):

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hrmodel.workouts.cleaning import clean, is_running
+from hrmodel.workouts.cleaning import clean
 from hrmodel.workouts.reading import read_workouts
 from hrmodel.workouts.workout import MARKS, Workout
 
@@ -89,16 +89,6 @@ def test_pauses_are_no_recorded_time():
     t = np.concatenate([np.arange(0, 300, 2.0), np.arange(3000, 3290, 2.0)])
     workout = Workout(t=t, speed=np.full(len(t), 3.0), heart_rate=np.full(len(t), 140.0))
     assert clean(workout).reasons[0].code == "too_short"
-
-
-@pytest.mark.parametrize("sport", ["running", "Trail_Run", "treadmill", "jogging"])
-def test_the_names_of_running_are_known(sport):
-    assert is_running(sport)
-
-
-@pytest.mark.parametrize("sport", ["cycling", "9", "wheelchair_push_run", "treadmill walking", ""])
-def test_other_sports_are_no_running(sport):
-    assert not is_running(sport)
 
 
 def moving(speed, cadence=None, climb=0.0, seconds=1200):

@@ -102,8 +102,9 @@ def test_without_positions_a_distance_shows_that_a_speed_is_no_runners():
 def test_a_declared_unit_counts_where_nothing_else_tells_it():
     device, true = told(3.6, positions=False)
     np.testing.assert_allclose(running_speed(device, Units(speed="km/h"))[0], true)
-    device, true = told(1.0)  # the positions show that it is in m/s whatever was declared
-    np.testing.assert_allclose(running_speed(device, Units(speed="km/h"))[0], true)
+    for positions in (True, False):  # these, or the distance, show that it is in m/s whatever was declared
+        device, true = told(1.0, distance=1.0, positions=positions)
+        np.testing.assert_allclose(running_speed(device, Units(speed="km/h"))[0], true)
 
 
 def test_positions_of_zero_and_zero_are_none():

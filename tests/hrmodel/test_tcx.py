@@ -16,6 +16,7 @@ from hrmodel.workouts.formats import gpx, tcx
 from hrmodel.workouts.formats.positions import speed_from_distance
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.reading import read_with_format
+from hrmodel.workouts.units import Units
 from tests import tcx_writer
 
 FILES = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "formats"
@@ -49,7 +50,7 @@ def point(time="", inner=""):
 
 
 def second(s, inner=""):
-    return point(f"2024-05-01T08:{s // 60:02d}:{s % 60:02d}Z", inner)
+    return point(f"2024-05-01T{8 + s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}Z", inner)
 
 
 def heart_rate(value):
@@ -73,10 +74,10 @@ def tpx(name, value, prefix="ns3"):
 
 @pytest.fixture
 def read(tmp_path):
-    def read_text(text):
+    def read_text(text, units=None):
         path = tmp_path / "some.tcx"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return list(tcx.read(Source(path=path, name=path.name)))
+        return list(tcx.read(Source(path=path, name=path.name, units=units)))
 
     return read_text
 
@@ -172,11 +173,12 @@ def test_each_activity_is_a_workout_with_its_sport_and_empty_ones_are_passed_ove
     workouts = read(document(running, activity(), biking, multisport, unnamed))
     assert [(w.sport, w.source) for w in workouts] == [
         ("running", ""),
-        ("biking", "activity 2"),
-        ("other", "activity 3"),
+        ("cycling", "activity 2"),
+        ("unknown", "activity 3"),
         ("running", "activity 4"),
     ]
-    assert [clean(w).reasons[0].code == "not_running" for w in workouts] == [False, True, True, False]
+    codes = [clean(w).reasons[0].code for w in workouts]
+    assert codes[1:3] == ["not_running", "sport_not_named"]
 
 
 def test_times_may_have_offsets_fractions_or_no_zone_at_all(read):
@@ -367,3 +369,26 @@ def test_a_mutated_file_is_read_or_refused(read, mutations, end):
     except InvalidFile:
         return
     assert all(workout.speed.shape == workout.t.shape for workout in workouts)
+
+
+def test_a_declared_unit_counts_where_no_position_or_distance_tells_it(read):
+    points = [second(s, "<AltitudeMeters>1000</AltitudeMeters>" + tpx("Speed", 10.8)) for s in range(0, 700, 2)]
+    (workout,) = read(document(activity(lap(*points))), units=Units(speed="km/h", altitude="ft"))
+    assert workout.speed[0] == pytest.approx(3.0)
+    assert workout.altitude[0] == pytest.approx(304.8)
+
+
+def test_a_speed_in_km_h_is_told_by_the_positions(read):
+    metres_per_degree = np.pi * 6_371_008.8 / 180
+    points = [second(s, position(45 + 3 * s / metres_per_degree) + tpx("Speed", 10.8)) for s in range(0, 700, 2)]
+    (workout,) = read(document(activity(lap(*points))))
+    np.testing.assert_allclose(workout.speed, 3.0)
+    assert [reason.code for reason in workout.mended] == ["other_unit"]
+    assert "other_unit" in [reason.code for reason in clean(workout).reasons]
+
+
+def test_a_clock_that_is_ahead_until_the_first_fix_is_told(read):
+    points = [second(3600 + s) for s in range(20)] + [second(s) for s in range(20, 900)]
+    (workout,) = read(document(activity(lap(*points))))
+    assert (len(workout.t), workout.t[-1]) == (880, 879)
+    assert "60 min ahead in 20 samples at the beginning" in workout.mended[0].message

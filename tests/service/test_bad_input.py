@@ -215,6 +215,7 @@ CASES = {
         "?min_hr_per_minute",
     ),
     "an upload of another kind": (("POST", "/datasets?kind=mine", {"content": b"x"}), 422, "?kind"),
+    "an upload of rides": (("POST", "/datasets?sport=cycling", {"content": b"x"}), 422, "?sport"),
     "an upload in knots": (("POST", "/datasets?speed_unit=knots", {"content": b"x"}), 422, "?speed_unit"),
     "an empty upload": (("POST", "/datasets", {"content": b""}), 422, ""),
     "a multipart upload": (("POST", "/datasets", {"files": {"file": b"x"}}), 415, None),

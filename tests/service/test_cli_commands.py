@@ -18,7 +18,7 @@ from service.jobs import live
 from service.registry import jobs
 from service.registry.tables import Stage
 from service.settings import get_settings
-from tests import builders
+from tests import builders, fit_writer
 from tests.builders import add_epochs, add_evaluation, crown, on_sqlite
 from tests.served import served
 from tests.servers import free_port
@@ -191,6 +191,17 @@ def test_a_workout_file_is_predicted_drawn_and_written(run, tmp_path, anna):
     answer = json.loads(run("predict", file, "--subject", "anna", "--observed", "180", "--json").stdout)
     assert answer["observed_until"] == 180.0
     assert [float(row["heart_rate"]) for row in rows] == answer["heart_rate"]
+
+
+def test_only_a_run_is_predicted_and_a_file_without_a_sport_can_be_called_one(run, tmp_path, anna):
+    file = tmp_path / "other.fit"
+    file.write_bytes(fit_writer.write(900, sport=0))
+    refused = run("predict", file, "--subject", "anna")
+    assert (refused.exit_code, "--sport running" in refused.output) == (1, True)
+    assert run("predict", file, "--subject", "anna", "--sport", "running").exit_code == 0
+    file.write_bytes(fit_writer.write(900, sport=2))
+    refused = run("predict", file, "--subject", "anna", "--sport", "running")
+    assert (refused.exit_code, "is cycling" in refused.output) == (1, True)
 
 
 def test_a_csv_of_a_plan_is_predicted_blind(run, tmp_path, anna):

@@ -36,12 +36,13 @@ class AtOnce(Sent):
         super().__init__()
         self.database, self.store = database, store
         self.found, self.files, self.failure = [], [], None
-        self.uploads = []
+        self.uploads, self.configurations = [], []
 
     def send(self, name):
         with self.database.unit_of_work() as session:
             claim = jobs.claim_next(session, "test", (Stage.IMPORT,), 60.0)
             dataset = session.get_one(Dataset, session.get_one(Job, claim.job_id).dataset_id)
+            self.configurations.append(session.get_one(Job, claim.job_id).configuration)
             self.uploads.append(
                 (dataset.name, dataset.kind, self.store.read(dataset.account_id, dataset.upload_sha256))
             )
@@ -166,6 +167,14 @@ def test_a_failed_import_says_why_shows_the_files_and_ends_with_status_1(served,
 
 
 @on_sqlite
+def test_what_files_are_that_name_no_sport_can_be_said(served, worker, files):
+    worker.found = [dropped(0, "sport_not_named", sport="unknown"), a_workout(1)]
+    assert "upload it again with sport=running" in stagewise(files / "a.fit").stdout
+    assert stagewise(files / "a.fit", "--sport", "running").exit_code == 0
+    assert worker.configurations == [{"units": None}, {"units": None, "sport": "running"}]
+
+
+@on_sqlite
 def test_too_few_workouts_for_a_model_of_ones_own_are_said(served, worker, files):
     worker.found = [a_workout()]
     text = stagewise(files / "a.fit").stdout
@@ -178,6 +187,7 @@ def test_too_few_workouts_for_a_model_of_ones_own_are_said(served, worker, files
     ("options", "said"),
     [
         (["--speed-unit", "knots"], "speed_unit"),
+        (["--sport", "cycling"], "sport"),
         (["--subject", "a/b"], "slash"),
         (["--kind", "population", "--subject", "me"], "A population has no subject"),
     ],

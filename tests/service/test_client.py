@@ -124,7 +124,7 @@ def test_an_upload_is_told_how_far_it_is(api, tmp_path):
     file = tmp_path / "notes.gpx"
     file.write_bytes(b"x" * 50_000)
     sent: list[int] = []
-    accepted = api.upload_dataset(file, on_sent=sent.append, subject="bert")
+    accepted = api.upload_dataset(file, on_sent=sent.append, subject="bert", sport="running")
     assert (api.get_dataset(accepted["id"])["subject"], sent[-1]) == ("bert", 50_000)
     api.delete_subject("bert")
     with pytest.raises(RequestFailed) as refused:

@@ -73,6 +73,13 @@ def test_units_go_to_the_import_job_and_the_subject_is_me(client):
 
 
 @on_sqlite
+def test_what_files_are_that_name_no_sport_goes_to_the_import_job(client):
+    accepted = client.post("/datasets?sport=running", content=b"x").json()
+    job = client.get(f"/jobs/{accepted['job_id']}").json()
+    assert job["configuration"] == {"units": None, "sport": "running"}
+
+
+@on_sqlite
 def test_a_population_has_no_subject(client):
     accepted = client.post("/datasets?kind=population", content=b"x").json()
     assert client.get(f"/datasets/{accepted['id']}").json()["subject"] is None

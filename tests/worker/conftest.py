@@ -71,7 +71,7 @@ def runner_workouts() -> list[Workout]:
 def upload(context: Context, tmp_path: Path) -> Callable[..., UUID]:
     """Queue the import of workouts; the dataset's id."""
 
-    def add(workouts: list[Workout] | bytes, **columns: Any) -> UUID:
+    def add(workouts: list[Workout] | bytes, configuration: dict[str, Any] | None = None, **columns: Any) -> UUID:
         path = context.store.temporary(builders.add_account(context.database).id)
         path.write_bytes(workouts) if isinstance(workouts, bytes) else write_parquet(workouts, path)
         account = builders.add_account(context.database)
@@ -79,7 +79,7 @@ def upload(context: Context, tmp_path: Path) -> Callable[..., UUID]:
         values = {"state": DatasetState.QUEUED, "upload_sha256": sha256, "upload_size": size, **columns}
         dataset = builders.add_dataset(context.database, **values)
         with context.database.unit_of_work() as session:
-            jobs.add(session, dataset, stage=Stage.IMPORT, configuration={})
+            jobs.add(session, dataset, stage=Stage.IMPORT, configuration=configuration or {})
         return dataset.id
 
     return add

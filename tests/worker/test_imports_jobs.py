@@ -22,6 +22,7 @@ from service.registry.tables import (
     Subject,
     Workout,
 )
+from tests import fit_writer
 from worker import ingest
 from worker.reporter import Reporter
 
@@ -227,3 +228,16 @@ def test_fewer_than_eight_workouts_all_train_and_the_base_serves(context, upload
     assert (dataset.train_workouts, dataset.val_workouts, dataset.test_workouts) == (5, 0, 0)
     with context.database.reading() as session:
         assert champions.require(session, dataset.subject_id).revision == 0
+
+
+def test_what_files_are_that_name_no_sport_is_said_with_the_upload(context, upload, work):
+    """A watch that was set to "other" is not guessed at."""
+    recorded = fit_writer.write(900, sport=0)
+    silent, said = upload(recorded), upload(recorded, {"sport": "running"})
+    work()
+    assert dataset_row(context, silent).state == DatasetState.FAILED
+    assert "sport=running" in dataset_row(context, silent).error_message
+    assert (dataset_row(context, said).state, dataset_row(context, said).train_workouts) == (DatasetState.READY, 1)
+    with context.database.reading() as session:
+        (row,) = session.scalars(select(DatasetWorkout).where(DatasetWorkout.dataset_id == said))
+    assert (row.sport, [reason["code"] for reason in row.reasons]) == ("running", ["sport_inferred"])

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 
-from hrmodel.workouts.cleaning import is_running
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import apple_xml
 from hrmodel.workouts.formats.apple_join import Joiner, Recorded
@@ -13,6 +12,7 @@ from hrmodel.workouts.formats.apple_records import MAX_NAME, Records, source_of
 from hrmodel.workouts.formats.markup import ElementReader, is_markup, root_is
 from hrmodel.workouts.formats.scalars import number
 from hrmodel.workouts.formats.source import Source
+from hrmodel.workouts.formats.sport import decided, may_be_a_run
 from hrmodel.workouts.formats.tag_soup import recover
 from hrmodel.workouts.workout import Workout
 
@@ -20,9 +20,6 @@ ROOT = "HealthData"
 BESIDE = ("workout-routes/*.gpx",)  # read together with the export
 DOCTYPE = re.compile(rb"<!DOCTYPE\s+HealthData[\s\[>]")
 ACTIVITY = "HKWorkoutActivityType"
-# two are no runs, though Apple's names say so
-SPORTS = {"": "unknown", "SwimBikeRun": "multisport", "WheelchairRunPace": "wheelchair"}
-WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 ROUTE = re.compile(r"/?(?:[\w -]+/)?(workout-routes/(?!\.)[^/\0]{1,200})", re.IGNORECASE)
 READ_AGAIN = ("broken_xml", "bad_encoding")  # by the reader of damaged documents
 PAUSES = {
@@ -54,7 +51,8 @@ def read(source: Source) -> Iterator[Workout]:
     joiner = Joiner(export.records, source)
     for place, recorded in enumerate(export.workouts, 1):
         try:
-            yield joiner.workout(recorded, f"workout {place}" if len(export.workouts) > 1 else "")
+            workout = joiner.workout(recorded, f"workout {place}" if len(export.workouts) > 1 else "")
+            yield decided(workout, source, steps=True)
         except InvalidFile as error:  # the other workouts are fine
             problem = problem or error
     if joiner.missing:
@@ -68,7 +66,7 @@ def read(source: Source) -> Iterator[Workout]:
 
 def _export(source: Source) -> tuple["_Export", InvalidFile | None]:
     """What a document holds, and what is wrong with it."""
-    export = _Export()
+    export = _Export(source)
     try:
         export.feed(source)
         return export, None
@@ -76,7 +74,7 @@ def _export(source: Source) -> tuple["_Export", InvalidFile | None]:
         damage = error
     if damage.code not in READ_AGAIN:
         return export, damage
-    export = _Export()
+    export = _Export(source)
     try:
         for _ in recover(source, _DamagedExport(export), damage):
             pass
@@ -88,7 +86,8 @@ def _export(source: Source) -> tuple["_Export", InvalidFile | None]:
 class _Export:
     """Collects the readings and the workouts of a document."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: Source) -> None:
+        self._said_sport = source.said_sport
         self.records = Records()
         self.workouts: list[Recorded] = []
         self.starts: apple_xml.Starts = {
@@ -110,7 +109,7 @@ class _Export:
     def _begin(self, attributes: dict[str, str]) -> None:
         activity = attributes.get("workoutActivityType", "")[:100].removeprefix(ACTIVITY)
         self._open = Recorded(
-            sport=SPORTS.get(activity, WORD.sub("_", activity).lower()),
+            sport=activity or "Other",
             start=attributes.get("startDate", "")[:40].encode(),
             end=attributes.get("endDate", "")[:40].encode(),
             source=source_of(attributes.get("sourceName", "")[:MAX_NAME], attributes.get("device", "")),
@@ -134,7 +133,7 @@ class _Export:
 
     def _add_location(self, attributes: dict[str, str]) -> None:
         """iOS 10 to 12 write a route's points into the workout. Only runs need them."""
-        if self._open is None or not is_running(self._open.sport):
+        if self._open is None or not may_be_a_run(self._open.sport, self._said_sport):
             return
         self._locations += 1
         if self._locations > MAX_LOCATIONS:

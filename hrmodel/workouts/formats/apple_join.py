@@ -13,13 +13,13 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.workouts.cleaning import is_running
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import apple_route
 from hrmodel.workouts.formats.apple_readings import Readings, Window
 from hrmodel.workouts.formats.apple_records import Records, SourceKey
 from hrmodel.workouts.formats.apple_route import Route
 from hrmodel.workouts.formats.source import Source
+from hrmodel.workouts.formats.sport import may_be_a_run
 from hrmodel.workouts.workout import Array, Workout
 
 MAX_LENGTH = 172_800  # s of one workout: two days
@@ -97,7 +97,7 @@ class Joiner:
 
     def _route(self, recorded: Recorded, window: Window) -> Route:
         """What the routes tell of a run, from its start. Those of other sports cost much and serve nothing."""
-        names = set(recorded.routes) - self._seen if is_running(recorded.sport) else set()
+        names = set(recorded.routes) - self._seen if may_be_a_run(recorded.sport, self._source.said_sport) else set()
         self._seen |= names
         routes = [route for name in sorted(names) if (route := self._read(name)) is not None]
         routes += [_inside(recorded)] * bool(recorded.locations)

@@ -17,6 +17,7 @@ import numpy as np
 
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.source import Source
+from hrmodel.workouts.formats.sport import decided
 from hrmodel.workouts.formats.tracks import CHANNELS, MAX_POINTS, MAX_VALUE, Track, to_workout
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
@@ -86,7 +87,7 @@ def read(source: Source) -> Iterator[Workout]:
             damage.note(number, MAX_LINE_BYTES if line is None else len(line), error)
             continue
         found += 1
-        yield workout
+        yield decided(workout, source)
     if damage.lines:
         raise damage.problem()
     if not found:
@@ -145,7 +146,7 @@ def _workout(line: bytes | None, number: int, units: Units) -> Workout:
     missing = [math.nan] * len(fields.timestamp)
     values = {name: _array(lists.get(name) or missing) for name in CHANNELS}
     _to_metric(values, units)
-    sport = (fields.sport or "").strip()[:MAX_NAME].lower()
+    sport = (fields.sport or "").strip()[:MAX_NAME]
     track = Track(label=where, sport=sport, times=_array(fields.timestamp), values=values)
     place = where if fields.id is None else f"workout {str(fields.id)[:MAX_NAME]}"
     person = None if fields.userId is None else str(fields.userId)[:MAX_NAME]

@@ -7,11 +7,12 @@ from pathlib import Path, PurePosixPath
 
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import archive, foreign
+from hrmodel.workouts.formats.activity_lists import MAX_BYTES, listed_sports
 from hrmodel.workouts.formats.archive import Archive, Member
 from hrmodel.workouts.formats.catalog import FORMATS, HEAD_BYTES, Format, detect, head_of, unknown_format
 from hrmodel.workouts.formats.companions import read_by_others
 from hrmodel.workouts.formats.scratch import temporary_file
-from hrmodel.workouts.formats.source import Beside, Source, nothing_beside
+from hrmodel.workouts.formats.source import Beside, SaidSport, Source, nothing_beside
 from hrmodel.workouts.formats.tars import TarArchive, is_tar
 from hrmodel.workouts.formats.zips import ZipArchive, is_zip
 from hrmodel.workouts.units import Units
@@ -64,6 +65,7 @@ class Opener:
     """Finds the files of one upload, each unpacked for as long as the caller looks at it."""
 
     units: Units | None
+    sport: SaidSport | None = None  # of files that name none
     progress: Progress
     budget: archive.Budget
 
@@ -78,10 +80,12 @@ class Opener:
         names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if file.is_file()]
         names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
         taken = read_by_others(names, lambda name: head_of(folder / name))
+        sports = listed_sports(names, lambda name: _head_on_disk(folder / name, MAX_BYTES))
         for name in names:
             if name not in taken:
-                file = folder / name
-                yield from self._at(_Place(path=file, label=name, name=file.name, beside=_beside_on_disk(file)))
+                file, sport = folder / name, sports.get(name, "")
+                beside = _beside_on_disk(file)
+                yield from self._at(_Place(path=file, label=name, name=file.name, listed_sport=sport, beside=beside))
 
     def _at(self, place: "_Place") -> Iterator[UploadedFile]:
         head = head_of(place.path)
@@ -106,7 +110,15 @@ class Opener:
         def advanced(size: float) -> None:
             self.progress.reach(self.progress.done + size * place.weight)
 
-        return Source(path=place.path, name=place.name, units=self.units, beside=place.beside, advanced=advanced)
+        return Source(
+            path=place.path,
+            name=place.name,
+            units=self.units,
+            said_sport=self.sport,
+            listed_sport=place.listed_sport,
+            beside=place.beside,
+            advanced=advanced,
+        )
 
     def _in_archive(
         self, place: "_Place", kind: Callable[[Path, archive.Budget], ZipArchive | TarArchive]
@@ -122,17 +134,18 @@ class Opener:
                 yield place.problem(opened.damage or InvalidFile("empty_zip", "", "the archive holds no files"))
                 return
             taken = read_by_others(list(members), lambda name: _member_head(opened, members[name]))
+            sports = listed_sports(members, lambda name: _member_head(opened, members[name], MAX_BYTES))
             for name, member in members.items():
                 if name not in taken:
                     start = self.progress.done
-                    yield from self._member(place, opened, member)
+                    yield from self._member(place, opened, member, sports.get(name, ""))
                     self.progress.reach(start + member.packed * place.weight)
             if opened.damage:
                 yield UploadedFile(label=place.label, problem=opened.damage)
         finally:
             opened.close()
 
-    def _member(self, place: "_Place", opened: Archive, member: Member) -> Iterator[UploadedFile]:
+    def _member(self, place: "_Place", opened: Archive, member: Member, sport: str) -> Iterator[UploadedFile]:
         inside = place.inside(member.label)
         try:
             if member.name.lower().endswith(PLAINLY_OTHERS):
@@ -149,6 +162,7 @@ class Opener:
                         path=target,
                         label=inside,
                         name=member.name,
+                        listed_sport=sport,
                         beside=self._beside_in(opened, member),
                         weight=place.weight * member.packed / member.size,
                         depth=place.depth + 1,
@@ -172,6 +186,7 @@ class Opener:
                     label=place.label,
                     name=place.name.removesuffix(".gz"),
                     whole=place.whole,
+                    listed_sport=place.listed_sport,
                     beside=place.beside,
                     weight=place.weight * place.path.stat().st_size / max(size, 1),
                     depth=place.depth + 1,
@@ -201,6 +216,7 @@ class _Place:
     label: str  # for people: with the archives that it is in
     name: str
     whole: bool = False
+    listed_sport: str = ""  # the word for it in the export's list of activities
     beside: Beside = nothing_beside
     weight: float = 1.0  # bytes of the upload for each byte of this file
     depth: int = 0
@@ -225,9 +241,14 @@ def _too_deep() -> InvalidFile:
     return InvalidFile("too_deep", "", hint)
 
 
-def _member_head(opened: Archive, member: Member) -> bytes:
+def _head_on_disk(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
+
+
+def _member_head(opened: Archive, member: Member, size: int = HEAD_BYTES) -> bytes:
     try:
-        return opened.head(member, HEAD_BYTES)
+        return opened.head(member, size)
     except InvalidFile:
         return b""
 

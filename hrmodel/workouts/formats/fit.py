@@ -1,8 +1,8 @@
 """FIT activities: one workout per session, whose records are those from its start to the next one's.
 
 Sessions' ends are not needed: devices disagree on them, and between two sessions nothing is recorded.
-A file with no sport at all (a watch that crashed writes its session last) is taken for a run, as in GPX; one set to
-`generic` is not, since its owner chose "other". Smart recording and stopped timers leave gaps.
+A file may hold no sport at all: a watch that crashed writes its session last. Smart recording and stopped timers leave
+gaps.
 """
 
 import itertools
@@ -16,11 +16,12 @@ from fitdecode import FIT_DATETIME_MIN, FIT_UTC_REFERENCE, profile  # type: igno
 
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import timeline
-from hrmodel.workouts.formats.clocks import Shift
+from hrmodel.workouts.formats.clock_blocks import Shift
 from hrmodel.workouts.formats.fit_developer import DeveloperFields
 from hrmodel.workouts.formats.fit_messages import Message, messages
 from hrmodel.workouts.formats.fit_strap import StrapHeartRate
 from hrmodel.workouts.formats.source import Source
+from hrmodel.workouts.formats.sport import UNKNOWN, decided, sport_called
 from hrmodel.workouts.formats.tracks import Track, to_workout
 from hrmodel.workouts.reasons import Reason
 from hrmodel.workouts.workout import Array, Workout
@@ -32,6 +33,9 @@ SUB_SPORTS = profile.FIELD_TYPES["sub_sport"].enum
 DEGREES = 180 / 2**31  # a semicircle
 MAX_SESSIONS = 2000
 SESSION_EARLY = 60.0  # s that a session may begin before its first record
+UNTOLD = ("generic", "training", "fitness_equipment", "all")  # sports that may be any
+KINDS = dict.fromkeys(("street", "trail", "track", "obstacle", "ultra"), "running")
+KINDS |= dict.fromkeys(("road", "mountain", "downhill", "recumbent"), "cycling")
 
 
 def matches(head: bytes) -> bool:
@@ -47,7 +51,8 @@ def read(source: Source) -> Iterator[Workout]:
     for part in parts:
         for track in part.tracks(straps, damaged=damage is not None and part is parts[-1]):
             found += 1
-            yield to_workout(track, f"session {found}" if found > 1 else "", source.units)
+            workout = to_workout(track, f"session {found}" if found > 1 else "", source.units)
+            yield decided(workout, source)
         if part.kind != ACTIVITY:
             others.append(FILE_TYPES.get(part.kind, f"file type {part.kind:.0f}"))
     if damage is not None:
@@ -170,8 +175,6 @@ def _shifted(start: float, shifts: tuple[Shift, ...]) -> float:
 
 
 def _track(times: Array, values: dict[str, Array], chosen: slice, sport: str) -> Track:
-    if "cycling" in sport or "biking" in sport:
-        values = values | {"cadence": np.full(len(times), np.nan)}  # turns of the crank
     columns = {name: array("d", column[chosen]) for name, column in values.items()}
     return Track(label="the records", sport=sport, times=array("d", times[chosen]), values=columns)
 
@@ -206,10 +209,12 @@ def _end(session: dict[str, float]) -> float:
 
 
 def _sport(values: dict[str, float]) -> str:
-    """The sport as recorded, empty when unknown; running on a machine may come as `fitness_equipment`."""
+    """The sport as recorded, empty when unknown. Where a watch has no name for it, the kind of it may say more."""
     if "sport" not in values:
         return ""
     sport = SPORTS.get(values["sport"], f"sport {values['sport']:.0f}")
-    sub_sport = SUB_SPORTS.get(values.get("sub_sport"), "")
-    on_machine = sport in ("generic", "fitness_equipment") and sub_sport in ("treadmill", "indoor_running")
-    return str(sub_sport if on_machine else sport)
+    if sport not in UNTOLD:
+        return str(sport)
+    kind = str(SUB_SPORTS.get(values.get("sub_sport"), ""))
+    kind = KINDS.get(kind, kind)
+    return str(sport if sport_called(kind) in (None, UNKNOWN) else kind)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from fitdecode import types  # type: ignore[import-untyped]
 
-from hrmodel.workouts.formats.clocks import Columns
+from hrmodel.workouts.formats.clock_blocks import Columns
 
 RECORD = 20  # the number of the record message
 CHANNELS = {2: "altitude", 3: "heart_rate", 4: "cadence", 5: "distance", 6: "speed", 73: "speed", 78: "altitude"}

@@ -12,8 +12,7 @@ from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.tracks import Track, TrackReader, read_tracks
 from hrmodel.workouts.workout import Workout
 
-STRAVA_SPORTS = {"1": "cycling", "4": "hiking", "9": "running", "10": "walking", "16": "swimming"}
-MAX_SPORT = 40  # characters
+MAX_WORDS = 200  # characters of a sport or a name
 # extensions differ in namespace, prefix and nesting, hardly in these names
 POINT_VALUES = {
     "ele": "altitude",
@@ -38,7 +37,7 @@ class _GpxReader(TrackReader):
     format, root = "GPX", "gpx"
     noun, track, point, time = "track", "trk", "trkpt", "time"
     parents = frozenset({"trk", "trkpt"})
-    texts = frozenset({"time", "type"})
+    texts = frozenset({"time", "type", "name"})
     numbers = MappingProxyType(POINT_VALUES)
 
     def opened(self, name: str, attributes: Mapping[str, str]) -> None:
@@ -49,5 +48,8 @@ class _GpxReader(TrackReader):
             self.begin_point(place)
 
     def fact(self, track: Track, name: str, text: str) -> None:
-        if name == "type" and self.path[-1] == "trk":
-            track.sport = STRAVA_SPORTS.get(text, text[:MAX_SPORT].lower())
+        if self.path[-1] == "trk":
+            if name == "type":
+                track.sport = text[:MAX_WORDS]
+            elif name == "name":
+                track.name = text[:MAX_WORDS]

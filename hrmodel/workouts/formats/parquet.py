@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.source import Source
+from hrmodel.workouts.formats.sport import decided
 from hrmodel.workouts.workout import EPOCH, Array, Workout, advancing
 
 KEYS = ("athlete_id", "run", "segment", "day")
@@ -26,7 +27,6 @@ OPTIONAL = ("split", "sport", "altitude", "heart_rate", "cadence")
 ROWS_AT_A_TIME = 64
 MAX_ROWS = 2_000_000
 MAX_VALUES = 100_000_000  # in one column of one row group: a few bytes can claim any number
-SPORTS = {"run": "running"}
 
 RunKey = tuple[str, int]
 
@@ -69,7 +69,7 @@ def _read_runs(file: pq.ParquetFile, source: Source) -> Iterator[Workout]:
         if rows_left[key] == 0:
             workout = _join(key, waiting.pop(key))
             if workout is not None:
-                yield workout
+                yield decided(workout, source, steps=True)
 
 
 def _check_schema(file: pq.ParquetFile) -> list[str]:
@@ -163,13 +163,12 @@ def _join(key: RunKey, rows: list[SegmentRow]) -> Workout | None:
     removed = len(t) - int(kept.sum())
     channels = {name: values[kept] for name, values in channels.items()}
     channels.setdefault("speed", np.full(int(kept.sum()), np.nan))
-    sport = rows[0].sport or "running"
     try:
         return Workout(
             **channels,
             started_at=EPOCH + timedelta(days=rows[0].day, seconds=run),
             person=person,
-            sport=SPORTS.get(sport, sport),
+            sport=rows[0].sport or "running",
             source=f"{person} run {run}",
             split=rows[0].split,
             removed_samples=removed,

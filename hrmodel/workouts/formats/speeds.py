@@ -101,10 +101,11 @@ def _device_speed(told: Told, from_positions: Array, units: Units | None) -> tup
 
 
 def _without_positions(told: Told, ways: Array, units: Units | None) -> tuple[Array, tuple[Reason, ...]]:
-    if units is not None and units.speed != "m/s":
-        return SPEED_UNITS[units.speed](told.speed), ()
     from_distance = speed_from_distance(told.t, told.distance)
     factor = _factor(told.t, ways, from_distance)
+    agrees = factor is not None and 1 / SAME_UNIT < factor < SAME_UNIT
+    if units is not None and units.speed != "m/s" and not agrees:
+        return SPEED_UNITS[units.speed](told.speed), ()
     if factor is not None and _is_running(from_distance) and not _is_running(told.speed) and _unit(factor)[0]:
         return _divided(told.speed, "speed", factor, "its distance")
     return told.speed, ()

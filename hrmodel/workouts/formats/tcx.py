@@ -44,7 +44,7 @@ class _TcxReader(TrackReader):
 
     def opened(self, name: str, attributes: Mapping[str, str]) -> None:
         if name == "Activity":
-            self.begin_track(attributes.get("Sport", "").strip()[:MAX_SPORT].lower())
+            self.begin_track(attributes.get("Sport", "").strip()[:MAX_SPORT])
         else:
             self.begin_point({})
 
@@ -55,7 +55,6 @@ class _TcxReader(TrackReader):
         if name == "RunCadence":
             point["cadence"] = number(text)
         elif name == "Cadence":
-            if track.sport != "biking":  # there it counts turns of the crank
-                point.setdefault("cadence", number(text))
+            point.setdefault("cadence", number(text))
         elif self.path[-1] == "HeartRateBpm":  # a Value
             point.setdefault("heart_rate", number(text))

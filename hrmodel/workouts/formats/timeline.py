@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrmodel.workouts.formats import clocks
-from hrmodel.workouts.formats.clocks import Columns, Shift
+from hrmodel.workouts.formats.clock_blocks import Columns, Shift
 from hrmodel.workouts.formats.scalars import odd_instant
 from hrmodel.workouts.reasons import Reason
 from hrmodel.workouts.workout import Array

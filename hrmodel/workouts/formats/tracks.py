@@ -14,6 +14,7 @@ from hrmodel.workouts.formats import timeline
 from hrmodel.workouts.formats.markup import ElementReader, feed
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.speeds import Told, running_speed
+from hrmodel.workouts.formats.sport import decided
 from hrmodel.workouts.formats.tag_soup import recover
 from hrmodel.workouts.reasons import Reason
 from hrmodel.workouts.units import Units
@@ -23,7 +24,6 @@ MAX_POINTS = 150_000  # of one track: 41 hours at one a second; as many take 2 t
 MAX_FILE_POINTS = 3_000_000  # of the tracks before one: 830 hours at one a second, in some 40 s
 MAX_TRACKS = 10_000
 MAX_VALUE = 1e12  # in any unit
-ONE_FOOT = 120.0  # steps/min: below this median the device counted one foot
 CHANNELS = ("latitude", "longitude", "altitude", "heart_rate", "cadence", "speed", "distance")
 
 
@@ -35,7 +35,8 @@ class Track:
     """
 
     label: str
-    sport: str = ""
+    sport: str = ""  # as recorded; empty when it was not
+    name: str = ""
     removed: int = 0
     reasons: tuple[Reason, ...] = ()
     bad_time: tuple[str, int] | None = None
@@ -121,7 +122,8 @@ def read_tracks(source: Source, reader: type[TrackReader]) -> Iterator[Workout]:
         elif track.times:
             found += 1
             try:
-                yield to_workout(track, f"{reader.noun} {found}" if found > 1 else "", source.units)
+                workout = to_workout(track, f"{reader.noun} {found}" if found > 1 else "", source.units)
+                yield decided(workout, source, name=track.name)
             except InvalidFile as error:
                 problem = problem or error
     if problem is not None:
@@ -168,7 +170,9 @@ def _collected(reader: TrackReader, feeding: Iterator[None]) -> Iterator[Track |
 
 
 def to_workout(track: Track, source: str, units: Units | None = None) -> Workout:
-    """A track's points on one timeline; `source` is its place in the file. Raises InvalidFile.
+    """A track's points on one timeline, with its sport and cadence as recorded; `source` is its place in the file.
+
+    Raises InvalidFile.
 
     `units`: of its altitude, and of its device's speed where nothing else in the track tells them.
     """
@@ -186,9 +190,9 @@ def to_workout(track: Track, source: str, units: Units | None = None) -> Workout
             speed=speed,
             altitude=_recorded(altitude),
             heart_rate=_recorded(values["heart_rate"]),
-            cadence=_both_feet(values["cadence"]),
+            cadence=_recorded(values["cadence"]),
             started_at=datetime.fromtimestamp(series.times[0], UTC),
-            sport=track.sport or "running",
+            sport=track.sport,
             source=source,
             removed_samples=track.removed + series.removed,
             mended=(*track.reasons, *series.reasons, *reasons),
@@ -213,11 +217,3 @@ def _measured(values: Array) -> Array:
 
 def _recorded(values: Array) -> Array | None:
     return values if np.isfinite(values).any() else None
-
-
-def _both_feet(cadence: Array) -> Array | None:
-    """Steps of both feet a minute, from counts that may be of one foot."""
-    moving = cadence[cadence > 0]
-    if not len(moving):
-        return None
-    return cadence * 2 if np.median(moving) < ONE_FOOT else cadence

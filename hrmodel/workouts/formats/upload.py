@@ -10,6 +10,7 @@ from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.archive import Budget
 from hrmodel.workouts.formats.catalog import unknown_format
 from hrmodel.workouts.formats.files import Opener, Progress, UploadedFile
+from hrmodel.workouts.formats.source import SaidSport
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
 
@@ -43,20 +44,21 @@ def read_upload(
     *,
     name: str,
     units: Units | None = None,
+    sport: SaidSport | None = None,
     skip: frozenset[str] = frozenset(),
     on_file: Callable[[str], None] = _ignore,
     on_progress: Callable[[float], None] = _ignore,
 ) -> Iterator[FoundWorkout | FileReport]:
     """The workouts of each file of the upload called `name`, and after them the file's report.
 
-    `units` go to the formats that do not fix theirs (None: the format's usual ones). A damaged file is a report with
-    its problem and the workouts that are sound; the rest go on. Files that hold no workouts are one line at the end.
-    Files whose label is in `skip` are passed over; `on_file` hears the label of each file that is begun, `on_progress`
-    the fraction of the upload that has been read. Raises InvalidFile when the upload as a whole gives nothing: damaged,
-    unknown, an empty zip.
+    `units` go to the formats that do not fix theirs (None: the format's usual ones), `sport` is that of files that name
+    none. A damaged file is a report with its problem and the workouts that are sound; the rest go on. Files that hold
+    no workouts are one line at the end. Files whose label is in `skip` are passed over; `on_file` hears the label of
+    each file that is begun, `on_progress` the fraction of the upload that has been read. Raises InvalidFile when the
+    upload as a whole gives nothing: damaged, unknown, an empty zip.
     """
     others, readable, unknown = Counter[str](), 0, unknown_format()
-    for file in _opener(path, units, on_progress).files(path, name):
+    for file in _opener(path, units, sport, on_progress).files(path, name):
         if file.label in skip:
             readable += 1
             continue
@@ -115,7 +117,7 @@ def _other_files(endings: Counter[str]) -> FileReport:
     return FileReport(f"no workouts in {files}: {listed}{more}", None, 0, None)
 
 
-def _opener(path: Path, units: Units | None, on_progress: Callable[[float], None]) -> Opener:
+def _opener(path: Path, units: Units | None, sport: SaidSport | None, on_progress: Callable[[float], None]) -> Opener:
     size = 0 if path.is_dir() else path.stat().st_size
     budget = Budget() if path.is_dir() else Budget.of(size)  # a folder is on our own disk
-    return Opener(units=units, progress=Progress(total=size, tell=on_progress), budget=budget)
+    return Opener(units=units, sport=sport, progress=Progress(total=size, tell=on_progress), budget=budget)

@@ -22,6 +22,7 @@ function send(form, file) {
   const button = form.querySelector("button");
   const request = new XMLHttpRequest(); // fetch tells nothing of what has been sent
   const query = new URLSearchParams({ subject: form.elements.subject.value.trim(), name: file.name.slice(0, 200) });
+  if (form.elements.sport.value) query.set("sport", form.elements.sport.value);
   request.open("POST", `/datasets?${query}`);
   request.setRequestHeader("Content-Type", "application/octet-stream");
   request.upload.addEventListener("progress", (event) => {
