@@ -162,6 +162,8 @@ DOCUMENTS = {
     "Shift_JIS that nobody declared": encoded("shift_jis", "朝ラン表ソ", declared="UTF-8"),
     "an encoding that is none": encoded("utf-8", declared="no-such-encoding"),
     "a codec that is none of text": encoded("utf-8", declared="hex"),
+    "a codec that knows no errors": encoded("utf-8", declared="idna"),
+    "a codec that unpacks": encoded("utf-8", declared="zip"),
     "EBCDIC, it says": encoded("utf-8", declared="cp037"),
     "a mark and a line break": b"\xef\xbb\xbf\n" + WHOLE["gpx"],
     "blanks before it": b"\n\n  " + WHOLE["gpx"],

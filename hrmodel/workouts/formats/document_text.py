@@ -53,10 +53,11 @@ def _known(declared: str) -> str:
     """The declared encoding, if there is such a one and bytes that are ASCII mean ASCII in it."""
     try:
         found = codecs.lookup(declared)
-        fits = found.name not in NOT_OF_FILES and codecs.decode(PROBE.encode("ascii"), found.name) == PROBE
-    except (LookupError, ValueError, TypeError, AssertionError):  # also of codecs that are none of text
+        read = codecs.getincrementaldecoder(found.name)("surrogateescape").decode(PROBE.encode("ascii"), True)
+        codecs.getincrementaldecoder(found.name)("surrogateescape").decode(bytes(range(256)), True)
+    except Exception:  # codecs of no text, and those that know no such handling of errors, raise all kinds
         return "utf-8"
-    return found.name if fits else "utf-8"
+    return found.name if read == PROBE and found.name not in NOT_OF_FILES else "utf-8"
 
 
 def _clean(text: str) -> str:
