@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from hrmodel.workouts.cleaning import clean
 from hrmodel.workouts.errors import InvalidFile
-from hrmodel.workouts.formats.upload import read_workouts
+from hrmodel.workouts.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import EPOCH, Workout
 from service.background import running

@@ -8,7 +8,7 @@ import numpy as np
 
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.source import SaidSport
-from hrmodel.workouts.formats.upload import read_workouts
+from hrmodel.workouts.reading import read_workouts
 from hrmodel.workouts.workout import EPOCH, Array, Workout
 from service.client_types import Prediction
 from service.demo_show import draw_prediction, error_of

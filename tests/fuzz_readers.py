@@ -32,10 +32,10 @@ from hrmodel.workouts.isolated import MEMORY_BYTES
 from hrmodel.workouts.reader import packed_workout, unpacked_workout
 from hrmodel.workouts.workout import Workout
 from tests import apple_writer, endomondo_writer, fit_writer, gpx_writer, hostile_tables, tcx_writer
-from tests.hostile_zips import zipped
+from tests.hostile_zips import tarred, zipped
 
 Files = tuple[bytes, ...]  # the one that is read, and what lies beside it
-ARCHIVES = ("zip", "gzip")
+ARCHIVES = ("zip", "gzip", "tar")
 READERS = (*(one.name for one in FORMATS), *ARCHIVES)
 BESIDE = {"apple_health": ("workout-routes/route_1.gpx",), "seed": (SCALER_FILE,)}
 NAMES = {"seed": "train.pt"}
@@ -137,6 +137,8 @@ def seeds(reader: str) -> tuple[Files, ...]:
         return ((hostile_tables.saved(hostile_tables.tensors(userId=["a", "b"])), scaler),)
     gpx, fit = gpx_writer.write(points=3), fit_writer.write(3)
     inner = zipped({"a/1.gpx": gpx, "2.fit.gz": gzip.compress(fit, mtime=0), "photo.jpg": b"x"})
+    if reader == "tar":
+        return ((tarred({"in.zip": inner, "./b.gpx": gpx}),),)
     return ((zipped({"in.zip": inner, "b.gpx": gpx}),),) if reader == "zip" else ((gzip.compress(fit, mtime=0),),)
 
 

@@ -26,6 +26,17 @@ def zipped(members: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED
     return made.getvalue()
 
 
+def tarred(members: Mapping[str, bytes], mode: str = "w", **options: int) -> bytes:
+    """A tar file of these members."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode=mode, **options) as file:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    return made.getvalue()
+
+
 def forged(
     members: list[tuple[bytes, bytes]],
     *,
@@ -198,13 +209,8 @@ def _nested() -> Iterator[tuple[str, bytes]]:
     for _ in range(1000):
         packed = gzip.compress(packed, 1)
     yield "1000 times packed.gz", packed
-    tar = io.BytesIO()
-    with tarfile.open(fileobj=tar, mode="w") as file:
-        for name in (f"../{ESCAPED}.gpx", f"/tmp/{ESCAPED}.gpx", "a.gpx"):
-            info = tarfile.TarInfo(name)
-            info.size = len(GPX)
-            file.addfile(info, io.BytesIO(GPX))
-    yield "tar.zip", zipped({"a.tar": tar.getvalue(), "a.tar.gz": gzip.compress(tar.getvalue())})
+    tar = tarred(dict.fromkeys((f"../{ESCAPED}.gpx", f"/tmp/{ESCAPED}.gpx", "a.gpx"), GPX))
+    yield "tar.zip", zipped({"a.tar": tar, "a.tar.gz": gzip.compress(tar)})
     yield "thousand members.gz", gzip.compress(b"") * 100_000 + gzip.compress(GPX)
     yield "gzip header.gz", b"\x1f\x8b\x08\x1e" + bytes(6) + b"\xff\xff" + b"a" * 65_535 + b"b" * 100_000
     yield "nothing but padding.gz", gzip.compress(b"") + bytes(200_000)

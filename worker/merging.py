@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hrmodel.workouts.duplicates import Extent, duplicates
+from hrmodel.workouts.duplicates import Extent, duplicates, why_dropped
 from service.registry.imports import ImportedWorkout
 
 HELD_OUT_FIRST = ("test", "val", "train")  # a recording that was ever held out stays so
@@ -41,7 +41,7 @@ class Merged:
             if before:
                 inherited[stays] = min(before, key=HELD_OUT_FIRST.index)
         dropped = {kept[i].digest: kept[stays] for i, stays in better.items()}
-        workouts = [_dropped(w, dropped[w.digest]) if w.digest in dropped else w for w in found]
+        workouts = [_dropped(w, dropped[w.digest], extents) if w.digest in dropped else w for w in found]
         workouts += [_carried(w) for w in carried if w.digest not in dropped]
         return Merged(workouts=sorted(workouts, key=_in_time), inherited=inherited)
 
@@ -53,12 +53,15 @@ def _better_recordings(kept: Sequence[ImportedWorkout], extents: Mapping[str, Ex
         people.setdefault(workout.person, []).append(i)
     better: dict[int, int] = {}
     for mine in people.values():
-        found = duplicates([extents.get(kept[i].digest or "") or _extent(kept[i]) for i in mine])
+        found = duplicates([_extent(kept[i], extents) for i in mine])
         better |= {mine[worse]: mine[stays] for worse, stays in found.items()}
     return better
 
 
-def _extent(workout: ImportedWorkout) -> Extent:
+def _extent(workout: ImportedWorkout, extents: Mapping[str, Extent]) -> Extent:
+    """That of the upload's workouts is known exactly, of those from before by what the database holds."""
+    if workout.digest in extents:
+        return extents[workout.digest]
     readings = round(workout.heart_rate_per_minute * workout.duration_s / 60.0)
     return Extent(
         started_at=workout.started_at,
@@ -69,8 +72,8 @@ def _extent(workout: ImportedWorkout) -> Extent:
     )
 
 
-def _dropped(workout: ImportedWorkout, better: ImportedWorkout) -> ImportedWorkout:
-    message = f"recorded at the same time as {better.source}, which stays"
+def _dropped(workout: ImportedWorkout, better: ImportedWorkout, extents: Mapping[str, Extent]) -> ImportedWorkout:
+    message = why_dropped(_extent(workout, extents), _extent(better, extents))
     reason = {"code": "duplicate", "samples": workout.samples, "message": message}
     return replace(workout, digest=None, verdict="dropped", reasons=[reason, *workout.reasons])
 

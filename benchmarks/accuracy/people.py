@@ -9,7 +9,7 @@ from hrmodel.signals.features import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.level import fit_level
 from hrmodel.workouts.cleaning import clean
-from hrmodel.workouts.formats.upload import read_workouts
+from hrmodel.workouts.reading import read_workouts
 from hrmodel.workouts.splits import chronological_split
 from hrmodel.workouts.workout import Workout
 

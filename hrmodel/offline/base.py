@@ -28,7 +28,7 @@ from hrmodel.training.stages import StageConfig, resolve
 from hrmodel.training.state import TrainingState
 from hrmodel.version import CODE_VERSION, digest_of
 from hrmodel.workouts.cleaning import clean
-from hrmodel.workouts.formats.upload import read_workouts
+from hrmodel.workouts.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_workouts
 from hrmodel.workouts.workout import Workout
 

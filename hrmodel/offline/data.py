@@ -12,9 +12,9 @@ from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.level import fit_level
 from hrmodel.version import digest_of
 from hrmodel.workouts.cleaning import clean
-from hrmodel.workouts.duplicates import duplicates, extent_of
+from hrmodel.workouts.duplicates import duplicates, extent_of, why_dropped
 from hrmodel.workouts.formats.source import SaidSport
-from hrmodel.workouts.formats.upload import read_with_format
+from hrmodel.workouts.reading import read_with_format
 from hrmodel.workouts.splits import MIN_WORKOUTS, chronological_split
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
@@ -31,7 +31,8 @@ def load_data(
     """Read, clean, split and grid one person's workouts; the level is fitted on train + val.
 
     `units` go to the formats that do not fix theirs, `sport` is that of files that name none. Raises UserError when
-    there is nothing to learn from or several people are in the file and none is chosen, InvalidFile for a damaged file.
+    there is nothing to learn from or several people are in the file and none is chosen, InvalidFile when no file can be
+    read.
     """
     workouts, own_split = read_person(path, person, units, sport)
     kept = _clean(path, workouts)
@@ -91,8 +92,9 @@ def _clean(path: Path, workouts: Sequence[Workout]) -> list[Workout]:
         else:
             repaired += cleaned.verdict == "repaired"
     recordings = list(kept.values())
-    for worse, better in duplicates([extent_of(workout) for workout in recordings]).items():
-        dropped["duplicate"].append(f"recorded at the same time as {recordings[better].source}, which stays")
+    extents = [extent_of(workout) for workout in recordings]
+    for worse, better in duplicates(extents).items():
+        dropped["duplicate"].append(why_dropped(extents[worse], extents[better]))
         del kept[recordings[worse].digest]
     if not kept:
         why = "; ".join(f"{len(messages)} {code} ({messages[0]})" for code, messages in dropped.items())

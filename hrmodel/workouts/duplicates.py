@@ -1,17 +1,28 @@
-"""The same workout in two formats or from two devices: found by its time, and the better recording stays."""
+"""The same workout in two formats or from two devices: found by its time, and the better recording stays.
+
+A program that writes local time as UTC moves a copy by whole quarters of an hour: then its course tells it.
+"""
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import log2
 
 import numpy as np
 
-from hrmodel.workouts.workout import Workout
+from hrmodel.workouts.workout import Array, Workout
 
 FIRST_CLOCK = datetime(1990, 1, 2, tzinfo=UTC)  # before: days counted from 1970, or a FIT device's unset clock
 OVERLAP = 0.5  # of the shorter one
+PARTS = 24  # of a workout, whose means are its course
+QUARTER = 900.0  # s: clocks of the world differ by whole ones
+MAX_CLOCK = 14 * 3600.0  # s between two of them
+CLOSE = 2.0  # s that lengths and starts may differ by
+SAME_BPM, SAME_SPEED = 1.0, 0.2  # bpm in every part; m/s in half of them
+CHANGE = 1.0  # bpm: a heart rate that changes less has no course
+MAX_LOOKS = 50  # at workouts of the same length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +34,7 @@ class Extent:
     heart_rate_readings: int
     samples: int
     source: str
+    course: Array | None = field(default=None, compare=False, repr=False)  # (2, PARTS) mean bpm and m/s, if known
 
     @property
     def has_clock(self) -> bool:
@@ -54,7 +66,21 @@ def extent_of(workout: Workout) -> Extent:
         heart_rate_readings=readings,
         samples=len(workout.t),
         source=workout.source,
+        course=_course(workout),
     )
+
+
+def _course(workout: Workout) -> Array | None:
+    if workout.heart_rate is None or workout.t[-1] <= 0:
+        return None
+    part = np.minimum((workout.t / workout.t[-1] * PARTS).astype(np.int64), PARTS - 1)
+    rows = []
+    for values in (workout.heart_rate, workout.speed):
+        known = np.isfinite(values)
+        counts = np.bincount(part[known], minlength=PARTS)
+        total = np.bincount(part[known], values[known], PARTS)
+        rows.append(np.divide(total, counts, out=np.full(PARTS, np.nan), where=counts > 0))
+    return np.array(rows)
 
 
 def same_workout(a: Extent, b: Extent) -> bool:
@@ -63,6 +89,48 @@ def same_workout(a: Extent, b: Extent) -> bool:
         return False
     (begin_a, end_a), (begin_b, end_b) = a.interval, b.interval
     return min(end_a, end_b) - max(begin_a, begin_b) > OVERLAP * min(a.seconds, b.seconds)
+
+
+def same_under_another_clock(a: Extent, b: Extent) -> bool:
+    """True when the two have the same length and course, and start some quarters of an hour apart."""
+    if a.course is None or b.course is None or not (a.has_clock and b.has_clock):
+        return False
+    apart = abs(a.interval[0] - b.interval[0])
+    rest = abs(apart - QUARTER * round(apart / QUARTER))
+    if not QUARTER - CLOSE <= apart <= MAX_CLOCK + CLOSE or rest > CLOSE or abs(a.seconds - b.seconds) > CLOSE:
+        return False
+    bpm, speed = np.abs(a.course - b.course)
+    known = np.isfinite(bpm)
+    if known.sum() < PARTS / 2 or np.ptp(a.course[0][known]) < CHANGE or bpm[known].max() > SAME_BPM:
+        return False
+    speed = speed[np.isfinite(speed)]
+    return not len(speed) or bool(np.median(speed) <= SAME_SPEED)
+
+
+class _ByLength:
+    """Workouts by their length and by what their start has beyond whole quarters of an hour."""
+
+    def __init__(self, extents: Sequence[Extent]) -> None:
+        self._extents = extents
+        self._places: dict[tuple[int, int], list[int]] = defaultdict(list)
+
+    def _place(self, i: int) -> tuple[int, int]:
+        extent = self._extents[i]
+        return round(extent.seconds / (2 * CLOSE)), int(extent.interval[0] % QUARTER / (2 * CLOSE))
+
+    def add(self, i: int) -> None:
+        """Workout number i stays."""
+        self._places[self._place(i)].append(i)
+
+    def same(self, i: int) -> int | None:
+        """One of those that is workout number i under another clock."""
+        length, start = self._place(i)
+        starts = round(QUARTER / (2 * CLOSE))
+        for nearby in ((length + a, (start + b) % starts) for a in (0, -1, 1) for b in (0, -1, 1)):
+            for other in self._places.get(nearby, ())[-MAX_LOOKS:]:
+                if same_under_another_clock(self._extents[other], self._extents[i]):
+                    return other
+        return None
 
 
 def duplicates(extents: Sequence[Extent]) -> dict[int, int]:
@@ -74,13 +142,16 @@ def duplicates(extents: Sequence[Extent]) -> dict[int, int]:
     begins: list[float] = []  # of those that stay, in time order
     staying: list[int] = []
     dropped: dict[int, int] = {}
+    by_length = _ByLength(extents)
     clocked = [i for i, extent in enumerate(extents) if extent.has_clock]
     for i in sorted(clocked, key=lambda i: (tuple(-q for q in extents[i].quality), i)):
         begin, end = extents[i].interval
         better = _first_same(extents, staying, bisect_left(begins, end), i)
+        better = by_length.same(i) if better is None else better
         if better is not None:
             dropped[i] = better
         else:
+            by_length.add(i)
             place = bisect_left(begins, begin)
             begins.insert(place, begin)
             staying.insert(place, i)
@@ -100,3 +171,11 @@ def _first_same(extents: Sequence[Extent], staying: list[int], place: int, i: in
         if same_workout(extents[staying[k]], extents[i]):
             return staying[k]
     return None
+
+
+def why_dropped(worse: Extent, better: Extent) -> str:
+    """What to say of a recording that is dropped for a better one."""
+    if worse.has_clock and not same_workout(worse, better):
+        apart = abs(worse.interval[0] - better.interval[0]) / 3600
+        return f"the same workout as {better.source}, which stays, but {apart:.3g} h apart: one clock was not UTC"
+    return f"recorded at the same time as {better.source}, which stays"

@@ -25,6 +25,7 @@ from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.archive import Budget
 from hrmodel.workouts.formats.source import SaidSport
 from hrmodel.workouts.formats.upload import FileReport, FoundWorkout
+from hrmodel.workouts.pieces import join_pieces
 from hrmodel.workouts.reader import (
     BEGUN,
     ENDED,
@@ -44,6 +45,7 @@ MAX_FRAME_BYTES = 256 << 20
 MEMORY_BYTES = 256 << 20  # of data; with its libraries a process then stays below 300 MB
 MAX_EXTRA_MEMORY = 4 << 30
 CPU_SECONDS, CPU_SECONDS_PER_MB = 120, 2
+READING_SHARE = 0.7  # of what is done; the rest is handing over
 SILENT_SECONDS = 120.0  # readers tell their progress at least each MB
 WAIT_SECONDS = 1.0
 LOG_BYTES = 64 << 10  # of the end of a child's log: backtraces are long
@@ -80,9 +82,24 @@ def read_isolated(
 ) -> Iterator[FoundWorkout | FileReport]:
     """`read_upload` in a confined process that writes only to temporary files, and its log, below `folder`.
 
-    `on_wait` is called at least once a second with the fraction that has been read; it may raise to end the reading.
-    Raises InvalidFile as `read_upload` does.
+    What was recorded in pieces is joined. `on_wait` is called at least once a second with the fraction that is done; it
+    may raise to end the reading. Raises InvalidFile as `read_upload` does.
     """
+    found = _read(path, name, folder, units, sport, lambda progress: on_wait(READING_SHARE * progress))
+    yield from join_pieces(
+        found, folder=folder, on_joined=lambda done: on_wait(READING_SHARE + (1 - READING_SHARE) * done)
+    )
+
+
+def _read(
+    path: Path,
+    name: str,
+    folder: Path,
+    units: Units | None,
+    sport: SaidSport | None,
+    on_wait: Callable[[float], None],
+) -> Iterator[FoundWorkout | FileReport]:
+    """What children find; a new one goes on behind a file at which one has died. Raises InvalidFile."""
     skip: list[str] = []
     for _ in range(MAX_DEATHS):
         with _started(path, name, folder, units, sport, skip) as child:

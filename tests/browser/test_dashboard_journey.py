@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from hrmodel.workouts.formats.upload import read_workouts
+from hrmodel.workouts.reading import read_workouts
 from service.background import Running, running
 from tests.browser.chromium import SIZES, Seen, chromium, page_of, sign_in
 from tests.browser.recordings import gpx, write_gpx_zip

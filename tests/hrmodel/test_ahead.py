@@ -17,7 +17,7 @@ from hrmodel.signals.level import fit_level
 from hrmodel.signals.response import NAMES
 from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
 from hrmodel.signals.tracking import Tracking
-from hrmodel.workouts.formats.upload import read_workouts
+from hrmodel.workouts.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import Workout
 from tests.prediction_builders import make_checkpoint, make_predictor, make_response

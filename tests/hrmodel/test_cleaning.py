@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hrmodel.workouts.cleaning import clean
-from hrmodel.workouts.formats.upload import read_workouts
+from hrmodel.workouts.reading import read_workouts
 from hrmodel.workouts.workout import MARKS, Workout
 
 NAN = float("nan")

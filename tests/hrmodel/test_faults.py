@@ -5,7 +5,7 @@ import pytest
 
 from hrmodel.workouts.cleaning import clean
 from hrmodel.workouts.faults import FAULTS, take_out
-from hrmodel.workouts.formats.upload import read_workouts
+from hrmodel.workouts.reading import read_workouts
 from hrmodel.workouts.reasons import lasting
 from hrmodel.workouts.simulate import simulate_workouts
 from hrmodel.workouts.workout import MARKS, Workout

@@ -11,6 +11,7 @@ from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.seed import write_seed_dataset
 from hrmodel.workouts.formats.upload import FileReport, read_upload
 from hrmodel.workouts.isolated import read_isolated
+from hrmodel.workouts.pieces import join_pieces
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.units import Units
 
@@ -48,7 +49,7 @@ def test_an_isolated_reader_finds_what_the_reader_finds(tmp_path, folder):
         made.writestr("notes.txt", "hello")
     units = Units(speed="km/h", altitude="ft")
     inside = list(read_isolated(tmp_path / "upload", name="my.zip", folder=folder, units=units))
-    outside = list(read_upload(tmp_path / "upload", name="my.zip", units=units))
+    outside = list(join_pieces(read_upload(tmp_path / "upload", name="my.zip", units=units)))
     assert len(inside) == 4 + 1 + 5
     for one, other in zip(inside, outside, strict=True):
         if isinstance(other, FileReport):

@@ -8,11 +8,13 @@ from hrmodel.offline.data import load_data, training_digest
 from hrmodel.offline.errors import UserError
 from hrmodel.signals.features import FeatureContract
 from hrmodel.signals.level import fit_level
+from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.seed import write_seed_dataset
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
 from hrmodel.workouts.splits import chronological_split
 from hrmodel.workouts.units import Units
 from service.demo import write_parquet
+from tests import gpx_writer
 
 RUNS = simulate_runner(workouts=12)
 TWO = simulate_workouts(people=2, workouts=8, seed=3)
@@ -88,3 +90,25 @@ def test_files_without_one_usable_workout_say_why(tmp_path):
     still = [replace(run, speed=np.zeros(len(run.t))) for run in RUNS[:2]]
     with pytest.raises(UserError, match=r"no workout to learn from: 2 no_speed \(no moving speed"):
         load_data(write_parquet(still, tmp_path / "still.parquet"))
+
+
+def test_files_are_read_as_the_service_reads_them_and_what_is_wrong_with_one_is_a_warning(tmp_path, caplog):
+    write_parquet(RUNS, tmp_path / "runs.parquet")
+    (tmp_path / "cut.gpx").write_bytes(gpx_writer.write(points=1200)[:-4000])
+    (tmp_path / "broken.fit").write_bytes(b"no FIT at all")
+    (tmp_path / "old.7z").write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(100))
+    (tmp_path / "notes.txt").write_text("hello")
+    with caplog.at_level(logging.INFO, "hrmodel.data"):
+        data = load_data(tmp_path)
+    assert sum(sizes(data)) == len(RUNS) + 1
+    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [line.partition(":")[0] for line in warned] == ["broken.fit", "cut.gpx", "old.7z"]
+    assert "ends too early" in warned[1]
+    assert "7z" in warned[2]
+
+
+def test_when_nothing_is_left_the_first_problem_is_told(tmp_path):
+    (tmp_path / "broken.fit").write_bytes(b"no FIT at all")
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(InvalidFile, match=r"^broken\.fit: "):
+        load_data(tmp_path)

@@ -13,7 +13,7 @@ from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import seed
 from hrmodel.workouts.formats.catalog import is_torch
 from hrmodel.workouts.formats.source import Source
-from hrmodel.workouts.formats.upload import read_workouts
+from hrmodel.workouts.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import EPOCH, Workout

@@ -14,7 +14,7 @@ from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.intervals import KINDS, LEVELS, MINUTES, half_width
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.grid import GriddedWorkout, to_grid
-from hrmodel.workouts.formats.upload import read_workouts
+from hrmodel.workouts.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import Workout
 from tests.shared_data import personal_parquet

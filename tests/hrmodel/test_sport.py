@@ -4,8 +4,8 @@ import pytest
 from hrmodel.workouts.cleaning import clean
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.sport import decide, decided, sport_called, sport_in_name
-from hrmodel.workouts.formats.upload import read_workouts
 from hrmodel.workouts.gait import both_feet, gait_of
+from hrmodel.workouts.reading import read_workouts
 from hrmodel.workouts.workout import Workout
 from tests.shared_data import more_parquet
 

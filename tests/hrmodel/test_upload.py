@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hrmodel.workouts.errors import InvalidFile
-from hrmodel.workouts.formats import archive
+from hrmodel.workouts.formats import archive, zips
 from hrmodel.workouts.formats.seed import SCALER_FILE, write_seed_dataset
-from hrmodel.workouts.formats.upload import FileReport, read_upload, read_with_format, read_workouts
+from hrmodel.workouts.formats.upload import FileReport, read_upload
+from hrmodel.workouts.reading import read_with_format, read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.units import Units
 from tests import apple_writer
@@ -24,6 +25,12 @@ def zipped(members, path):
         for name, content in members.items():
             archive_file.writestr(name, content)
     return path
+
+
+def packed(content, times):
+    for _ in range(times):
+        content = gzip.compress(content)
+    return content
 
 
 def reports(path):
@@ -67,8 +74,9 @@ def test_a_bad_member_is_reported_and_the_rest_go_on(tmp_path):
     assert found["a/good.gpx"] == ("gpx", 1, None)
     assert found["../../escape.gpx"] == ("gpx", 1, None)
     assert found["cut.gpx"][0] == "gpx"
-    assert "damaged" in found["cut.gpx"][2]
-    assert "known are parquet (.parquet), apple_health (.xml), fit (.fit), gpx (.gpx)" in found["notes.txt"][2]
+    assert found["cut.gpx"][1] == 1
+    assert "ends too early" in found["cut.gpx"][2]
+    assert found["no workouts in 1 other file: 1 .txt"] == (None, 0, None)
     assert "200 times" in found["zeros.gpx"][2]
     assert found["inner.zip/x.gpx"] == ("gpx", 1, None)
     assert len(found) == 6
@@ -96,7 +104,7 @@ def test_an_export_of_apple_health_without_its_routes_says_what_is_missing_and_h
     assert reports(whole) == {"a/export.xml": ("apple_health", 1, None)}
     (tmp_path / "cut").write_bytes(export[:-10])
     (found,) = reports(tmp_path / "cut").values()
-    assert re.search("damaged.*; routes of runs that are not in this upload: 1;", found[2])
+    assert re.search("cut off.*; routes of runs that are not in this upload: 1;", found[2])
 
 
 def test_declared_units_reach_every_member_of_an_upload(tmp_path, seed_folder):
@@ -139,10 +147,9 @@ def test_a_folder_is_read_whole_and_strange_files_are_passed_over(tmp_path, seed
 
 
 def test_an_error_in_a_folder_names_the_file(tmp_path):
-    (tmp_path / "bad.gpx").write_text(GPX[:-9])
-    with pytest.raises(InvalidFile, match=r"^bad\.gpx, line 1: ") as caught:
+    (tmp_path / "bad.gpx").write_text("<gpx><trk>")
+    with pytest.raises(InvalidFile, match=r"^bad\.gpx: line 1: "):
         list(read_workouts(tmp_path))
-    assert caught.value.code == "broken_xml"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +157,7 @@ def test_an_error_in_a_folder_names_the_file(tmp_path):
     [
         (b"", "unknown_format"),
         (b"hello", "unknown_format"),
-        (GPX[:-9].encode(), "broken_xml"),
+        (b"<gpx><trk>", "broken_xml"),
         (b"PK\x03\x04" + bytes(50), "broken_zip"),
         (b"PK\x05\x06" + bytes(18), "empty_zip"),
     ],
@@ -163,9 +170,12 @@ def test_an_upload_that_is_nothing_as_a_whole_is_refused(tmp_path, content, code
     assert str(caught.value).startswith("mine")
 
 
-@pytest.mark.parametrize(("name", "limit"), [("MAX_ENTRIES", 2), ("MAX_TOTAL_BYTES", 100), ("MAX_ENTRY_BYTES", 0)])
-def test_an_archive_over_a_bound_is_refused_before_anything_is_unpacked(tmp_path, monkeypatch, name, limit):
-    monkeypatch.setattr(archive, name, limit)
+@pytest.mark.parametrize(
+    ("place", "name", "limit"),
+    [(archive, "MAX_ENTRIES", 2), (archive, "MAX_TOTAL_BYTES", 100), (zips, "MAX_TABLE_BYTES", 0)],
+)
+def test_an_archive_over_a_bound_is_refused_before_anything_is_unpacked(tmp_path, monkeypatch, place, name, limit):
+    monkeypatch.setattr(place, name, limit)
     path = zipped({f"{i}.gpx": GPX for i in range(3)}, tmp_path / "upload")
     with pytest.raises(InvalidFile) as caught:
         list(read_upload(path, name="mine"))
@@ -206,9 +216,9 @@ def test_a_single_gzip_file_is_an_upload_too(tmp_path):
         (gzip.compress(GPX.encode())[:-9], "too early"),
         (b"\x1f\x8b" + bytes(40), "cannot be unpacked"),
         (gzip.compress(bytes(50_000_000)), "200 times"),
-        (gzip.compress(gzip.compress(gzip.compress(GPX.encode()))), "known are"),
+        (packed(GPX.encode(), 6), "packed more than 5 times"),
     ],
-    ids=["cut", "zeros", "bomb", "three deep"],
+    ids=["cut", "zeros", "bomb", "six deep"],
 )
 def test_a_damaged_or_hostile_gzip_file_is_its_own_problem(tmp_path, content, problem):
     found = reports(zipped({"a.gpx.gz": content, "b.gpx": GPX}, tmp_path / "upload"))
@@ -238,8 +248,10 @@ def test_a_symbolic_link_is_passed_over(tmp_path):
 def test_many_strange_files_are_one_line_of_the_report(tmp_path):
     members = {f"media/{i}.jpg": "x" for i in range(300)} | {"a.gpx": GPX}
     found = reports(zipped(members, tmp_path / "upload"))
-    assert len(found) == 22
-    assert found["280 more files"][2] == "no workouts of a known format: 280 .jpg"
+    assert found == {
+        "a.gpx": ("gpx", 1, None),
+        "no workouts in 300 other files: 300 .jpg": (None, 0, None),
+    }
 
 
 def test_the_progress_rises_to_one_over_the_bytes_of_the_upload(tmp_path):

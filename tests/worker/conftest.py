@@ -13,6 +13,7 @@ from hrmodel.network.export import to_seed_pt
 from hrmodel.signals.features import FeatureContract
 from hrmodel.training.stages import resolve
 from hrmodel.workouts.formats.upload import FileReport, FoundWorkout, read_upload
+from hrmodel.workouts.pieces import join_pieces
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
@@ -133,7 +134,7 @@ def dataset_id(upload: Callable[..., UUID], work: Callable[[], None], runner_wor
     """
 
     def read(path: Path, *, name: str, units: Units | None, **_: Any) -> Iterator[FoundWorkout | FileReport]:
-        return read_upload(path, name=name, units=units)
+        return join_pieces(read_upload(path, name=name, units=units))
 
     made = upload(runner_workouts)
     with pytest.MonkeyPatch.context() as patch:

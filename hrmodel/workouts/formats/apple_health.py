@@ -1,22 +1,27 @@
 """Apple Health exports: `export.xml` and the routes beside it. See `apple_join` for how a workout is made of them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from types import MappingProxyType
 
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import apple_xml
 from hrmodel.workouts.formats.apple_join import Joiner, Recorded
 from hrmodel.workouts.formats.apple_records import MAX_NAME, Records, source_of
-from hrmodel.workouts.formats.markup import is_markup, root_is
+from hrmodel.workouts.formats.markup import ElementReader, is_markup, root_is
+from hrmodel.workouts.formats.scalars import number
 from hrmodel.workouts.formats.source import Source
-from hrmodel.workouts.formats.sport import decided
+from hrmodel.workouts.formats.sport import decided, may_be_a_run
+from hrmodel.workouts.formats.tag_soup import recover
 from hrmodel.workouts.workout import Workout
 
 ROOT = "HealthData"
 BESIDE = ("workout-routes/*.gpx",)  # read together with the export
 DOCTYPE = re.compile(rb"<!DOCTYPE\s+HealthData[\s\[>]")
 ACTIVITY = "HKWorkoutActivityType"
-ROUTE = re.compile(r"/?(workout-routes/(?!\.)[^/\\\0]{1,200})")
+ROUTE = re.compile(r"/?(?:[\w -]+/)?(workout-routes/(?!\.)[^/\0]{1,200})", re.IGNORECASE)
+READ_AGAIN = ("broken_xml", "bad_encoding")  # by the reader of damaged documents
 PAUSES = {
     "HKWorkoutEventTypePause": True,
     "HKWorkoutEventTypeMotionPaused": True,
@@ -29,6 +34,7 @@ NO_ROUTES = (
 )
 MAX_WORKOUTS = 50_000
 MAX_PARTS = 200_000  # routes and pauses of all workouts
+MAX_LOCATIONS = 5_000_000  # points of routes inside workouts, 24 bytes each; the file has 1 GB then
 
 
 def matches(head: bytes) -> bool:
@@ -41,16 +47,11 @@ def read(source: Source) -> Iterator[Workout]:
 
     They come once the whole file has been read, or what there is of it before its damage is told.
     """
-    export = _Export()
-    problem: InvalidFile | None = None
-    try:
-        export.feed(source)
-    except InvalidFile as error:
-        problem = error
+    export, problem = _export(source)
     joiner = Joiner(export.records, source)
-    for number, recorded in enumerate(export.workouts, 1):
+    for place, recorded in enumerate(export.workouts, 1):
         try:
-            workout = joiner.workout(recorded, f"workout {number}" if len(export.workouts) > 1 else "")
+            workout = joiner.workout(recorded, f"workout {place}" if len(export.workouts) > 1 else "")
             yield decided(workout, source, steps=True)
         except InvalidFile as error:  # the other workouts are fine
             problem = problem or error
@@ -63,24 +64,47 @@ def read(source: Source) -> Iterator[Workout]:
         raise InvalidFile("no_workout", "", hint)
 
 
+def _export(source: Source) -> tuple["_Export", InvalidFile | None]:
+    """What a document holds, and what is wrong with it."""
+    export = _Export(source)
+    try:
+        export.feed(source)
+        return export, None
+    except InvalidFile as error:
+        damage = error
+    if damage.code not in READ_AGAIN:
+        return export, damage
+    export = _Export(source)
+    try:
+        for _ in recover(source, _DamagedExport(export), damage):
+            pass
+    except InvalidFile as error:
+        return export, error
+    return export, None
+
+
 class _Export:
     """Collects the readings and the workouts of a document."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: Source) -> None:
+        self._said_sport = source.said_sport
         self.records = Records()
         self.workouts: list[Recorded] = []
-        self._open: Recorded | None = None
-        self._parts = 0
-
-    def feed(self, source: Source) -> None:
-        """Read the document. Raises InvalidFile; what comes before the damage has been collected."""
-        starts = {
+        self.starts: apple_xml.Starts = {
             "Record": self.records.add,
             "Workout": self._begin,
             "FileReference": self._add_route,
+            "Location": self._add_location,
             "WorkoutEvent": self._add_event,
         }
-        apple_xml.feed(source, ROOT, starts, {"Workout": self._end}, self.records.shorten)
+        self.ends: apple_xml.Ends = {"Workout": self._end}
+        self._open: Recorded | None = None
+        self._parts = 0
+        self._locations = 0
+
+    def feed(self, source: Source) -> None:
+        """Read the document. Raises InvalidFile; what comes before the damage has been collected."""
+        apple_xml.feed(source, ROOT, self.starts, self.ends, self.records.shorten)
 
     def _begin(self, attributes: dict[str, str]) -> None:
         activity = attributes.get("workoutActivityType", "")[:100].removeprefix(ACTIVITY)
@@ -100,10 +124,24 @@ class _Export:
         self._open = None
 
     def _add_route(self, attributes: dict[str, str]) -> None:
-        route = ROUTE.fullmatch(attributes.get("path", ""))  # whatever else it names is not beside the export
+        route = ROUTE.fullmatch(
+            attributes.get("path", "").replace("\\", "/")
+        )  # whatever else it names is not beside the export
         if self._open is not None and route:
             self._open.routes.append(route[1])
             self._count_part()
+
+    def _add_location(self, attributes: dict[str, str]) -> None:
+        """iOS 10 to 12 write a route's points into the workout. Only runs need them."""
+        if self._open is None or not may_be_a_run(self._open.sport, self._said_sport):
+            return
+        self._locations += 1
+        if self._locations > MAX_LOCATIONS:
+            raise InvalidFile("too_large", "", f"more than {MAX_LOCATIONS} locations")
+        with suppress(KeyError, ValueError):
+            when = self.records.clock.seconds(attributes.get("date", "")[:40].encode())
+            measured = (number(attributes.get(name, "")) for name in ("speed", "altitude"))
+            self._open.locations.extend((float(when), *measured))
 
     def _add_event(self, attributes: dict[str, str]) -> None:
         """Also those in a WorkoutActivity, which is a lap: nothing in it tells another sport."""
@@ -116,3 +154,26 @@ class _Export:
         self._parts += 1
         if self._parts > MAX_PARTS:
             raise InvalidFile("too_large", "", f"more than {MAX_PARTS} routes and pauses")
+
+
+class _DamagedExport(ElementReader):
+    """Collects what a document that is not well-formed holds. Its document type declares nothing that is read."""
+
+    format, root = "APPLE_HEALTH", ROOT
+    parents = frozenset({"Record", "Workout", "FileReference", "Location", "WorkoutEvent"})
+    texts: frozenset[str] = frozenset()
+    numbers: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, export: _Export) -> None:
+        super().__init__()
+        self._export = export
+
+    def opened(self, name: str, attributes: Mapping[str, str]) -> None:
+        self._export.starts[name](dict(attributes))
+
+    def closed(self, name: str, text: str) -> None:
+        if name in self._export.ends:
+            self._export.ends[name]()
+
+    def doctype(self, *_declared: object) -> None:
+        pass

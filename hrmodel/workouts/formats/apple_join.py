@@ -4,6 +4,7 @@ Heart rates are single records. Speed and altitude are those of the route; where
 distance records. Nothing is moved: the times are those of all that was recorded, each value at its own, NaN elsewhere.
 """
 
+from array import array
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,13 +30,14 @@ STEP_SECONDS = 60  # steps counted over a longer time are no cadence
 
 @dataclass(kw_only=True)
 class Recorded:
-    """One `Workout` element; its times as they are written."""
+    """One `Workout` element; its times as they are written. `locations`: unix seconds, m/s and m of each point."""
 
     sport: str
     start: bytes
     end: bytes
     source: SourceKey
     routes: list[str] = field(default_factory=list)  # `workout-routes/<file name>`
+    locations: "array[float]" = field(default_factory=lambda: array("d"))
     pauses: list[tuple[bytes, bool]] = field(default_factory=list)  # when one begins (True) or ends
 
 
@@ -98,6 +100,7 @@ class Joiner:
         names = set(recorded.routes) - self._seen if may_be_a_run(recorded.sport, self._source.said_sport) else set()
         self._seen |= names
         routes = [route for name in sorted(names) if (route := self._read(name)) is not None]
+        routes += [_inside(recorded)] * bool(recorded.locations)
         none = [np.empty(0)]
         t, first = np.unique(np.concatenate(none + [route.t for route in routes]), return_index=True)
         inside = (t >= window.start) & (t <= window.end)
@@ -136,6 +139,12 @@ class Joiner:
                 bounds.append(second)
         before, until = np.searchsorted(bounds, t, "left"), np.searchsorted(bounds, t, "right")
         return (before % 2 == 1) & (until % 2 == 1)
+
+
+def _inside(recorded: Recorded) -> Route:
+    """The route that is in the workout itself."""
+    t, speed, altitude = np.frombuffer(recorded.locations).reshape(-1, 3).T
+    return apple_route.by_time(t, speed, altitude)
 
 
 def _without_route(seconds: NDArray[np.int64], route: Route) -> NDArray[np.int64]:

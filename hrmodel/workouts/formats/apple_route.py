@@ -56,7 +56,7 @@ def _read_at_once(data: bytes) -> Route | None:
         t = np.array(parts[2::4]).astype("datetime64[s]").astype(np.float64)
     except ValueError:  # 31 February
         return None
-    return _by_time(t, np.array([float(text) for text in parts[3::4]]), np.array([float(text) for text in parts[1::4]]))
+    return by_time(t, np.array([float(text) for text in parts[3::4]]), np.array([float(text) for text in parts[1::4]]))
 
 
 def _joined(tracks: list[Workout]) -> Route:
@@ -64,11 +64,12 @@ def _joined(tracks: list[Workout]) -> Route:
     t = [track.t + (track.started_at.timestamp() if track.started_at else 0.0) for track in tracks]
     altitude = [np.full(len(track.t), np.nan) if track.altitude is None else track.altitude for track in tracks]
     speed = [track.speed for track in tracks]
-    route = _by_time(*(np.concatenate(none + part) for part in (t, speed, altitude)))
+    route = by_time(*(np.concatenate(none + part) for part in (t, speed, altitude)))
     return replace(route, reasons=(*(reason for track in tracks for reason in track.mended), *route.reasons))
 
 
-def _by_time(t: Array, speed: Array, altitude: Array) -> Route:
+def by_time(t: Array, speed: Array, altitude: Array) -> Route:
+    """A route of points in any order, on one timeline."""
     speed = np.where(speed < 0, np.nan, speed)  # the phone writes -1 for a speed that it does not know
     series = timeline.build(np.round(t, 3), {"speed": speed, "altitude": altitude})
     return Route(t=series.times, reasons=series.reasons, **series.columns)

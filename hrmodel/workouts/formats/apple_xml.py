@@ -25,6 +25,7 @@ SUBSET = rb"\[(?:[^\]\"'<]++|%b|<\?.*?\?>|<!--.*?-->|<(?!\?|!--))*+\]\s*+" % QUO
 DOCTYPE = rb"<!DOCTYPE(?:[^\[\"'>]++|%b)*+(?:%b)?+>" % (QUOTED, SUBSET)
 PROLOG = re.compile(rb"(?:\xef\xbb\xbf)?+(?:%b|%b)*+(?=<[^!?])" % (MISC, DOCTYPE), re.DOTALL)
 ENCODING = re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([^\"'>]*)[\"']")
+CUT = tuple(map(expat.errors.codes.get, (expat.errors.XML_ERROR_NO_ELEMENTS, expat.errors.XML_ERROR_UNCLOSED_TOKEN)))
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 Starts = Mapping[str, Callable[[dict[str, str]], None]]
@@ -51,6 +52,9 @@ def feed(source: Source, root: str, starts: Starts, ends: Ends, shorten: Callabl
                 raise InvalidFile("not_apple_health", "", f"more than {MAX_NAMES} names of elements and attributes")
         parser.Parse(b"", True)
     except expat.ExpatError as error:
+        if error.code in CUT:
+            hint = "the file ends too early: it is cut off; what comes before is read"
+            raise InvalidFile("cut_xml", f"near line {error.lineno}", hint) from error
         hint = f"the XML is damaged: {expat.ErrorString(error.code)}"
         raise InvalidFile("broken_xml", f"near line {error.lineno}", hint) from error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import apple_health, endomondo, fit, gpx, tcx
+from hrmodel.workouts.formats.foreign import described
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.workout import Workout
 
@@ -72,7 +73,8 @@ def head_of(path: Path) -> bytes:
         return file.read(HEAD_BYTES)
 
 
-def unknown_format() -> InvalidFile:
-    """What to say about a file of no known format."""
+def unknown_format(head: bytes = b"") -> InvalidFile:
+    """What to say about a file of no known format, by its first bytes."""
     known = ", ".join(f"{format_.name} ({', '.join(format_.extensions)})" for format_ in FORMATS)
-    return InvalidFile("unknown_format", "", f"no workouts of a known format; known are {known}, and zips of them")
+    what = described(head) or "no workouts of a known format"
+    return InvalidFile("unknown_format", "", f"{what}; known are {known}, and zip, tar and gzip files of them")

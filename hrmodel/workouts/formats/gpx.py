@@ -6,7 +6,8 @@ Positions serve to derive speed and are not kept.
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from hrmodel.workouts.formats.markup import number, root_is
+from hrmodel.workouts.formats.markup import root_is
+from hrmodel.workouts.formats.scalars import number
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.tracks import Track, TrackReader, read_tracks
 from hrmodel.workouts.workout import Workout
@@ -29,7 +30,7 @@ def matches(head: bytes) -> bool:
 
 def read(source: Source) -> Iterator[Workout]:
     """One workout per track with points. Raises InvalidFile."""
-    return read_tracks(source, _GpxReader())
+    return read_tracks(source, _GpxReader)
 
 
 class _GpxReader(TrackReader):

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from hrmodel.workouts.errors import InvalidFile
-from hrmodel.workouts.formats import archive
+from hrmodel.workouts.formats.archive import Budget
 from hrmodel.workouts.formats.source import Source
+from hrmodel.workouts.formats.zips import open_zip
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import EPOCH, Array, Workout, advancing
 
@@ -112,7 +113,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _check_members(path: Path) -> None:
     """Raises InvalidFile for a zip that torch.save does not write."""
-    with archive.open_archive(path, archive.Budget(entries=MAX_MEMBERS)) as opened:
+    with open_zip(path, Budget(entries=MAX_MEMBERS)) as opened:
         members = opened.infolist()
     if sum(entry.file_size for entry in members) > path.stat().st_size:  # nothing is packed, each byte is there once
         raise InvalidFile("too_large", "", "it claims to hold more than its own size; save it with torch.save")

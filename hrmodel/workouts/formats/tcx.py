@@ -7,7 +7,8 @@ distance so far, else from positions, which are not kept.
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from hrmodel.workouts.formats.markup import number, root_is
+from hrmodel.workouts.formats.markup import root_is
+from hrmodel.workouts.formats.scalars import number
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.tracks import Track, TrackReader, read_tracks
 from hrmodel.workouts.workout import Workout
@@ -23,7 +24,7 @@ def matches(head: bytes) -> bool:
 
 def read(source: Source) -> Iterator[Workout]:
     """One workout per activity with points. Raises InvalidFile."""
-    return read_tracks(source, _TcxReader())
+    return read_tracks(source, _TcxReader)
 
 
 class _TcxReader(TrackReader):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hrmodel.workouts.formats import clocks
 from hrmodel.workouts.formats.clock_blocks import Columns, Shift
+from hrmodel.workouts.formats.scalars import odd_instant
 from hrmodel.workouts.reasons import Reason
 from hrmodel.workouts.workout import Array
 
@@ -37,9 +38,10 @@ class Series:
 
 
 def instant(text: str) -> float:
-    """Unix s of an ISO 8601 time with any offset or fraction, UTC without an offset; NaN for anything else.
+    """Unix s of an ISO 8601 time with any offset or fraction, UTC without an offset; NaN for what is no time.
 
-    A leap second 23:59:60 lies between the seconds around it, which clocks do not number.
+    What is written otherwise but clear is read, too. A leap second 23:59:60 lies between the seconds around it, which
+    clocks do not number.
     """
     if len(text) > MAX_TIME:  # fromisoformat takes any number of digits for a fraction
         return math.nan
@@ -48,7 +50,7 @@ def instant(text: str) -> float:
         parsed = datetime.fromisoformat(plain)
         seconds = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        return math.nan
+        seconds = odd_instant(plain)
     return seconds if plain == text else seconds + LEAP * (1.0 - seconds % 1.0)
 
 

@@ -15,13 +15,14 @@ from hrmodel.workouts.formats.markup import ElementReader, feed
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.speeds import Told, running_speed
 from hrmodel.workouts.formats.sport import decided
+from hrmodel.workouts.formats.tag_soup import recover
 from hrmodel.workouts.reasons import Reason
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Array, Workout
 
 MAX_POINTS = 150_000  # of one track: 41 hours at one a second; as many take 2 to 4 s to read
-MAX_FILE_POINTS = 150_000  # of the tracks before one: with its own at most 300 000 in all, in some 5 s
-MAX_TRACKS = 2000
+MAX_FILE_POINTS = 3_000_000  # of the tracks before one: 830 hours at one a second, in some 40 s
+MAX_TRACKS = 10_000
 MAX_VALUE = 1e12  # in any unit
 CHANNELS = ("latitude", "longitude", "altitude", "heart_rate", "cadence", "speed", "distance")
 
@@ -112,7 +113,7 @@ class TrackReader(ElementReader):
                 track.bad_time = text, len(track.times) + 1
 
 
-def read_tracks(source: Source, reader: TrackReader) -> Iterator[Workout]:
+def read_tracks(source: Source, reader: type[TrackReader]) -> Iterator[Workout]:
     """One workout per track with points. Raises InvalidFile, when the readable tracks have been handed over."""
     found, problem = 0, None
     for track in _tracks(source, reader):
@@ -132,10 +133,36 @@ def read_tracks(source: Source, reader: TrackReader) -> Iterator[Workout]:
         raise InvalidFile("no_track", "", hint)
 
 
-def _tracks(source: Source, reader: TrackReader) -> Iterator[Track | InvalidFile]:
-    """The complete tracks, and last what damaged the file."""
+def _tracks(source: Source, reader: type[TrackReader]) -> Iterator[Track | InvalidFile]:
+    """The tracks, and last what is damaged. Where the strict parser stops, the tolerant one begins again."""
+    handed, again, damage = 0, 0, None
+    strict = reader()
+    for one in _collected(strict, feed(source, strict)):
+        if isinstance(one, InvalidFile):
+            damage = one
+        else:
+            handed += 1
+            yield one
+    if damage is None:
+        return
+    if damage.code not in ("broken_xml", f"not_{reader.format.lower()}"):
+        yield damage
+        return
+    tolerant = reader()
+    for one in _collected(tolerant, recover(source, tolerant, damage)):
+        again += isinstance(one, Track)
+        if (isinstance(one, Track) and again > handed) or (
+            isinstance(one, InvalidFile) and (again or one.code != "broken_xml")
+        ):
+            yield one
+    if not again:
+        yield damage
+
+
+def _collected(reader: TrackReader, feeding: Iterator[None]) -> Iterator[Track | InvalidFile]:
+    """The complete tracks, and last what ended the reading too early."""
     try:
-        for _ in feed(source, reader):
+        for _ in feeding:
             yield from reader.take()
     except InvalidFile as error:
         yield from reader.take()

@@ -1,19 +1,20 @@
 """From an uploaded file, or a folder, to its workouts and a report of each file."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.archive import Budget
+from hrmodel.workouts.formats.catalog import unknown_format
 from hrmodel.workouts.formats.files import Opener, Progress, UploadedFile
 from hrmodel.workouts.formats.source import SaidSport
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
 
-MAX_UNKNOWN = 20  # files of unknown formats that are named one by one
+NOT_WORKOUTS = ("unknown_format", "not_an_activity")  # what is said of files that nobody wants to read about
 
 
 @dataclass(frozen=True)
@@ -38,36 +39,6 @@ def _ignore(_: Any) -> None:
     """Nobody wants to be told."""
 
 
-def read_workouts(path: Path, *, units: Units | None = None, sport: SaidSport | None = None) -> Iterator[Workout]:
-    """The workouts of a file of any known format, of a zip of them, or of a folder and all below it.
-
-    Files of unknown formats in a folder or zip are passed over. Raises InvalidFile for a damaged file, and when
-    nothing can be read at all.
-    """
-    return (found.workout for found in read_with_format(path, units=units, sport=sport))
-
-
-def read_with_format(
-    path: Path, *, units: Units | None = None, sport: SaidSport | None = None
-) -> Iterator[FoundWorkout]:
-    """`read_workouts`, each workout with the format of its file."""
-    known, unknown = 0, InvalidFile("unknown_format", "", "the folder holds no files")
-    for file in _opener(path, units, sport, _ignore).files(path, path.name):
-        if file.source is None:
-            assert file.problem is not None
-            if file.problem.code != "unknown_format":
-                raise file.problem.inside(file.label)
-            unknown = file.problem
-            continue
-        known += 1
-        try:
-            yield from _read(file)
-        except InvalidFile as error:
-            raise error.inside(file.label) from error
-    if not known:
-        raise unknown.inside(path.name)
-
-
 def read_upload(
     path: Path,
     *,
@@ -80,40 +51,48 @@ def read_upload(
 ) -> Iterator[FoundWorkout | FileReport]:
     """The workouts of each file of the upload called `name`, and after them the file's report.
 
-    `units` go to the formats that do not fix theirs (None: the format's usual ones); `sport` is that of the files that
-    name none. A damaged file is a report with
-    its problem and the workouts before the damage; the rest go on. Files whose label is in `skip` are passed over;
-    `on_file` hears the label of each file that is begun, `on_progress` the fraction of the upload that has been read.
-    Raises InvalidFile when the upload as a whole gives nothing: damaged, unknown, an empty zip.
+    `units` go to the formats that do not fix theirs (None: the format's usual ones), `sport` is that of files that name
+    none. A damaged file is a report with its problem and the workouts that are sound; the rest go on. Files that hold
+    no workouts are one line at the end. Files whose label is in `skip` are passed over; `on_file` hears the label of
+    each file that is begun, `on_progress` the fraction of the upload that has been read. Raises InvalidFile when the
+    upload as a whole gives nothing: damaged, unknown, an empty zip.
     """
-    unknown: list[str] = []
+    others, readable, unknown = Counter[str](), 0, unknown_format()
     for file in _opener(path, units, sport, on_progress).files(path, name):
         if file.label in skip:
+            readable += 1
             continue
-        if file.problem is not None and file.problem.code == "unknown_format" and not file.whole:
-            unknown.append(file.label)
-            if len(unknown) <= MAX_UNKNOWN:
-                yield FileReport(file.label, None, 0, str(file.problem))
+        if file.looks_foreign:
+            others[_ending(file.label)] += 1
+            unknown = file.problem or unknown
             continue
         on_file(file.label)
-        yield from _read_file(file)
-    if len(unknown) > MAX_UNKNOWN:
-        yield _other_files(unknown[MAX_UNKNOWN:])
+        if (yield from _read_file(file)):
+            others[_ending(file.label)] += 1
+        readable += 1
+    if not readable:
+        raise unknown.inside(name)
+    if others:
+        yield _other_files(others)
     on_progress(1.0)
 
 
-def _read_file(file: UploadedFile) -> Iterator[FoundWorkout | FileReport]:
-    workouts, problem, notes = 0, file.problem, list[str]()
+def _read_file(file: UploadedFile) -> Generator[FoundWorkout | FileReport, None, bool]:
+    """The workouts of a file and its report; True, without one, when it is of those that hold no workouts."""
+    workouts, problem, notes = 0, None, list[str]()
     try:
         for found in _read(file, notes.append):
             workouts += 1
             yield found
     except InvalidFile as error:
         problem = error
-    if problem is not None and file.whole and not workouts:
-        raise problem.inside(file.label)
-    problems = [str(problem)] * (problem is not None) + notes
+    if file.whole and not workouts and (whole := file.problem or problem):
+        raise whole.inside(file.label)
+    if file.problem is None and problem is not None and problem.code in NOT_WORKOUTS and not workouts:
+        return True
+    problems = [str(one) for one in (file.problem, problem) if one is not None] + notes
     yield FileReport(file.label, file.format.name if file.format else None, workouts, "; ".join(problems) or None)
+    return False
 
 
 def _read(file: UploadedFile, noted: Callable[[str], None] = _ignore) -> Iterator[FoundWorkout]:
@@ -125,11 +104,17 @@ def _read(file: UploadedFile, noted: Callable[[str], None] = _ignore) -> Iterato
         yield FoundWorkout(file.format.name, replace(workout, source=place))
 
 
-def _other_files(labels: list[str]) -> FileReport:
-    """One line for the files of unknown formats that nobody wants to read about one by one."""
-    suffixes = Counter(PurePosixPath(label).suffix.lower()[:20] or "no extension" for label in labels)
-    listed = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(10))
-    return FileReport(f"{len(labels)} more files", None, 0, f"no workouts of a known format: {listed}")
+def _ending(label: str) -> str:
+    name = label.rpartition("/")[2]
+    return f".{name.rpartition('.')[2]}".lower()[:20] if "." in name[1:] else "no extension"
+
+
+def _other_files(endings: Counter[str]) -> FileReport:
+    """One line for the files that hold no workouts, which is no problem."""
+    listed = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(10))
+    more = ", ..." if len(endings) > 10 else ""
+    files = f"{endings.total()} other file{'s' * (endings.total() != 1)}"
+    return FileReport(f"no workouts in {files}: {listed}{more}", None, 0, None)
 
 
 def _opener(path: Path, units: Units | None, sport: SaidSport | None, on_progress: Callable[[float], None]) -> Opener:
