@@ -42,6 +42,7 @@ from service.security import KeyRing
 from service.security_headers import STATIC, SecurityHeaders, page_policies
 from service.settings import Settings, get_settings
 from service.subjects import router as subjects
+from service.turns import Turns
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 # predictions come first: every route before theirs is compared with their address
@@ -154,6 +155,7 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         metrics=metrics,
         parts=Parts(settings.broker_url),
         transactions=CapacityLimiter(TRANSACTIONS),
-        compute=CapacityLimiter(os.cpu_count() or 1),
+        decoding=Turns(1),
+        compute=Turns(os.cpu_count() or 1),
         probes=CapacityLimiter(PROBES),
     )

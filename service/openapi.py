@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
+from service.body import LIMITS, USUAL
 from service.error_handlers import MEDIA_TYPE
 from service.errors import (
     BadRequest,
@@ -112,10 +113,21 @@ def describe(app: FastAPI) -> None:
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(problem.pop("$defs"), Problem=problem)
             _restore_nulls(schemas)
+            for operations in made["paths"].values():
+                for operation in operations.values():
+                    _name_limit(operation)
             app.openapi_schema = made
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _name_limit(operation: dict[str, Any]) -> None:
+    """Let an operation say how large its JSON body may be."""
+    if "application/json" in operation.get("requestBody", {}).get("content", {}):
+        limit = LIMITS.get(operation["operationId"], USUAL)
+        most = f"{limit.bytes // 1024} KiB and {limit.values} values"
+        operation["responses"]["413"]["description"] = f"{TooLarge.title}: a body holds at most {most}"
 
 
 def _restore_nulls(schemas: dict[str, Any]) -> None:

@@ -61,6 +61,11 @@ class Prepared:
     ready: Ready
     inputs: list[Features]  # (rows, L, 3) of each pass: the blind ones of all segments, then the free runs
 
+    @property
+    def size(self) -> int:
+        """What it takes, about: steps of all passes, and samples."""
+        return sum(each.shape[0] * each.shape[1] for each in self.inputs) + len(self.query.workout.t)
+
 
 class Predictor:
     """Serves one checkpoint. Holds nothing that a request changes: threads may share it."""

@@ -29,7 +29,8 @@ async def plan(services: Services, account_id: UUID, body: PlanRequest) -> bytes
     """The plan as JSON. Raises Unprocessable, NotFound, Conflict or Unavailable."""
     route = await to_thread.run_sync(to_route, body)
     found, predictor = await ready(services, account_id, body)
-    return await to_thread.run_sync(_plan, body, route, found, predictor, limiter=services.compute)
+    async with services.compute.of(account_id):
+        return await to_thread.run_sync(_plan, body, route, found, predictor)
 
 
 def _plan(body: PlanRequest, route: Route, found: Answering, predictor: Predictor) -> bytes:
