@@ -19,13 +19,15 @@ from service.deps import (
     once,
 )
 from service.errors import UnsupportedType
-from service.fields import After, SubjectFilter
+from service.fields import MAX_AFTER, After, SubjectFilter
 from service.openapi import PICTURE, problems
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=ApiRoute)
 
 DatasetId = Annotated[UUID, Path(description="The dataset.")]
 ReportLimit = Annotated[int, Query(ge=1, le=5000, description="How many workouts at most.")]
+FileAfter = Annotated[int, Query(ge=-1, le=MAX_AFTER, description="Only files behind this number: `next_file_after`.")]
+FileLimit = Annotated[int, Query(ge=0, le=5000, description="How many files at most.")]
 UPLOAD_BODY = {
     "requestBody": {
         "required": True,
@@ -77,10 +79,16 @@ def get_dataset(dataset_id: DatasetId, caller: ReadCaller, session: SessionDep) 
 
 @router.get("/{dataset_id}/report", responses=problems(404))
 def get_dataset_report(
-    dataset_id: DatasetId, caller: ReadCaller, session: SessionDep, after: After = -1, limit: ReportLimit = 1000
+    dataset_id: DatasetId,
+    caller: ReadCaller,
+    session: SessionDep,
+    after: After = -1,
+    limit: ReportLimit = 1000,
+    file_after: FileAfter = -1,
+    file_limit: FileLimit = 1000,
 ) -> DatasetReport:
     """Show what became of each file and workout: kept, repaired or dropped, and why; `summary` says it in short."""
-    return service.report(session, caller.account_id, dataset_id, after, limit)
+    return service.report(session, caller.account_id, dataset_id, after, limit, file_after, file_limit)
 
 
 @router.get("/{dataset_id}/report.png", responses={**PICTURE, **problems(404, 409)}, response_class=Response)

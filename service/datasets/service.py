@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from service.cleanup import remove
 from service.datasets.picture import draw_import
+from service.datasets.picture_text import MAX_PROBLEMS
 from service.datasets.schemas import (
     DEFAULT_SUBJECT,
     DatasetPage,
@@ -131,23 +132,26 @@ def show(session: Session, account_id: UUID, dataset_id: UUID) -> DatasetRead:
     return _read(datasets.read(session, account_id, dataset_id))
 
 
-def report(session: Session, account_id: UUID, dataset_id: UUID, after: int, limit: int) -> DatasetReport:
-    """What became of an upload; workouts behind position `after`. Raises NotFound."""
+def report(
+    session: Session, account_id: UUID, dataset_id: UUID, after: int, limit: int, file_after: int, file_limit: int
+) -> DatasetReport:
+    """What became of an upload; workouts behind position `after`, files behind number `file_after`. Raises NotFound."""
     dataset = datasets.require(session, account_id, dataset_id)
-    files = _files(session, dataset_id)
+    files = datasets.files(session, dataset_id, file_after, file_limit + 1)
     rows = datasets.workouts(session, dataset_id, after, limit + 1)
     shown = [WorkoutRead.model_validate(row) for row in rows[:limit]]
     all_shown = after < 0 and len(rows) <= limit
     outlines = [datasets.outline(row) for row in rows] if all_shown else datasets.outlines(session, dataset_id)
-    summary = summarise(outlines, files, dataset.min_hr_per_minute)
+    summary = summarise(outlines, dataset)
     return DatasetReport(
         dataset_id=dataset_id,
         state=dataset.state,
         verdicts=summary.verdicts,
         summary=summary,
-        files=files,
+        files=[FileRead.model_validate(row) for row in files[:file_limit]],
         workouts=shown,
         next_after=shown[-1].position if len(rows) > limit else None,
+        next_file_after=files[file_limit - 1]["id"] if 0 < file_limit < len(files) else None,
     )
 
 
@@ -158,8 +162,10 @@ def draw(session: Session, account_id: UUID, dataset_id: UUID) -> bytes:
         raise Conflict(
             "dataset_not_ready", f"Dataset {dataset_id} is {dataset.state}; wait until its import has ended."
         )
-    outlines, files = datasets.outlines(session, dataset_id), _files(session, dataset_id)
-    return draw_import(dataset, summarise(outlines, files, dataset.min_hr_per_minute), outlines, files)
+    outlines = datasets.outlines(session, dataset_id)
+    summary = summarise(outlines, datasets.require(session, account_id, dataset_id))
+    problems = [FileRead.model_validate(row) for row in datasets.problems(session, dataset_id, MAX_PROBLEMS)]
+    return draw_import(dataset, summary, outlines, problems)
 
 
 def delete(services: Services, account_id: UUID, dataset_id: UUID) -> None:
@@ -168,10 +174,6 @@ def delete(services: Services, account_id: UUID, dataset_id: UUID) -> None:
         services,
         lambda session: removal.remove_dataset(session, datasets.require(session, account_id, dataset_id)),
     )
-
-
-def _files(session: Session, dataset_id: UUID) -> list[FileRead]:
-    return [FileRead.model_validate(row) for row in datasets.files(session, dataset_id)]
 
 
 def _read(row: DatasetRow) -> DatasetRead:

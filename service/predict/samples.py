@@ -41,7 +41,8 @@ def check_samples(bodies: Sequence[PredictRequest]) -> None:
     """Raise Unprocessable when the requests of a batch hold more samples than one may."""
     samples = sum(len(body.speed) for body in bodies)
     if samples > MAX_BATCH_SAMPLES:
-        raise wrong("/requests", f"hold {samples} samples; {MAX_BATCH_SAMPLES} samples in all is the most, so send several")
+        most = f"{MAX_BATCH_SAMPLES} samples in all is the most"
+        raise wrong("/requests", f"hold {samples} samples; {most}, so send several")
 
 
 def check_length(workouts: Sequence[Workout]) -> None:

@@ -22,6 +22,8 @@ from service.registry.tables import (
     Workout,
 )
 
+_FILE = DatasetFile.id, DatasetFile.name, DatasetFile.format, DatasetFile.workouts, DatasetFile.problem
+
 DatasetRow = tuple[Dataset, str | None, UUID | None]  # with its subject's name and its import job
 
 
@@ -90,11 +92,16 @@ def page(session: Session, account_id: UUID, subject: str | None, wanted: PageRe
     return fetch(session, rows, Dataset, wanted)
 
 
-def files(session: Session, dataset_id: UUID) -> list[dict[str, Any]]:
-    """What each file of the upload gave: name, format, workouts, problem."""
-    columns = DatasetFile.name, DatasetFile.format, DatasetFile.workouts, DatasetFile.problem
-    rows = select(*columns).where(DatasetFile.dataset_id == dataset_id).order_by(DatasetFile.id)
-    return _plain(session, rows)
+def files(session: Session, dataset_id: UUID, after: int, limit: int) -> list[dict[str, Any]]:
+    """What the files of the upload behind number `after` gave: number, name, format, workouts, problem."""
+    rows = select(*_FILE).where(DatasetFile.dataset_id == dataset_id, DatasetFile.id > after)
+    return _plain(session, rows.order_by(DatasetFile.id).limit(limit))
+
+
+def problems(session: Session, dataset_id: UUID, limit: int) -> list[dict[str, Any]]:
+    """The first files with a problem."""
+    rows = select(*_FILE).where(DatasetFile.dataset_id == dataset_id, DatasetFile.problem.is_not(None))
+    return _plain(session, rows.order_by(DatasetFile.id).limit(limit))
 
 
 def workouts(session: Session, dataset_id: UUID, after: int, limit: int) -> list[dict[str, Any]]:

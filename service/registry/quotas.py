@@ -3,16 +3,20 @@
 Lock, then check, in the transaction that adds to it: so simultaneous requests count each other.
 """
 
+import operator
+from functools import reduce
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from service.errors import TooManyRequests
+from service.registry.imports import MAX_FILES
 from service.registry.tables import Account, Dataset, DatasetState, Job, JobState, Workout
 
 JOB_RETRY_SECONDS = 60
 BYTES_RETRY_SECONDS = 3600
+ROW_BYTES = 400  # of a report's row for a workout or a file, about
 _WAITING = (DatasetState.QUEUED, DatasetState.IMPORTING)
 
 
@@ -39,7 +43,15 @@ def check_bytes(session: Session, account_id: UUID, more: int, limit: int) -> No
 
 
 def stored_bytes(session: Session, account_id: UUID) -> int:
-    """Bytes of an account's imported workouts, and of uploads that wait for their import (deleted after it)."""
+    """Bytes of an account's imported workouts, of what reports say of them (about: rows of one size), and of uploads
+    that wait for their import (deleted after it).
+    """  # fmt: skip
     workouts = select(func.sum(Workout.size)).where(Workout.account_id == account_id)
     uploads = select(func.sum(Dataset.upload_size)).where(Dataset.account_id == account_id, Dataset.state.in_(_WAITING))
-    return int(session.scalar(workouts) or 0) + int(session.scalar(uploads) or 0)
+    counts = Dataset.train_workouts, Dataset.val_workouts, Dataset.test_workouts, Dataset.dropped_workouts
+    listed = case((Dataset.file_count > MAX_FILES, MAX_FILES), else_=Dataset.file_count)
+    of_one = reduce(operator.add, counts) - Dataset.unlisted_workouts + listed
+    rows = select(func.sum(case((of_one > 0, of_one), else_=0))).where(Dataset.account_id == account_id)
+    return sum(int(session.scalar(each) or 0) for each in (workouts, uploads)) + ROW_BYTES * int(
+        session.scalar(rows) or 0
+    )
