@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from service.errors import TooManyRequests
 from service.registry.imports import MAX_FILES
-from service.registry.tables import Account, Dataset, DatasetState, Job, JobState, Workout
+from service.registry.tables import Account, Dataset, DatasetState, Job, JobState, Stage, Workout
 
 JOB_RETRY_SECONDS = 60
 BYTES_RETRY_SECONDS = 3600
@@ -26,12 +26,15 @@ def lock(session: Session, account_id: UUID) -> None:
     session.execute(select(Account.id).where(Account.id == account_id).with_for_update(key_share=True))
 
 
-def check_jobs(session: Session, account_id: UUID, limit: int) -> None:
-    """Raise TooManyRequests unless it may have one more queued or running job; a fleet and its jobs count as one."""
-    alive = Job.state.in_((JobState.QUEUED, JobState.RUNNING)) & Job.parent_id.is_(None)
+def check_jobs(session: Session, account_id: UUID, limit: int, more: int = 1) -> None:
+    """Raise TooManyRequests unless it may have so many more queued or running jobs; a fleet counts as its jobs."""
+    alive = Job.state.in_((JobState.QUEUED, JobState.RUNNING)) & (Job.stage != Stage.FLEET)
     count = session.scalar(select(func.count()).where(Job.account_id == account_id, alive)) or 0
-    if count >= limit:
-        detail = f"This account has {count} queued and running jobs; {limit} is the most. Wait until some have ended."
+    if count + more > limit:
+        asked = f" and asks for {more} more" if more > 1 else ""
+        detail = f"This account has {count} queued and running jobs{asked}; {limit} is the most. " + (
+            "Wait until some have ended, or ask for fewer people." if more > 1 else "Wait until some have ended."
+        )
         raise TooManyRequests("too_many_jobs", detail, retry_after=JOB_RETRY_SECONDS)
 
 
