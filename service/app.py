@@ -19,6 +19,7 @@ from service import health
 from service.dashboard import rendering
 from service.dashboard import router as dashboard
 from service.datasets import router as datasets
+from service.datasets.in_flight import InFlight
 from service.deps import PROBES, TRANSACTIONS, Services
 from service.error_handlers import add_error_handlers
 from service.jobs import router as jobs
@@ -155,6 +156,7 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         metrics=metrics,
         parts=Parts(settings.broker_url),
         transactions=CapacityLimiter(TRANSACTIONS),
+        uploads=InFlight(),
         decoding=Turns(1),
         compute=Turns(os.cpu_count() or 1),
         probes=CapacityLimiter(PROBES),

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from service.body import IN_THREAD_BYTES, LIMITS, USUAL, read_json_body, to_json
+from service.datasets.in_flight import InFlight
 from service.errors import Unavailable
 from service.fields import PAGE_LIMIT, CursorQuery, LimitQuery
 from service.jobs.live import Live
@@ -55,6 +56,7 @@ class Services:
     metrics: Metrics
     parts: Parts
     transactions: CapacityLimiter  # fewer at once than there are threads and connections
+    uploads: InFlight
     decoding: Turns  # of large bodies: a thread that holds Python's lock is what the event loop waits for
     compute: Turns  # as many plans and pictures at once as there are cores
     probes: CapacityLimiter  # looks whether the database answers: those that hang keep their thread

@@ -21,6 +21,7 @@ from service.deps import (
 from service.errors import UnsupportedType
 from service.fields import MAX_AFTER, After, SubjectFilter
 from service.openapi import PICTURE, problems
+from service.registry.idempotency import Once
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=ApiRoute)
 
@@ -37,7 +38,7 @@ UPLOAD_BODY = {
 }
 
 
-@router.post("", status_code=202, responses=problems(400, 409, 413, 415), openapi_extra=UPLOAD_BODY)
+@router.post("", status_code=202, responses=problems(400, 408, 409, 413, 415), openapi_extra=UPLOAD_BODY)
 async def upload_dataset(
     request: Request,
     response: Response,
@@ -48,7 +49,8 @@ async def upload_dataset(
 ) -> UploadRead:
     """Upload workouts: the raw bytes of a file or a zip as the body. The format is found by content.
 
-    Answers at once; an import job reads, cleans and splits the workouts. Follow the Location, or the job.
+    Answers at once; an import job reads, cleans and splits the workouts. Follow the Location, or the job. An account
+    may have 16 uploads under way; what comes in counts for its quota while it comes.
     """
     if request.headers.get("content-type", "").lower().startswith("multipart/"):
         raise UnsupportedType(
@@ -56,11 +58,13 @@ async def upload_dataset(
         )
     service.subject_of(query)
     announced = check_announced_size(request, services.settings.max_upload_bytes)
-    if idempotency_key is None:  # with one, the upload may be there already: that is seen at its end
-        await service.check_room(services, caller.account_id, announced)
-    file = await service.store_upload(services, caller.account_id, request.stream())
-    wish = once(request, idempotency_key, file[0]) if idempotency_key else None
-    accepted = await service.accept(services, caller.account_id, query, file, wish)
+
+    def wish(sha256: str) -> Once | None:
+        return once(request, idempotency_key, sha256) if idempotency_key else None
+
+    accepted = await service.upload(
+        services, caller.account_id, query, request.stream(), announced, wish, idempotency_key
+    )
     response.headers["Location"] = f"/datasets/{accepted.id}"
     return accepted
 

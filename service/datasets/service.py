@@ -1,6 +1,6 @@
 """Uploads become datasets with an import job; datasets are shown, reported and deleted."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from uuid import UUID
 
@@ -8,6 +8,7 @@ from anyio import to_thread
 from sqlalchemy.orm import Session
 
 from service.cleanup import remove
+from service.datasets.in_flight import Incoming
 from service.datasets.picture import draw_import
 from service.datasets.picture_text import MAX_PROBLEMS
 from service.datasets.schemas import (
@@ -22,7 +23,7 @@ from service.datasets.schemas import (
     WorkoutRead,
 )
 from service.datasets.summary import summarise
-from service.datasets.upload import Upload
+from service.datasets.upload import OnSize, Upload, taken
 from service.deps import Services
 from service.error_handlers import DATABASE_AWAY
 from service.errors import Conflict, FieldError, Unavailable, Unprocessable
@@ -33,6 +34,8 @@ from service.registry.datasets import DatasetRow
 from service.registry.idempotency import Once
 from service.registry.pages import PageRequest
 from service.registry.tables import DatasetKind, DatasetState, Stage
+
+RESERVED_BYTES = 4 * 1024**2  # ahead of an upload that does not say its size: a look at the database for each
 
 
 def subject_of(query: DatasetQuery) -> str | None:
@@ -45,20 +48,63 @@ def subject_of(query: DatasetQuery) -> str | None:
     return None
 
 
-async def check_room(services: Services, account_id: UUID, announced: int) -> None:
-    """Refuse an upload that is too much for its account before reading it. Raises TooManyRequests."""
-    await to_thread.run_sync(_check_room, services, account_id, announced)
+async def upload(
+    services: Services,
+    account_id: UUID,
+    query: DatasetQuery,
+    chunks: AsyncIterator[bytes],
+    announced: int,
+    wish: Callable[[str], Once | None],
+    key: str | None,
+) -> UploadRead:
+    """Store a body and record it; `wish` makes of its digest what is to be done once, under the Idempotency-Key.
+
+    What comes in counts for the account's quota while it comes: `announced` bytes at once, else 4 MB at a time.
+    Raises TooManyRequests, TooLarge, RequestTimeout, Unprocessable, Unavailable, or Conflict for a reused key.
+    """
+    with services.uploads.one_more(account_id) as incoming:
+        repeated = await to_thread.run_sync(_size_before, services, account_id, key) if key else None
+        if repeated is not None and announced > repeated:
+            raise idempotency.reused()
+
+        async def count(size: int) -> None:
+            if repeated is not None:
+                if size > repeated:  # another file than the one before
+                    raise idempotency.reused()
+            elif size > incoming.size:
+                await _reserve(services, account_id, incoming, size)
+
+        await count(announced)
+        file = await store_upload(services, account_id, chunks, count)
+        return await accept(services, account_id, query, file, wish(file[0]))
 
 
-def _check_room(services: Services, account_id: UUID, announced: int) -> None:
+async def _reserve(services: Services, account_id: UUID, incoming: Incoming, size: int) -> None:
+    """Count an upload up to `size`, and some ahead when it does not say how large it is. Raises TooManyRequests."""
+    limit = services.settings.max_account_bytes
+    async with services.uploads.looking:  # of uploads at the same time the first ones pass
+        await to_thread.run_sync(_check_room, services, account_id, size - incoming.size, limit)
+        incoming.grow_to(size + RESERVED_BYTES if incoming.size else size)
+
+
+def _check_room(services: Services, account_id: UUID, more: int, limit: int) -> None:
     with services.database.reading() as session:
-        quotas.check_bytes(session, account_id, announced, services.settings.max_account_bytes)
+        quotas.check_bytes(session, account_id, more + services.uploads.bytes_of(account_id), limit)
 
 
-async def store_upload(services: Services, account_id: UUID, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
+def _size_before(services: Services, account_id: UUID, key: str) -> int | None:
+    """Bytes of the upload that came with this Idempotency-Key before; None: none has."""
+    with services.database.reading() as session:
+        made = idempotency.made_by(session, account_id, key)
+        return None if made is None else datasets.upload_size(session, account_id, made)
+
+
+async def store_upload(
+    services: Services, account_id: UUID, chunks: AsyncIterator[bytes], on_size: OnSize = taken
+) -> tuple[str, int]:
     """Stream a body to a stored file; its digest and size in bytes."""
     async with Upload(services.store, account_id, services.settings.max_upload_bytes) as upload:
-        await upload.receive(chunks)
+        await upload.receive(chunks, on_size)
         return await upload.adopt()
 
 

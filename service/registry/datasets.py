@@ -70,6 +70,12 @@ def require(session: Session, account_id: UUID, dataset_id: UUID) -> Dataset:
     return dataset
 
 
+def upload_size(session: Session, account_id: UUID, dataset_id: UUID) -> int | None:
+    """Bytes of the file that a dataset came from; None: there is no such dataset."""
+    mine = select(Dataset.upload_size).where(Dataset.id == dataset_id, Dataset.account_id == account_id)
+    return session.scalar(mine)
+
+
 def newest_ready(session: Session, subject_id: UUID) -> Dataset | None:
     """The subject's newest dataset that is ready: it holds all their workouts, and its test workouts decide."""
     ready = select(Dataset).where(Dataset.subject_id == subject_id, Dataset.state == DatasetState.READY)
