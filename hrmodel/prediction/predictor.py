@@ -14,6 +14,7 @@ from hrmodel.prediction.intervals import DEFAULT_INTERVALS, NOWCAST, Intervals, 
 from hrmodel.prediction.passes import run_branches, run_each, run_together
 from hrmodel.prediction.sampling import step_of_sample, within_step
 from hrmodel.prediction.stepwise import HIGHEST, LOWEST, Ready, StepPrediction, answer_steps, blind_output
+from hrmodel.prediction.tries import Tries
 from hrmodel.signals.features import Features, motion_of, vertical_speed
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, to_grid
 from hrmodel.signals.level import Level, population_level
@@ -135,6 +136,11 @@ class Predictor:
             protocol=protocol,
             level="subject" if ready.known else "population",
         )
+
+    def tries(self, level: Level, response: Response | None = None) -> Tries:
+        """For many blind predictions of somebody on one route, each a little different from the one before."""
+        followed = response or self._own_response(level) or NEW
+        return Tries(self._network, self.checkpoint.contract, level, followed)
 
     def predict_steps(
         self,

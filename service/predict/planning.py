@@ -41,7 +41,8 @@ def _plan(body: PlanRequest, route: Route, found: Answering, predictor: Predicto
     slowest, fastest = known_speeds(level)
     predict = partial(predictor.predict, coverage=body.coverage, **known)
     try:
-        made = plan_route(predict, route, body.heart_rate_cap, slowest=slowest, fastest=fastest)
+        blind = predictor.tries(level, known["response"])
+        made = plan_route(predict, route, body.heart_rate_cap, slowest=slowest, fastest=fastest, blind=blind)
     except PlanTooLong as error:
         raise wrong("/heart_rate_cap", f"is too low for this route: {error}") from error
     answer = {
