@@ -29,6 +29,7 @@ from service.metrics import Metrics
 from service.models import router as models
 from service.openapi import describe, operation_id
 from service.parts import Parts
+from service.pictures import Pictures
 from service.predict import router as predict
 from service.predict.batcher import Batcher
 from service.predict.cache import ModelCache
@@ -141,6 +142,7 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
     """What the endpoints work with."""
     models = ModelCache(store)
     live = Live(database)
+    compute = Turns(os.cpu_count() or 1)
     metrics = Metrics(models, settings.artifact_dir, lambda: live.streams)
     return Services(
         settings=settings,
@@ -158,6 +160,7 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         transactions=CapacityLimiter(TRANSACTIONS),
         uploads=InFlight(),
         decoding=Turns(1),
-        compute=Turns(os.cpu_count() or 1),
+        compute=compute,
+        pictures=Pictures(compute),
         probes=CapacityLimiter(PROBES),
     )

@@ -20,6 +20,7 @@ from service.fields import PAGE_LIMIT, CursorQuery, LimitQuery
 from service.jobs.live import Live
 from service.metrics import Metrics
 from service.parts import Parts
+from service.pictures import Pictures
 from service.predict.batcher import Batcher
 from service.predict.cache import ModelCache
 from service.predict.lookup import Lookup
@@ -59,6 +60,7 @@ class Services:
     uploads: InFlight
     decoding: Turns  # of large bodies: a thread that holds Python's lock is what the event loop waits for
     compute: Turns  # as many plans and pictures at once as there are cores
+    pictures: Pictures
     probes: CapacityLimiter  # looks whether the database answers: those that hang keep their thread
 
 

@@ -7,6 +7,7 @@ computed with them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from hrmodel.signals.steps import segment_lengths
 
 ROUNDED = 16  # steps: torch prepares a pass anew for every length that it has not seen lately, for a millisecond
 
+Number = TypeVar("Number", np.float32, np.float64)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rows:
@@ -24,13 +27,13 @@ class Rows:
     segments: NDArray[np.int64]  # (k,) which of the workout's
     places: NDArray[np.int64]  # (k, L) which of the workout's S steps; S where there is none
 
-    def take(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
+    def take(self, values: NDArray[Number]) -> NDArray[Number]:
         """(S, ...) values of all steps -> (k, L, ...), 0 where a row is filled up."""
         filled = np.zeros((len(values) + 1, *values.shape[1:]), dtype=values.dtype)
         filled[:-1] = values
         return filled[self.places]
 
-    def put(self, rows: NDArray[np.floating], into: NDArray[np.floating]) -> None:
+    def put(self, rows: NDArray[Number], into: NDArray[Number]) -> None:
         """Write (k, L, ...) back to the places of their steps in `into` (S, ...)."""
         real = self.places < len(into)
         into[self.places[real]] = rows[real]

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.body import check_announced_size
 from service.datasets import service
+from service.datasets.picture import draw_import
 from service.datasets.schemas import DatasetPage, DatasetQuery, DatasetRead, DatasetReport, UploadRead
 from service.deps import (
     ApiRoute,
@@ -96,9 +97,10 @@ def get_dataset_report(
 
 
 @router.get("/{dataset_id}/report.png", responses={**PICTURE, **problems(404, 409)}, response_class=Response)
-def get_dataset_picture(dataset_id: DatasetId, caller: ReadCaller, session: SessionDep) -> Response:
+async def get_dataset_picture(dataset_id: DatasetId, caller: ReadCaller, services: ServicesDep) -> Response:
     """Draw the report on one page: workouts over time by verdict, how dense their heart rate is, split and reasons."""
-    return Response(service.draw(session, caller.account_id, dataset_id), media_type="image/png")
+    read = services.database.read, service.to_draw, caller.account_id, dataset_id
+    return Response(await services.pictures.of(caller.account_id, draw_import, *read), media_type="image/png")
 
 
 @router.delete("/{dataset_id}", status_code=204, responses=problems(404, 409))

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from service.cleanup import remove
 from service.datasets.in_flight import Incoming
-from service.datasets.picture import draw_import
 from service.datasets.picture_text import MAX_PROBLEMS
 from service.datasets.schemas import (
     DEFAULT_SUBJECT,
@@ -18,6 +17,7 @@ from service.datasets.schemas import (
     DatasetRead,
     DatasetReport,
     FileRead,
+    ReportSummary,
     UploadRead,
     WorkoutCounts,
     WorkoutRead,
@@ -30,7 +30,7 @@ from service.errors import Conflict, FieldError, Unavailable, Unprocessable
 from service.fields import ErrorRead
 from service.queue import hint, send_after_commit
 from service.registry import datasets, idempotency, jobs, leftovers, quotas, removal, subjects
-from service.registry.datasets import DatasetRow
+from service.registry.datasets import DatasetRow, Outline
 from service.registry.idempotency import Once
 from service.registry.pages import PageRequest
 from service.registry.tables import DatasetKind, DatasetState, Stage
@@ -201,8 +201,10 @@ def report(
     )
 
 
-def draw(session: Session, account_id: UUID, dataset_id: UUID) -> bytes:
-    """The report as PNG. Raises NotFound, or Conflict before the import has ended."""
+def to_draw(
+    session: Session, account_id: UUID, dataset_id: UUID
+) -> tuple[DatasetRead, ReportSummary, list[Outline], list[FileRead]]:
+    """What the picture of a report shows. Raises NotFound, or Conflict before the import has ended."""
     dataset = show(session, account_id, dataset_id)
     if dataset.state in (DatasetState.QUEUED, DatasetState.IMPORTING):
         raise Conflict(
@@ -211,7 +213,7 @@ def draw(session: Session, account_id: UUID, dataset_id: UUID) -> bytes:
     outlines = datasets.outlines(session, dataset_id)
     summary = summarise(outlines, datasets.require(session, account_id, dataset_id))
     problems = [FileRead.model_validate(row) for row in datasets.problems(session, dataset_id, MAX_PROBLEMS)]
-    return draw_import(dataset, summary, outlines, problems)
+    return dataset, summary, outlines, problems
 
 
 def delete(services: Services, account_id: UUID, dataset_id: UUID) -> None:

@@ -62,6 +62,7 @@ class Other:
     url: str
     key: str
     longest: float = 0.0
+    errors: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -72,8 +73,12 @@ class Other:
         while not self.stop.wait(PAUSE):
             for method, path, content in (("GET", "/healthz", None), ("POST", "/predict", body)):
                 started = time.monotonic()
-                connection.request(method, path, content, headers)
-                connection.getresponse().read()
+                try:
+                    connection.request(method, path, content, headers)
+                    connection.getresponse().read()
+                except (OSError, http.client.HTTPException) as error:
+                    self.errors.append(repr(error))
+                    connection.close()
                 self.longest = max(self.longest, time.monotonic() - started)
 
 
@@ -159,13 +164,15 @@ def measure(case: Case, service: Running, api: int, other: str) -> Found:
         answer = connection.getresponse()
         answer.read()
         status = answer.status
-    except OSError:  # refused before the body was read
+    except (OSError, http.client.HTTPException):  # refused before the body was read
         status = 0
     wall = time.monotonic() - started
     spent = cpu(api) - used
     watcher.stop.set()
     thread.join()
     connection.close()
+    if watcher.errors:
+        print(f"{case.endpoint} {case.what}: somebody else met {watcher.errors[0]}")
     return Found(case, status, spent, wall, watcher.longest, (resident(api) - held) / 2**20)
 
 
@@ -225,11 +232,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stagewise-costs-") as name:
         folder = Path(name)
         with running(folder / "state") as service, Client(service.url, service.key) as client:
-            api = api_of(service)
             cases = [*predictions(), *batches(), *plans(), *others(*fill(client, folder))]
             other = key_of("other", folder / "state")
-            measure(cases[0], service, api, other)  # models are read at the first request
-            show([measure(case, service, api, other) for case in cases])
+            measure(cases[0], service, api_of(service), other)  # models are read at the first request
+            show([measure(case, service, api_of(service), other) for case in cases])
 
 
 if __name__ == "__main__":
