@@ -148,8 +148,8 @@ def _with_scope(scope: str) -> Any:
 
 def _scopes(dependant: Dependant) -> set[str]:
     """What callers must have, as all that an endpoint depends on says."""
-    own = {dependant.call.scope} if hasattr(dependant.call, "scope") else set()
-    return own.union(*(_scopes(each) for each in dependant.dependencies))
+    own: str | None = getattr(dependant.call, "scope", None)
+    return ({own} if own else set()).union(*(_scopes(each) for each in dependant.dependencies))
 
 
 ReadCaller = Annotated[Caller, _with_scope("read")]

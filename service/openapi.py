@@ -1,11 +1,16 @@
 """The OpenAPI document: one description of errors for all operations."""
 
+from functools import cache
 from typing import Any
 
+import orjson
+from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import Response
 
 from service.body import LIMITS, USUAL
 from service.error_handlers import MEDIA_TYPE
@@ -121,7 +126,17 @@ def describe(app: FastAPI) -> None:
             app.openapi_schema = made
         return app.openapi_schema
 
+    async def answer(request: Request) -> Response:
+        """The document, made beside the event loop: that takes half a second, the first time."""
+        return Response(await to_thread.run_sync(encoded), media_type="application/json")
+
+    @cache
+    def encoded() -> bytes:
+        return orjson.dumps(document())
+
     app.openapi = document  # type: ignore[method-assign]
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") != app.openapi_url]
+    app.add_route(str(app.openapi_url), answer, include_in_schema=False)
 
 
 def _name_limit(operation: dict[str, Any]) -> None:

@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session, aliased
 from service.logs import current_request
 from service.registry import jobs
 from service.registry.tables import (
+    JOB_EVENTS,
+    JOBS,
     TERMINAL_STATES,
     Dataset,
     DatasetKind,
@@ -72,14 +74,14 @@ def add(
             before = row["id"]
     if rows:
         # of the table: for the mapped class each row with other columns unset would be a statement of its own
-        session.execute(insert(Job.__table__), rows)
+        session.execute(insert(JOBS), rows)
     request_id = current_request()
     detail = {"request_id": request_id} if request_id else {}
     session.add(JobEvent(job_id=fleet.id, event="queued", attempt=0, detail=detail))
     queued = select(Job.id, literal("queued"), literal(0), literal(detail, JobEvent.detail.type))
     theirs = queued.where(Job.parent_id == fleet.id).order_by(Job.created_at)
     session.flush()
-    session.execute(insert(JobEvent.__table__).from_select(["job_id", "event", "attempt", "detail"], theirs))
+    session.execute(insert(JOB_EVENTS).from_select(["job_id", "event", "attempt", "detail"], theirs))
     session.add(JobEvent(job_id=fleet.id, event="running", attempt=0, detail={}))
     session.flush()
     if not rows:

@@ -15,6 +15,7 @@ from service.logs import current_request
 from service.registry import job_history, leftovers, turns
 from service.registry.session import db_now
 from service.registry.tables import (
+    JOB_EVENTS,
     TERMINAL_STATES,
     Dataset,
     DatasetState,
@@ -124,7 +125,7 @@ def cancel_children(session: Session, fleet: Job) -> None:
         cancelled = [
             {"job_id": one, "attempt": attempt, "event": "cancelled", "detail": {}} for one, attempt in attempts
         ]
-        session.execute(insert(JobEvent.__table__), cancelled)
+        session.execute(insert(JOB_EVENTS), cancelled)
     _changed(session, update(Job).where(theirs, Job.state == JobState.RUNNING), cancel_requested=True)
 
 

@@ -475,3 +475,7 @@ class BackupPin(Base):
     __tablename__ = "backup_pins"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     until: Mapped[float] = mapped_column(Float(53))
+
+
+# for statements about thousands of rows, which take a third of the time without the mapped classes
+JOBS, JOB_EVENTS = Base.metadata.tables["jobs"], Base.metadata.tables["job_events"]

@@ -142,7 +142,7 @@ def others(dataset: str, job: str, version: str, workout: str) -> Iterator[Case]
         *(f"/datasets/{dataset}/report", f"/datasets/{dataset}/report.png"),
         *(f"/jobs/{job}/{what}" for what in ("metrics", "log", "events", "curves.png", "evaluation.png")),
         *(f"/models/{version}", f"/models/{version}/file?format=onnx", f"/models/{version}/evaluation"),
-        *(f"/subjects/me/workouts/{workout}", "/ui/subjects/me", "/", f"/ui/datasets/{dataset}", f"/ui/jobs/{job}"),
+        *(f"/subjects/me/workouts/{workout}", "/ui/people/me", "/", f"/ui/datasets/{dataset}", f"/ui/jobs/{job}"),
         *(f"/{what}?limit=200" for what in ("datasets", "jobs", "models", "subjects")),
         *("/openapi.json", "/readyz", "/metrics"),
     ):
@@ -151,13 +151,13 @@ def others(dataset: str, job: str, version: str, workout: str) -> Iterator[Case]
 
 def measure(case: Case, service: Running, api: int, other: str) -> Found:
     """Send it once."""
+    content = None if case.body is None else json.dumps(case.body, separators=(",", ":")).encode()
     watcher = Other(service.url, other)
     thread = threading.Thread(target=watcher.run)
     thread.start()
     time.sleep(0.2)
     connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=300)
     headers = {"Authorization": f"Bearer {service.key}", "Content-Type": "application/json"}
-    content = None if case.body is None else json.dumps(case.body, separators=(",", ":")).encode()
     used, held, started = cpu(api), resident(api), time.monotonic()
     try:
         connection.request("GET" if content is None else "POST", case.path, content, headers)
