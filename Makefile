@@ -9,10 +9,11 @@ QUICK ?=
 SEED ?=
 MINUTES ?= 20
 N ?= 100000
+SECONDS ?= 60
 STEPS ?= 500000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test test-slow test-browser screenshots test-compose test-chaos chaos machine fuzz malformed memory bench bench-accuracy base
+.PHONY: help setup demo up check test test-slow test-browser screenshots test-compose test-chaos chaos machine fuzz malformed memory costs attackers bench bench-accuracy base
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -71,6 +72,12 @@ malformed: $(STAMP) ## Send broken requests to a real API and count the answers:
 
 memory: $(STAMP) ## Predict again and again and watch the memory of the API: make memory N=100000
 	$(BIN)/python -m tests.end_to_end.memory $(N)
+
+costs: $(STAMP) ## Search for the slowest request that is accepted, by endpoint
+	$(BIN)/python -m tests.end_to_end.costs
+
+attackers: $(STAMP) ## A minute with an attacker of each kind beside ordinary clients: make attackers SECONDS=60
+	$(BIN)/python -m tests.end_to_end.attackers --seconds $(SECONDS)
 
 bench: $(STAMP) ## The benchmarks of speed: each prints a table of ratios
 	@set -e; for script in $(filter-out $(ACCURACY),$(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(BIN)/python $$script; done

@@ -153,6 +153,7 @@ def _at(minutes: int) -> datetime:
 def _dataset(subject: dict[str, Any], at: datetime) -> dict[str, Any]:
     same = {"account_id": subject["account_id"], "subject_id": subject["id"], "kind": "personal", "state": "ready"}
     sizes = {"train_workouts": 35, "val_workouts": 7, "test_workouts": 8, "min_hr_per_minute": 6.0, "upload_size": 1}
+    sizes |= {"file_count": WORKOUTS_EACH}
     return {"id": uuid4(), **same, **sizes, "upload_sha256": DIGEST, "digest": DIGEST, "created_at": at, "ready_at": at}
 
 

@@ -19,6 +19,7 @@ from service import health
 from service.dashboard import rendering
 from service.dashboard import router as dashboard
 from service.datasets import router as datasets
+from service.datasets.in_flight import InFlight
 from service.deps import PROBES, TRANSACTIONS, Services
 from service.error_handlers import add_error_handlers
 from service.jobs import router as jobs
@@ -28,6 +29,7 @@ from service.metrics import Metrics
 from service.models import router as models
 from service.openapi import describe, operation_id
 from service.parts import Parts
+from service.pictures import Pictures
 from service.predict import router as predict
 from service.predict.batcher import Batcher
 from service.predict.cache import ModelCache
@@ -42,6 +44,7 @@ from service.security import KeyRing
 from service.security_headers import STATIC, SecurityHeaders, page_policies
 from service.settings import Settings, get_settings
 from service.subjects import router as subjects
+from service.turns import Turns
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 # predictions come first: every route before theirs is compared with their address
@@ -139,6 +142,7 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
     """What the endpoints work with."""
     models = ModelCache(store)
     live = Live(database)
+    compute = Turns(os.cpu_count() or 1)
     metrics = Metrics(models, settings.artifact_dir, lambda: live.streams)
     return Services(
         settings=settings,
@@ -154,6 +158,9 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         metrics=metrics,
         parts=Parts(settings.broker_url),
         transactions=CapacityLimiter(TRANSACTIONS),
-        compute=CapacityLimiter(os.cpu_count() or 1),
+        uploads=InFlight(),
+        decoding=Turns(1),
+        compute=compute,
+        pictures=Pictures(compute),
         probes=CapacityLimiter(PROBES),
     )

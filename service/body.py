@@ -3,15 +3,15 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
-from anyio import to_thread
 from starlette.requests import Request
 
 from service.error_handlers import escape
 from service.errors import BadRequest, FieldError, TooLarge, Unprocessable, UnsupportedType
 
-MAX_JSON_BYTES = 8 * 1024**2
 IN_THREAD_BYTES = 64 * 1024  # larger bodies are parsed beside the event loop
 MAX_DEPTH = 32
 MAX_FIELDS = 1000  # of one object
@@ -20,29 +20,71 @@ LARGEST = 1e300
 _NUMBERS = {int, float, type(None), bool}
 
 
+@dataclass(frozen=True, kw_only=True)
+class BodyLimit:
+    """How much JSON an operation takes."""
+
+    bytes: int
+    values: int  # numbers, texts, lists and objects
+    texts: int  # keys and lists and objects, too: each of them is an object in memory
+
+
+USUAL = BodyLimit(bytes=64 * 1024, values=10_000, texts=4000)
+LIMITS = {  # by operation; every other is USUAL
+    "predict": BodyLimit(bytes=4 * 1024**2, values=210_000, texts=4000),  # 4 rows of 50,000 numbers
+    "predict_batch": BodyLimit(bytes=8 * 1024**2, values=410_000, texts=8000),  # 4 rows of 100,000 in all
+    "plan_pace": BodyLimit(bytes=256 * 1024, values=10_000, texts=4000),  # 2 rows of 2000
+    "submit_fleet": BodyLimit(bytes=1024**2, values=20_000, texts=20_000),
+}
+
+
 class _Duplicate(dict[str, Any]):
     """An object that named a key twice; `key` is the first such one."""
 
     key = ""
 
 
-async def read_json_body(request: Request) -> bytes:
-    """The whole body, which says that it is JSON; empty when there is none. Raises UnsupportedType or TooLarge."""
-    body = await read_body(request, MAX_JSON_BYTES)
+async def read_json_body(request: Request, limit: BodyLimit = USUAL) -> bytes:
+    """The whole body, which says that it is JSON; empty when there is none.
+
+    Raises UnsupportedType, TooLarge, or Unprocessable for more values than anybody could need: they are counted before
+    any of them takes memory.
+    """
+    body = await read_body(request, limit.bytes)
+    _count_values(body, limit)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if body and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise UnsupportedType("json_required", "Send the body as JSON with Content-Type: application/json.")
     return body
 
 
-async def to_json(body: bytes) -> Any:
+def to_json(body: bytes) -> Any:
     """What the body says; None when there is none.
 
     Raises BadRequest for what cannot be read, Unprocessable for values that are no finite numbers or no text.
     """
-    if not body:
-        return None
-    return parse(body) if len(body) < IN_THREAD_BYTES else await to_thread.run_sync(parse, body)
+    return parse(body) if body else None
+
+
+def _count_values(body: bytes, limit: BodyLimit) -> None:
+    """At most as many as these signs say, inside texts too: no text of ours holds thousands of them."""
+    begun, commas = body.count(b"{") + body.count(b"["), body.count(b",")
+    values, texts = commas + begun + 1, body.count(b'"') // 2 + begun
+    if begun > MAX_DEPTH * (commas + 1):  # whatever stands behind no comma is the first in something
+        raise _too_deep("")
+    if values > limit.values or texts > limit.texts:
+        message = f"holds more than {limit.values} values, or more than {limit.texts} keys, texts, lists and objects"
+        raise Unprocessable("invalid_request", f"The JSON {message}.", [_at(_longest_row(body), message)])
+
+
+def _longest_row(body: bytes) -> str:
+    """Where the longest list of a short object is, without reading it; else the whole."""
+    opened = body.split(b"[", 9)
+    if not 2 <= len(opened) <= 9:
+        return ""
+    _, before = max(zip((part.count(b",") for part in opened[1:]), opened, strict=False), key=itemgetter(0))
+    key = before.rstrip().removesuffix(b":").rstrip().removesuffix(b'"').rpartition(b'"')[2]
+    return f"/{key.decode()}" if len(key) <= 40 and key.replace(b"_", b"").isalnum() else ""
 
 
 async def read_body(request: Request, limit: int) -> bytes:

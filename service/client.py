@@ -85,14 +85,19 @@ class Client(Http):
         """Delete an upload and everything that came from it."""
         self.delete(f"/datasets/{dataset_id}")
 
-    def get_dataset_report(self, dataset_id: str, *, limit: int = 5000) -> DatasetReport:
-        """What became of each file and workout: all of it, fetched `limit` workouts at a time."""
+    def get_dataset_report(self, dataset_id: str, *, limit: int = 1000) -> DatasetReport:
+        """What became of each file and workout: all that is listed, fetched `limit` of each at a time."""
         path = f"/datasets/{dataset_id}/report"
-        report = page = self.get(path, limit=limit)
+        report = page = self.get(path, limit=limit, file_limit=limit)
         while page["next_after"] is not None:
-            page = self.get(path, limit=limit, after=page["next_after"])
+            page = self.get(path, limit=limit, after=page["next_after"], file_limit=0)
             report["workouts"] += page["workouts"]
-        return cast(DatasetReport, report | {"next_after": None})
+        file_after = report["next_file_after"]
+        while file_after is not None:
+            page = self.get(path, limit=1, file_limit=limit, file_after=file_after)
+            report["files"] += page["files"]
+            file_after = page["next_file_after"]
+        return cast(DatasetReport, report | {"next_after": None, "next_file_after": None})
 
     def get_dataset_picture(self, dataset_id: str) -> bytes:
         """The report as PNG."""

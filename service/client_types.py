@@ -61,6 +61,7 @@ class DatasetReport(TypedDict):
     files: list[Json]
     workouts: list[Json]
     next_after: int | None
+    next_file_after: int | None
 
 
 class Fleet(TypedDict):

@@ -7,17 +7,20 @@ from typing import Annotated, Any
 
 from anyio import CapacityLimiter, fail_after, to_thread
 from fastapi import Depends, Header, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from service.body import read_json_body, to_json
+from service.body import IN_THREAD_BYTES, LIMITS, USUAL, read_json_body, to_json
+from service.datasets.in_flight import InFlight
 from service.errors import Unavailable
 from service.fields import PAGE_LIMIT, CursorQuery, LimitQuery
 from service.jobs.live import Live
 from service.metrics import Metrics
 from service.parts import Parts
+from service.pictures import Pictures
 from service.predict.batcher import Batcher
 from service.predict.cache import ModelCache
 from service.predict.lookup import Lookup
@@ -29,6 +32,7 @@ from service.registry.pages import PageRequest
 from service.registry.session import Database
 from service.security import Caller, KeyRing, bearer, credentials, unknown_key
 from service.settings import Settings
+from service.turns import Turns
 
 TRANSACTIONS = 12  # at once; SQLAlchemy's pool for SQLite has 15 connections, anyio 40 threads
 SLOT_SECONDS = 10.0
@@ -53,7 +57,10 @@ class Services:
     metrics: Metrics
     parts: Parts
     transactions: CapacityLimiter  # fewer at once than there are threads and connections
-    compute: CapacityLimiter  # as many plans at once as there are cores
+    uploads: InFlight
+    decoding: Turns  # of large bodies: a thread that holds Python's lock is what the event loop waits for
+    compute: Turns  # as many plans and pictures at once as there are cores
+    pictures: Pictures
     probes: CapacityLimiter  # looks whether the database answers: those that hang keep their thread
 
 
@@ -74,20 +81,30 @@ class ApiRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler behind ours."""
         handle = super().get_route_handler()
+        scopes = _scopes(self.dependant)
+        limit = LIMITS.get(self.name, USUAL)
 
         async def admit_and_handle(request: Request) -> Response:
-            request.state.caller = await admit(request)
+            request.state.caller = caller = await admit(request)
+            for scope in scopes:
+                caller.must(scope)
             if self.body_field is not None:
-                body = await read_json_body(request)
+                body = await read_json_body(request, limit)
                 if (answer := await self.answer_quickly(request, body)) is not None:
                     return answer
-                request._json = await to_json(body)  # where Starlette keeps what `request.json()` gave
+                request._json = await self._parse(request, body)  # where Starlette keeps what `request.json()` gave
             response = await handle(request)
             if self.changes and request.method != "GET":
-                (await get_services(request)).lookup.changed(request.state.caller.account_id)
+                (await get_services(request)).lookup.changed(caller.account_id)
             return response
 
         return admit_and_handle
+
+    async def _parse(self, request: Request, body: bytes) -> Any:
+        if len(body) < IN_THREAD_BYTES:
+            return to_json(body)
+        async with (await get_services(request)).decoding.of(request.state.caller.account_id):
+            return await to_thread.run_sync(to_json, body)
 
     async def answer_quickly(self, request: Request, body: bytes) -> Response | None:
         """The answer of a route that reads its bodies in a faster way; None: read it as every other."""
@@ -125,7 +142,14 @@ def _with_scope(scope: str) -> Any:
         admitted.must(scope)
         return admitted
 
+    caller.scope = scope  # type: ignore[attr-defined]  # `ApiRoute` looks at it before it reads a body
     return Depends(caller)
+
+
+def _scopes(dependant: Dependant) -> set[str]:
+    """What callers must have, as all that an endpoint depends on says."""
+    own: str | None = getattr(dependant.call, "scope", None)
+    return ({own} if own else set()).union(*(_scopes(each) for each in dependant.dependencies))
 
 
 ReadCaller = Annotated[Caller, _with_scope("read")]

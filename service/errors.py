@@ -51,6 +51,12 @@ class NotFound(ServiceError):
     status, title = 404, "Not found"
 
 
+class RequestTimeout(ServiceError):
+    """The request did not arrive in time."""
+
+    status, title = 408, "Request timeout"
+
+
 class Conflict(ServiceError):
     """Right request, wrong state."""
 

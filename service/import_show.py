@@ -26,7 +26,7 @@ def show(imported: Imported, settings: Settings, *, as_json: bool) -> None:
     console = Console(markup=False, emoji=False, highlight=False)
     report = imported.report
     if report["files"]:
-        console.print(_files(report["files"]))
+        console.print(_files(report["files"], report["summary"]["files"]))
     if 0 < len(report["workouts"]) <= MAX_WORKOUTS:
         console.print(_workouts(report["workouts"]))
     if report["workouts"]:
@@ -35,14 +35,14 @@ def show(imported: Imported, settings: Settings, *, as_json: bool) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _files(files: list[Json]) -> Table:
+def _files(files: list[Json], every: int) -> Table:
     """Those with a problem first."""
     table = Table("file", "format", "workouts", "problem", title="Files", title_justify="left")
     shown = sorted(files, key=lambda file: file["problem"] is None)[:MAX_FILES]
     for file in shown:
         table.add_row(file["name"], file["format"] or "", str(file["workouts"]), file["problem"] or "")
-    if len(files) > len(shown):
-        table.add_row(f"and {len(files) - len(shown):,} more")
+    if every > len(shown):
+        table.add_row(f"and {every - len(shown):,} more")
     return table
 
 

@@ -1,18 +1,25 @@
 """The OpenAPI document: one description of errors for all operations."""
 
+from functools import cache
 from typing import Any
 
+import orjson
+from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import Response
 
+from service.body import LIMITS, USUAL
 from service.error_handlers import MEDIA_TYPE
 from service.errors import (
     BadRequest,
     Conflict,
     Forbidden,
     NotFound,
+    RequestTimeout,
     ServiceError,
     TooLarge,
     TooManyRequests,
@@ -29,6 +36,7 @@ _ERRORS: dict[int, type[ServiceError]] = {
         Unauthorized,
         Forbidden,
         NotFound,
+        RequestTimeout,
         Conflict,
         TooLarge,
         UnsupportedType,
@@ -112,10 +120,31 @@ def describe(app: FastAPI) -> None:
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(problem.pop("$defs"), Problem=problem)
             _restore_nulls(schemas)
+            for operations in made["paths"].values():
+                for operation in operations.values():
+                    _name_limit(operation)
             app.openapi_schema = made
         return app.openapi_schema
 
+    async def answer(request: Request) -> Response:
+        """The document, made beside the event loop: that takes half a second, the first time."""
+        return Response(await to_thread.run_sync(encoded), media_type="application/json")
+
+    @cache
+    def encoded() -> bytes:
+        return orjson.dumps(document())
+
     app.openapi = document  # type: ignore[method-assign]
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") != app.openapi_url]
+    app.add_route(str(app.openapi_url), answer, include_in_schema=False)
+
+
+def _name_limit(operation: dict[str, Any]) -> None:
+    """Let an operation say how large its JSON body may be."""
+    if "application/json" in operation.get("requestBody", {}).get("content", {}):
+        limit = LIMITS.get(operation["operationId"], USUAL)
+        most = f"{limit.bytes // 1024} KiB and {limit.values} values"
+        operation["responses"]["413"]["description"] = f"{TooLarge.title}: a body holds at most {most}"
 
 
 def _restore_nulls(schemas: dict[str, Any]) -> None:

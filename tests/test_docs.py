@@ -16,6 +16,7 @@ from worker.failures import CODES
 TROUBLES = DOCS / "troubleshooting.md"
 ERRORS = {
     "BadRequest",
+    "RequestTimeout",
     "Unauthorized",
     "Forbidden",
     "NotFound",

@@ -48,12 +48,12 @@ def answer_ahead(
 def _moved(ready: Ready, scaled_blind: Array, targets: NDArray[np.intp], horizon: int, run: RunBranches) -> Array:
     """(O,) how far the free run is from the blind pass; 0 where no heart rate of the target's segment is known."""
     moved = np.zeros(len(targets))
-    for features, part in zip(ready.motion, ready.parts, strict=True):
+    for part in ready.parts:
         inside = np.flatnonzero((targets >= part.start + horizon) & (targets < part.stop))
         known = ready.views[0][part] - ready.added[part]
         if len(inside) and np.isfinite(known).any():
             own = targets[inside] - part.start
-            last = run(*_branches(ready, features, known, own, horizon))
+            last = run(*_branches(ready, ready.motion[part], known, own, horizon))
             moved[inside] = last - scaled_blind[targets[inside]]
     return moved
 

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from hrmodel.network.lstm import HeartRateLSTM, State
 from hrmodel.signals.features import Features
+from hrmodel.signals.rows import rounded
 from hrmodel.workouts.workout import Array
 
 MAX_STEPS = 32_768  # of one batch, padding included: 8 MB per layer
 LONG_STEPS = 16_384  # of one pass over several views of one workout, for its memory
-ROUNDED = 16  # steps: torch prepares a pass anew for every length that it has not seen lately, for a millisecond
 BRANCHES = 1024  # side by side
 LEAST_FILLED = 0.8  # a sequence shorter than this share of the longest goes into another batch
 
@@ -92,7 +92,8 @@ def _run_rows(network: HeartRateLSTM, inputs: Features) -> Array:
 
 def _run(network: HeartRateLSTM, inputs: Features) -> Array:
     device, steps = network.fc.weight.device, inputs.shape[1]
-    filled = np.pad(inputs, ((0, 0), (0, -steps % ROUNDED), (0, 0))) if steps % ROUNDED else inputs
+    more = int(rounded(steps)) - steps
+    filled = np.pad(inputs, ((0, 0), (0, more), (0, 0))) if more else inputs
     with torch.inference_mode():
         output: Array = network(torch.from_numpy(filled).to(device)).cpu().numpy().astype(np.float64)
     return output[:, :steps]

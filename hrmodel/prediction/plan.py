@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.prediction.pacing import TOLERANCE, Predict, fastest_speeds
+from hrmodel.prediction.pacing import MAX_SECONDS, TOLERANCE, Blind, Each, Predict, fastest_speeds
 from hrmodel.prediction.predictor import Prediction
 from hrmodel.prediction.route import Passage, Route, run
 from hrmodel.signals.level import Level
@@ -15,7 +15,6 @@ from hrmodel.workouts.workout import Array
 CAPS = (80.0, 220.0)  # bpm
 SLOWEST, FASTEST = 1.0, 6.5  # m/s
 KNOWN_SPREADS = 2.0  # beyond, the shipped base has hardly seen a speed: its answer stops rising, and falls from 2.5 on
-MAX_SECONDS = 24 * 3600.0
 
 
 class PlanTooLong(ValueError):
@@ -58,19 +57,25 @@ def known_speeds(level: Level) -> tuple[float, float]:
 
 
 def plan_route(
-    predict: Predict, route: Route, cap: float, *, slowest: float = SLOWEST, fastest: float = FASTEST
+    predict: Predict,
+    route: Route,
+    cap: float,
+    *,
+    slowest: float = SLOWEST,
+    fastest: float = FASTEST,
+    blind: Blind | None = None,
 ) -> Plan:
     """The fastest speeds (m/s) by segment whose predicted mean heart rate stays under `cap` (bpm), within 0.5.
 
-    A segment where even `slowest` is over the cap is run at `slowest` and says so. Raises ValueError for a cap or
-    speeds out of bounds, PlanTooLong over 24 h.
+    A segment where even `slowest` is over the cap is run at `slowest` and says so. `blind` says the same as `predict`
+    in less time (`Predictor.tries`). Raises ValueError for a cap or speeds out of bounds, PlanTooLong over 24 h.
     """
     if not CAPS[0] <= cap <= CAPS[1]:
         raise ValueError(f"a heart-rate cap must be within {CAPS[0]:g}..{CAPS[1]:g} bpm, not {cap}")
     if not MEDIAN_BOUNDS[0] <= slowest < fastest <= MEDIAN_BOUNDS[1]:
         raise ValueError(f"speeds must increase within {MEDIAN_BOUNDS} m/s, not {slowest}..{fastest}")
     edges = route.edges()
-    speeds = fastest_speeds(predict, route, edges, cap, slowest=slowest, fastest=fastest)
+    speeds = fastest_speeds(blind or Each(predict), route, edges, cap, slowest=slowest, fastest=fastest)
     passage = run(route, edges, speeds)
     if passage.seconds.sum() > MAX_SECONDS:
         raise PlanTooLong(f"under {cap:g} bpm it takes more than 24 h")

@@ -13,12 +13,14 @@ from hrmodel.prediction.ahead import answer_ahead
 from hrmodel.prediction.intervals import DEFAULT_INTERVALS, NOWCAST, Intervals, half_widths
 from hrmodel.prediction.passes import run_branches, run_each, run_together
 from hrmodel.prediction.sampling import step_of_sample, within_step
-from hrmodel.prediction.stepwise import HIGHEST, LOWEST, Ready, StepPrediction, answer_steps
-from hrmodel.signals.features import Features, motion_features
+from hrmodel.prediction.stepwise import HIGHEST, LOWEST, Ready, StepPrediction, answer_steps, blind_output
+from hrmodel.prediction.tries import Tries
+from hrmodel.signals.features import Features, motion_of, vertical_speed
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, to_grid
 from hrmodel.signals.level import Level, population_level
 from hrmodel.signals.response import Response, response_features
-from hrmodel.signals.steps import measured_heart_rate, step_bins
+from hrmodel.signals.rows import rows_of
+from hrmodel.signals.steps import channel, measured_heart_rate, segment_begins, step_bins
 from hrmodel.signals.tracking import NEW, UNKNOWN
 from hrmodel.workouts.workout import Array, Workout
 
@@ -58,7 +60,12 @@ class Prepared:
 
     query: Query
     ready: Ready
-    inputs: list[Features]  # (rows, T, 3) of each pass: a blind one per segment, then the free runs
+    inputs: list[Features]  # (rows, L, 3) of each pass: the blind ones of all segments, then the free runs
+
+    @property
+    def size(self) -> int:
+        """What it takes, about: steps of all passes, and samples."""
+        return sum(each.shape[0] * each.shape[1] for each in self.inputs) + len(self.query.workout.t)
 
 
 class Predictor:
@@ -111,8 +118,8 @@ class Predictor:
 
     def finish(self, prepared: Prepared, outputs: Sequence[Array]) -> Prediction:
         """What comes after them. Raises ValueError for a coverage outside 0.5..0.99."""
-        query, ready, passes = prepared.query, prepared.ready, iter(outputs)
-        (steps,) = answer_steps(ready, np.concatenate([next(passes)[0] for _ in ready.motion]), passes)
+        query, ready = prepared.query, prepared.ready
+        (steps,) = answer_steps(ready, iter(outputs))
         gridded, t = ready.gridded, query.workout.t
         own_bands = self.followed.intervals if self.followed else None
         width = half_widths(query.intervals or own_bands or self.intervals, steps.kinds, query.coverage, steps.minutes)
@@ -130,6 +137,11 @@ class Predictor:
             level="subject" if ready.known else "population",
         )
 
+    def tries(self, level: Level, response: Response | None = None) -> Tries:
+        """For many blind predictions of somebody on one route, each a little different from the one before."""
+        followed = response or self._own_response(level) or NEW
+        return Tries(self._network, self.checkpoint.contract, level, followed)
+
     def predict_steps(
         self,
         gridded: GriddedWorkout,
@@ -144,8 +156,7 @@ class Predictor:
         The blind pass runs once; the free runs of all views run as one batch.
         """
         ready = self._ready(gridded, views, level, response, correct)
-        blind = np.concatenate([output[0] for output in run_each(self._network, ready.blind_inputs())])
-        return answer_steps(ready, blind, iter(run_each(self._network, ready.free_inputs())))
+        return answer_steps(ready, iter(run_each(self._network, [*ready.blind_inputs(), *ready.free_inputs()])))
 
     def predict_ahead(
         self,
@@ -162,7 +173,7 @@ class Predictor:
         What `predict_steps` gives for a view of its own per target, within 1e-6 bpm, in one pass: linear in S.
         """
         ready = self._ready(gridded, [view], level, response, correct=True)
-        blind = np.concatenate([output[0] for output in run_each(self._network, ready.blind_inputs())])
+        blind = blind_output(ready, iter(run_each(self._network, ready.blind_inputs())))
         return answer_ahead(ready, blind, targets, horizon, partial(run_branches, self._network))
 
     def _ready(
@@ -176,6 +187,8 @@ class Predictor:
         known, contract = level or self.checkpoint.level, self.checkpoint.contract
         scale = known or population_level(contract, gridded.mean_speed)
         followed = response or self._own_response(level) or (NEW if known else UNKNOWN)
+        begins = segment_begins(gridded)
+        climb = vertical_speed(channel(gridded, "altitude"), contract, begins)
         return Ready(
             gridded=gridded,
             views=views,
@@ -183,7 +196,9 @@ class Predictor:
             scale=scale,
             variance=followed.variance,
             added=response_features(gridded, scale, contract) @ followed.weights,
-            motion=[motion_features(segment, scale, contract) for segment in gridded.segments],
+            motion=motion_of(channel(gridded, "speed"), climb, scale),
+            begins=begins,
+            rows=rows_of(gridded),
             correct=correct,
         )
 

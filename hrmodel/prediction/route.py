@@ -74,6 +74,19 @@ class Passage:
         """The same as a workout without heart rate."""
         return Workout(t=self.t, speed=self.speed, altitude=self.altitude)
 
+    def first(self, seconds: float) -> "Passage":
+        """The steps that begin before `seconds`."""
+        if self.t[-1] < seconds:
+            return self
+        kept = slice(int(np.searchsorted(self.t, seconds)))
+        return Passage(
+            t=self.t[kept],
+            seconds=self.seconds[kept],
+            distance=self.distance[kept],
+            speed=self.speed[kept],
+            altitude=None if self.altitude is None else self.altitude[kept],
+        )
+
     def touched(self, edges: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(S,) the segment in which each step begins, and the one in which it ends. `edges`: (K + 1,) m."""
         last = len(edges) - 2

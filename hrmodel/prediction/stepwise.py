@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from hrmodel.prediction.intervals import BLIND
 from hrmodel.signals.features import Features, history_feature
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, carried
 from hrmodel.signals.level import Level
+from hrmodel.signals.rows import Rows
 from hrmodel.signals.steps import elapsed_steps, segment_slices
 from hrmodel.workouts.workout import Array
 
@@ -37,7 +39,9 @@ class Ready:
     scale: Level
     variance: float  # bpm^2, of the level's offset
     added: Array  # (S,) bpm: the response
-    motion: list[Features]  # (T, 2) per segment
+    motion: Features  # (S, 2)
+    begins: NDArray[np.int64]  # (S,) the first step of each step's segment
+    rows: list[Rows]  # all segments
     correct: bool
 
     @property
@@ -45,43 +49,58 @@ class Ready:
         """The steps of each segment."""
         return [part for _, part in segment_slices(self.gridded)]
 
-    def blind_inputs(self) -> list[Features]:
-        """(1, T, 3) per segment, without history."""
-        return [with_history(features, np.zeros((1, len(features)))) for features in self.motion]
-
-    def observed_rows(self, part: slice) -> NDArray[np.intp]:
-        """Which views hold heart rate in a segment, where the free run counts.
+    @cached_property
+    def observed(self) -> NDArray[np.bool_]:
+        """(V, n) which views hold heart rate in which segments, where the free run counts.
 
         Without a subject's level it is left out of the answer: its history would be in nobody's scale, while the
         residuals need none.
         """
+        starts = np.flatnonzero(np.arange(len(self.begins)) == self.begins)
         if self.correct and not self.known:
-            return np.empty(0, dtype=np.intp)
-        return np.flatnonzero([np.isfinite(view[part]).any() for view in self.views])
+            return np.zeros((len(self.views), len(starts)), dtype=np.bool_)
+        observed: NDArray[np.bool_] = np.logical_or.reduceat(np.isfinite(np.stack(self.views)), starts, axis=1)
+        return observed
+
+    def free_views(self, rows: Rows) -> NDArray[np.intp]:
+        """Which views the free run needs in these rows: all segments of a view, or none, so that the shape of a pass
+        says nothing of which segments hold heart rate.
+        """  # fmt: skip
+        return np.flatnonzero(self.observed[:, rows.segments].any(axis=1))
+
+    def blind_inputs(self) -> list[Features]:
+        """(k, L, 3) per rows, without history."""
+        return [with_history(rows.take(self.motion), 0.0) for rows in self.rows]
 
     def free_inputs(self) -> list[Features]:
-        """(rows, T, 3) per segment that has observed rows: each view's history, known heart rate less the response."""
+        """(V' * k, L, 3) per rows that have views to run: their history, known heart rate less the response."""
         inputs = []
-        for features, part in zip(self.motion, self.parts, strict=True):
-            rows = self.observed_rows(part)
-            if len(rows):
-                known = [carried(self.views[row][part] - self.added[part]) for row in rows]
-                scaled = [history_feature(each, self.scale.heart_rate, self.scale.spread) for each in known]
-                inputs.append(with_history(features, np.stack(scaled)))
+        histories = {view: self._history(view) for view in np.flatnonzero(self.observed.any(axis=1)).tolist()}
+        for rows in self.rows:
+            motion = rows.take(self.motion)
+            views = [with_history(motion, rows.take(histories[view])) for view in self.free_views(rows).tolist()]
+            if views:
+                inputs.append(np.concatenate(views))
         return inputs
 
+    def _history(self, view: int) -> Features:
+        known = carried(self.views[view] - self.added, self.begins)
+        return history_feature(known, self.scale.heart_rate, self.scale.spread, self.begins)
 
-def answer_steps(ready: Ready, scaled: Array, outputs: Iterator[Array]) -> list[StepPrediction]:
-    """A prediction per view: `scaled` (S,) is the blind output; `outputs` go on with those of `free_inputs`."""
+
+def answer_steps(ready: Ready, outputs: Iterator[Array]) -> list[StepPrediction]:
+    """A prediction per view: `outputs` are those of `blind_inputs`, then those of `free_inputs`."""
+    scaled = blind_output(ready, outputs)
     blind = blind_heart_rate(ready, scaled)
     elapsed = elapsed_steps(ready.gridded)
     if not any(np.isfinite(view).any() for view in ready.views):
         return [_blind(blind, elapsed)] * len(ready.views)
     free = np.tile(blind, (len(ready.views), 1))  # where a segment holds no heart rate
-    for part in ready.parts:
-        rows = ready.observed_rows(part)
-        if len(rows):
-            free[rows, part] += ready.scale.spread * (next(outputs) - scaled[part])
+    for rows in ready.rows:
+        views = ready.free_views(rows)
+        if len(views):
+            for view, output in zip(views, np.split(next(outputs), len(views)), strict=True):
+                _add_free_run(ready, rows, view, output, scaled, free[view])
     predictions = []
     for view, row in zip(ready.views, free, strict=True):
         past = causal_past(elapsed, view - blind, ready.variance)
@@ -98,9 +117,26 @@ def answer_steps(ready: Ready, scaled: Array, outputs: Iterator[Array]) -> list[
     return predictions
 
 
+def blind_output(ready: Ready, outputs: Iterator[Array]) -> Array:
+    """The next `outputs`, those of `blind_inputs`, -> (S,) in the subject's scale."""
+    scaled = np.empty(len(ready.motion))
+    for rows in ready.rows:
+        rows.put(next(outputs), scaled)
+    return scaled
+
+
 def blind_heart_rate(ready: Ready, scaled: Array) -> Array:
     """(S,) the blind output -> (S,) bpm, with the person's response."""
     return ready.scale.heart_rate + ready.scale.spread * scaled + ready.added
+
+
+def _add_free_run(ready: Ready, rows: Rows, view: int, output: Array, scaled: Array, free: Array) -> None:
+    """Add what the free run (k, L) differs by from the blind one to (S,) `free`, in the segments with heart rate."""
+    observed = ready.observed[view, rows.segments]
+    places = rows.places[observed]
+    real = places < len(free)
+    own = places[real]
+    free[own] += ready.scale.spread * (output[observed][real] - scaled[own])
 
 
 def _blind(blind: Array, elapsed: NDArray[np.int64]) -> StepPrediction:
@@ -113,9 +149,10 @@ def _blind(blind: Array, elapsed: NDArray[np.int64]) -> StepPrediction:
     )
 
 
-def with_history(motion: Features, history: Array | Features) -> Features:
-    """(T, 2) motion, or one for each of B, and (B, T) history -> (B, T, 3) network inputs."""
-    inputs = np.empty((*history.shape, 3), dtype=np.float32)
+def with_history(motion: Features, history: Array | Features | float) -> Features:
+    """(T, 2) motion, or (B, T, 2), one for each of B; (T,) or (B, T) history, or one number -> (B, T, 3) inputs."""
+    steps = motion.shape[:-1] if isinstance(history, float) else np.broadcast_shapes(motion.shape[:-1], history.shape)
+    inputs = np.empty((*steps, 3), dtype=np.float32)
     inputs[..., :2] = motion
     inputs[..., 2] = history
     return inputs

@@ -44,32 +44,42 @@ class FeatureContract:
 
 def motion_features(segment: Segment, level: Level, contract: FeatureContract) -> Features:
     """(T, 2): speed in the subject's scale, and vertical speed; 0 where either is unknown."""
-    features = np.empty((segment.steps, 2), dtype=np.float32)
-    features[:, 0] = known_or_zero((segment.speed - level.speed) / level.speed_spread)
-    features[:, 1] = vertical_speed(segment, contract)
+    return motion_of(segment.speed, vertical_speed(segment.altitude, contract), level)
+
+
+def motion_of(speed: Array, climb: Array, level: Level) -> Features:
+    """The same from (T,) speed in m/s and (T,) `vertical_speed`."""
+    features = np.empty((len(speed), 2), dtype=np.float32)
+    features[:, 0] = known_or_zero((speed - level.speed) / level.speed_spread)
+    features[:, 1] = climb
     return features
 
 
-def vertical_speed(segment: Segment, contract: FeatureContract) -> Array:
+def vertical_speed(altitude: Array, contract: FeatureContract, begins: NDArray[np.int64] | int = 0) -> Array:
     """(T,): centred difference of the bin altitudes in m/s (one-sided at the ends), clipped and scaled; 0 if unknown.
 
-    It may look one step ahead: a route's altitude is known before it is run.
+    It may look one step ahead: a route's altitude is known before it is run. It does not look beyond a segment, and
+    `begins` (T,) is the first step of each step's own.
     """
-    altitude, most = segment.altitude, contract.vertical_speed_clip
-    climb = np.zeros(segment.steps)
-    if segment.steps >= 2:
-        climb[1:-1] = (altitude[2:] - altitude[:-2]) / 2.0
-        climb[[0, -1]] = altitude[1] - altitude[0], altitude[-1] - altitude[-2]
+    most, first = contract.vertical_speed_clip, np.arange(len(altitude)) == begins
+    last = np.append(first[1:], True)
+    before, after = np.append(altitude[:1], altitude[:-1]), np.append(altitude[1:], altitude[-1:])
+    before[first], after[last] = altitude[first], altitude[last]
+    climb = (after - before) / np.maximum(2 - first.astype(np.int64) - last, 1)
     return known_or_zero(np.clip(climb / contract.step_seconds, -most, most) / contract.vertical_speed_scale)
 
 
-def history_feature(heart_rate: Array, level_heart_rate: float, spread: float) -> Features:
-    """(T,): at step t the heart rate of step t-1 as (bpm - level) / spread; 0 at step 0 and where it is unknown.
+def history_feature(
+    heart_rate: Array, level_heart_rate: float, spread: float, begins: NDArray[np.int64] | int = 0
+) -> Features:
+    """(T,): at step t the heart rate of step t-1 as (bpm - level) / spread; 0 where it is unknown and at the first
+    step of a segment: `begins` (T,) is the one of each step's own.
 
     `heart_rate` is (T,) bpm less the subject's response, carried, NaN where unobserved.
     """
     history = np.zeros(heart_rate.shape, dtype=np.float32)
     history[1:] = scaled(heart_rate[:-1], level_heart_rate, spread)
+    history[begins] = 0.0
     return history
 
 

@@ -82,24 +82,22 @@ def to_grid(workout: Workout, digest: str = "") -> GriddedWorkout:
         values if alone and values is not None else _bin_means(values, slot, steps)
         for values in (workout.speed, workout.altitude, workout.heart_rate)
     )
+    segment = np.repeat(np.arange(len(starts)), lengths)
+    speed, altitude = _bridged(speed, segment), _bridged(altitude, segment)
     segments = tuple(
-        Segment(
-            first_step=int(bin_number),
-            speed=_bridged(speed[part]),
-            altitude=_bridged(altitude[part]),
-            heart_rate=heart_rate[part],
-        )
-        for bin_number, part in zip(first, _parts(offsets, lengths), strict=True)
+        Segment(first_step=bin_number, speed=speed[part], altitude=altitude[part], heart_rate=heart_rate[part])
+        for bin_number, part in zip(first.tolist(), _parts(offsets, lengths), strict=True)
     )
     return GriddedWorkout(segments=segments, bin_of_sample=bins, digest=digest, started_at=workout.started_at)
 
 
-def carried(heart_rate: Array) -> Array:
+def carried(heart_rate: Array, begins: NDArray[np.int64] | int = 0) -> Array:
     """(T,) bpm -> (T,): an empty step takes the last measured value of the three steps (30 s) before it; never a later
-    one. For history only: targets, metrics and residuals use the measured steps."""
+    one, nor one of another segment: `begins` (T,) is the first step of each step's own. For history only: targets,
+    metrics and residuals use the measured steps."""
     steps = np.arange(len(heart_rate))
     last = np.maximum.accumulate(np.where(np.isfinite(heart_rate), steps, -1 - FILL_STEPS))
-    return np.where(steps - last <= FILL_STEPS, heart_rate[np.maximum(last, 0)], np.nan)
+    return np.where((steps - last <= FILL_STEPS) & (last >= begins), heart_rate[np.maximum(last, 0)], np.nan)
 
 
 def carried_on(heart_rate: Array, origins: NDArray[np.intp], steps: int) -> Array:
@@ -127,8 +125,8 @@ def _bin_means(values: Array | None, slot: NDArray[np.int64], size: int) -> Arra
     return np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
 
 
-def _bridged(values: Array) -> Array:
-    """Linear over at most `FILL_STEPS` empty steps between two measured ones."""
+def _bridged(values: Array, segment: NDArray[np.int64]) -> Array:
+    """Linear over at most `FILL_STEPS` empty steps between two measured ones of the same segment; `segment` (S,)."""
     measured = np.isfinite(values)
     if measured.all() or not measured.any():
         return values
@@ -136,6 +134,7 @@ def _bridged(values: Array) -> Array:
     steps = np.arange(len(values))
     before = np.searchsorted(known, steps, side="right") - 1
     inside = ~measured & (before >= 0) & (before < len(known) - 1)
+    inside[inside] = segment[known[before[inside]]] == segment[known[before[inside] + 1]]
     gap = np.zeros(len(values), dtype=np.int64)
     gap[inside] = np.diff(known)[before[inside]] - 1
     return np.where(measured | ((gap > 0) & (gap <= FILL_STEPS)), np.interp(steps, known, values[known]), np.nan)

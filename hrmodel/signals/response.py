@@ -11,11 +11,13 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hrmodel.signals.features import FeatureContract, known_or_zero, vertical_speed
-from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, Segment
+from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout
 from hrmodel.signals.level import Level
-from hrmodel.signals.steps import segment_slices
+from hrmodel.signals.rows import Rows, rows_of
+from hrmodel.signals.steps import channel, elapsed_steps, segment_begins
 from hrmodel.workouts.workout import Array
 
 MEMORIES = (30.0, 120.0, 600.0)  # s, of the running means of effort
@@ -73,11 +75,19 @@ def response_features(gridded: GriddedWorkout, level: Level, contract: FeatureCo
 
     Some are means over the whole workout: speed and route are known ahead (design section 4). None uses heart rate.
     """
-    start = gridded.segments[0].first_step
-    features = np.empty((sum(segment.steps for segment in gridded.segments), len(NAMES)))
-    for segment, part in segment_slices(gridded):
-        _fill(features[part], segment, segment.first_step - start, level, contract)
-    speed, climb = features[:, 1], features[:, 2 + len(MEMORIES)]
+    memories = len(MEMORIES)
+    known = known_or_zero((channel(gridded, "speed") - level.speed) / contract.population_speed_spread)
+    climb = vertical_speed(channel(gridded, "altitude"), contract, segment_begins(gridded))
+    motion = np.column_stack([np.clip(known, -FASTEST, FASTEST), climb])
+    means = np.empty((len(motion), 2 * memories))
+    for rows in rows_of(gridded):
+        _put_means(rows, motion, means)
+    speed = motion[:, 0]
+    features = np.empty((len(motion), len(NAMES)))
+    features[:, 0] = 1.0
+    features[:, 1], features[:, 2 : 2 + memories] = speed, means[:, :memories]
+    features[:, 2 + memories], features[:, 3 + memories : 3 + 2 * memories] = climb, means[:, memories:]
+    features[:, 3 + 2 * memories : -WHOLE] = _of_time(gridded)
     features[:, -WHOLE:] = (
         speed.mean(),
         speed.std() * contract.population_speed_spread / USUAL_SPREAD - 1.0,
@@ -87,24 +97,28 @@ def response_features(gridded: GriddedWorkout, level: Level, contract: FeatureCo
     return features
 
 
-def _fill(features: Array, segment: Segment, first: int, level: Level, contract: FeatureContract) -> None:
-    """(T, F) all but the means over the workout; `first` counts the steps from its start to the segment's."""
-    memories = len(MEMORIES)
-    motion = np.empty((segment.steps, 2))
-    speed = known_or_zero((segment.speed - level.speed) / contract.population_speed_spread)
-    motion[:, 0] = np.clip(speed, -FASTEST, FASTEST)
-    motion[:, 1] = vertical_speed(segment, contract)
-    means = running_means(motion, MEMORIES)
-    features[:, 0] = 1.0
-    features[:, 1], features[:, 2 : 2 + memories] = motion[:, 0], means[:, :memories]
-    features[:, 2 + memories], features[:, 3 + memories : 3 + 2 * memories] = motion[:, 1], means[:, memories:]
-    features[:, 3 + 2 * memories : -WHOLE] = _of_time(first, segment.steps)
+def _put_means(rows: Rows, motion: Array, means: Array) -> None:
+    """The running means of (S, 2) motion in each segment of `rows`, into (S, 2 * M)."""
+    taken = rows.take(motion)  # (k, L, 2)
+    count, steps = taken.shape[:2]
+    side = running_means(taken.transpose(1, 0, 2).reshape(steps, -1), MEMORIES)
+    rows.put(side.reshape(steps, count, -1).transpose(1, 0, 2), means)
+
+
+def _of_time(gridded: GriddedWorkout) -> Array:
+    """(S, len(RISES) + 1): the rises and the drift."""
+    if len(gridded.segments) == 1:
+        return _of_first_steps(gridded.segments[0].steps)
+    return _rise_and_drift(elapsed_steps(gridded))
 
 
 @lru_cache(maxsize=64)
-def _of_time(first: int, steps: int) -> Array:
-    """(T, len(RISES) + 1): the rises and the drift."""
-    seconds = (first + np.arange(steps)) * STEP_SECONDS
+def _of_first_steps(steps: int) -> Array:
+    return _rise_and_drift(np.arange(steps))
+
+
+def _rise_and_drift(elapsed: NDArray[np.int64]) -> Array:
+    seconds = elapsed * STEP_SECONDS
     rises = [np.exp(-seconds / rise) for rise in RISES]
     return np.column_stack([*rises, np.minimum(seconds, LONGEST) / 1800.0 - 1.0])
 

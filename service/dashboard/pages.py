@@ -24,7 +24,7 @@ Values = dict[str, Any]
 LIST = PageRequest(50, None)
 FEW = PageRequest(10, None)
 NEWEST_WORKOUTS = 30
-MAX_WORKOUTS = 5000  # of a report that a page reads
+MAX_WORKOUTS, MAX_FILES = 5000, 1000  # of a report that a page reads
 LOG_LINES = 10_000
 PROTOCOLS = {
     "P1": "plan (blind)",
@@ -72,7 +72,7 @@ def job(session: Session, account_id: UUID, job_id: UUID) -> Values:
 def dataset(session: Session, account_id: UUID, dataset_id: UUID) -> Values:
     """A dataset with its whole report."""
     shown = datasets.show(session, account_id, dataset_id)
-    report = datasets.report(session, account_id, dataset_id, -1, MAX_WORKOUTS)
+    report = datasets.report(session, account_id, dataset_id, -1, MAX_WORKOUTS, -1, MAX_FILES)
     return {"dataset": shown, "report": report, "done": shown.state in (DatasetState.READY, DatasetState.FAILED)}
 
 
@@ -164,7 +164,8 @@ def _newest_workouts(session: Session, account_id: UUID, newest: DatasetRead | N
         return []
     counts = newest.workouts
     last = counts.train + counts.val + counts.test + counts.dropped - 1
-    found = datasets.report(session, account_id, newest.id, last - NEWEST_WORKOUTS, NEWEST_WORKOUTS).workouts
+    behind = last - NEWEST_WORKOUTS
+    found = datasets.report(session, account_id, newest.id, behind, NEWEST_WORKOUTS, -1, 0).workouts
     return [each for each in reversed(found) if each.digest]
 
 

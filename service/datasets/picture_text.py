@@ -148,13 +148,13 @@ def _split_lines(dataset: DatasetRead, summary: ReportSummary) -> Iterator[Line]
 
 
 def _file_lines(summary: ReportSummary, files: Sequence[FileRead]) -> Iterator[Line]:
-    wrong = [file for file in files if file.problem]
-    said = f", {count(len(wrong), 'problem')}" if wrong else ""
+    wrong = summary.files_with_problems
+    said = f", {count(wrong, 'problem')}" if wrong else ""
     yield Line(text=f"{count(summary.files, 'file')} read{said}", bold=True)
-    for file in wrong[:MAX_PROBLEMS]:
+    for file in files[:MAX_PROBLEMS]:
         yield from _wrapped(f"{fitted(_tail(file.name), 40)}: {file.problem}", indent=1)
-    if len(wrong) > MAX_PROBLEMS:
-        yield Line(text=f"and {len(wrong) - MAX_PROBLEMS:,} more", color=MUTED, indent=1)
+    if wrong > MAX_PROBLEMS:
+        yield Line(text=f"and {wrong - MAX_PROBLEMS:,} more", color=MUTED, indent=1)
 
 
 def _wrapped(text: str, *, indent: int = 0, color: str = INK, rows: int = 3) -> Iterator[Line]:

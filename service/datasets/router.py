@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.body import check_announced_size
 from service.datasets import service
+from service.datasets.picture import draw_import
 from service.datasets.schemas import DatasetPage, DatasetQuery, DatasetRead, DatasetReport, UploadRead
 from service.deps import (
     ApiRoute,
@@ -19,13 +20,16 @@ from service.deps import (
     once,
 )
 from service.errors import UnsupportedType
-from service.fields import After, SubjectFilter
+from service.fields import MAX_AFTER, After, SubjectFilter
 from service.openapi import PICTURE, problems
+from service.registry.idempotency import Once
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=ApiRoute)
 
 DatasetId = Annotated[UUID, Path(description="The dataset.")]
 ReportLimit = Annotated[int, Query(ge=1, le=5000, description="How many workouts at most.")]
+FileAfter = Annotated[int, Query(ge=-1, le=MAX_AFTER, description="Only files behind this number: `next_file_after`.")]
+FileLimit = Annotated[int, Query(ge=0, le=5000, description="How many files at most.")]
 UPLOAD_BODY = {
     "requestBody": {
         "required": True,
@@ -35,7 +39,7 @@ UPLOAD_BODY = {
 }
 
 
-@router.post("", status_code=202, responses=problems(400, 409, 413, 415), openapi_extra=UPLOAD_BODY)
+@router.post("", status_code=202, responses=problems(400, 408, 409, 413, 415), openapi_extra=UPLOAD_BODY)
 async def upload_dataset(
     request: Request,
     response: Response,
@@ -46,7 +50,8 @@ async def upload_dataset(
 ) -> UploadRead:
     """Upload workouts: the raw bytes of a file or a zip as the body. The format is found by content.
 
-    Answers at once; an import job reads, cleans and splits the workouts. Follow the Location, or the job.
+    Answers at once; an import job reads, cleans and splits the workouts. Follow the Location, or the job. An account
+    may have 16 uploads under way; what comes in counts for its quota while it comes.
     """
     if request.headers.get("content-type", "").lower().startswith("multipart/"):
         raise UnsupportedType(
@@ -54,11 +59,13 @@ async def upload_dataset(
         )
     service.subject_of(query)
     announced = check_announced_size(request, services.settings.max_upload_bytes)
-    if idempotency_key is None:  # with one, the upload may be there already: that is seen at its end
-        await service.check_room(services, caller.account_id, announced)
-    file = await service.store_upload(services, caller.account_id, request.stream())
-    wish = once(request, idempotency_key, file[0]) if idempotency_key else None
-    accepted = await service.accept(services, caller.account_id, query, file, wish)
+
+    def wish(sha256: str) -> Once | None:
+        return once(request, idempotency_key, sha256) if idempotency_key else None
+
+    accepted = await service.upload(
+        services, caller.account_id, query, request.stream(), announced, wish, idempotency_key
+    )
     response.headers["Location"] = f"/datasets/{accepted.id}"
     return accepted
 
@@ -77,16 +84,23 @@ def get_dataset(dataset_id: DatasetId, caller: ReadCaller, session: SessionDep) 
 
 @router.get("/{dataset_id}/report", responses=problems(404))
 def get_dataset_report(
-    dataset_id: DatasetId, caller: ReadCaller, session: SessionDep, after: After = -1, limit: ReportLimit = 1000
+    dataset_id: DatasetId,
+    caller: ReadCaller,
+    session: SessionDep,
+    after: After = -1,
+    limit: ReportLimit = 1000,
+    file_after: FileAfter = -1,
+    file_limit: FileLimit = 1000,
 ) -> DatasetReport:
     """Show what became of each file and workout: kept, repaired or dropped, and why; `summary` says it in short."""
-    return service.report(session, caller.account_id, dataset_id, after, limit)
+    return service.report(session, caller.account_id, dataset_id, after, limit, file_after, file_limit)
 
 
 @router.get("/{dataset_id}/report.png", responses={**PICTURE, **problems(404, 409)}, response_class=Response)
-def get_dataset_picture(dataset_id: DatasetId, caller: ReadCaller, session: SessionDep) -> Response:
+async def get_dataset_picture(dataset_id: DatasetId, caller: ReadCaller, services: ServicesDep) -> Response:
     """Draw the report on one page: workouts over time by verdict, how dense their heart rate is, split and reasons."""
-    return Response(service.draw(session, caller.account_id, dataset_id), media_type="image/png")
+    read = services.database.read, service.to_draw, caller.account_id, dataset_id
+    return Response(await services.pictures.of(caller.account_id, draw_import, *read), media_type="image/png")
 
 
 @router.delete("/{dataset_id}", status_code=204, responses=problems(404, 409))

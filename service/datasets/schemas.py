@@ -169,7 +169,9 @@ class ReportSummary(Read):
 
 
 class DatasetReport(Read):
-    """What became of the upload: in short, file by file, and workout by workout."""
+    """What became of the upload: in short, file by file, and workout by workout. Up to 5000 files and 5000 dropped
+    workouts are listed, those that say most first; `summary` counts all.
+    """  # fmt: skip
 
     model_config = example(
         {
@@ -211,6 +213,7 @@ class DatasetReport(Read):
                 }
             ],
             "next_after": None,
+            "next_file_after": None,
         },
         from_attributes=True,
     )
@@ -221,3 +224,4 @@ class DatasetReport(Read):
     files: list[FileRead]
     workouts: list[WorkoutRead]
     next_after: Annotated[int | None, Field(description="Give it as `after` for the next workouts.")]
+    next_file_after: Annotated[int | None, Field(description="Give it as `file_after` for the next files.")]

@@ -1,6 +1,6 @@
 """Uploads become datasets with an import job; datasets are shown, reported and deleted."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from uuid import UUID
 
@@ -8,7 +8,8 @@ from anyio import to_thread
 from sqlalchemy.orm import Session
 
 from service.cleanup import remove
-from service.datasets.picture import draw_import
+from service.datasets.in_flight import Incoming
+from service.datasets.picture_text import MAX_PROBLEMS
 from service.datasets.schemas import (
     DEFAULT_SUBJECT,
     DatasetPage,
@@ -16,22 +17,25 @@ from service.datasets.schemas import (
     DatasetRead,
     DatasetReport,
     FileRead,
+    ReportSummary,
     UploadRead,
     WorkoutCounts,
     WorkoutRead,
 )
 from service.datasets.summary import summarise
-from service.datasets.upload import Upload
+from service.datasets.upload import OnSize, Upload, taken
 from service.deps import Services
 from service.error_handlers import DATABASE_AWAY
 from service.errors import Conflict, FieldError, Unavailable, Unprocessable
 from service.fields import ErrorRead
 from service.queue import hint, send_after_commit
 from service.registry import datasets, idempotency, jobs, leftovers, quotas, removal, subjects
-from service.registry.datasets import DatasetRow
+from service.registry.datasets import DatasetRow, Outline
 from service.registry.idempotency import Once
 from service.registry.pages import PageRequest
 from service.registry.tables import DatasetKind, DatasetState, Stage
+
+RESERVED_BYTES = 4 * 1024**2  # ahead of an upload that does not say its size: a look at the database for each
 
 
 def subject_of(query: DatasetQuery) -> str | None:
@@ -44,20 +48,63 @@ def subject_of(query: DatasetQuery) -> str | None:
     return None
 
 
-async def check_room(services: Services, account_id: UUID, announced: int) -> None:
-    """Refuse an upload that is too much for its account before reading it. Raises TooManyRequests."""
-    await to_thread.run_sync(_check_room, services, account_id, announced)
+async def upload(
+    services: Services,
+    account_id: UUID,
+    query: DatasetQuery,
+    chunks: AsyncIterator[bytes],
+    announced: int,
+    wish: Callable[[str], Once | None],
+    key: str | None,
+) -> UploadRead:
+    """Store a body and record it; `wish` makes of its digest what is to be done once, under the Idempotency-Key.
+
+    What comes in counts for the account's quota while it comes: `announced` bytes at once, else 4 MB at a time.
+    Raises TooManyRequests, TooLarge, RequestTimeout, Unprocessable, Unavailable, or Conflict for a reused key.
+    """
+    with services.uploads.one_more(account_id) as incoming:
+        repeated = await to_thread.run_sync(_size_before, services, account_id, key) if key else None
+        if repeated is not None and announced > repeated:
+            raise idempotency.reused()
+
+        async def count(size: int) -> None:
+            if repeated is not None:
+                if size > repeated:  # another file than the one before
+                    raise idempotency.reused()
+            elif size > incoming.size:
+                await _reserve(services, account_id, incoming, size)
+
+        await count(announced)
+        file = await store_upload(services, account_id, chunks, count)
+        return await accept(services, account_id, query, file, wish(file[0]))
 
 
-def _check_room(services: Services, account_id: UUID, announced: int) -> None:
+async def _reserve(services: Services, account_id: UUID, incoming: Incoming, size: int) -> None:
+    """Count an upload up to `size`, and some ahead when it does not say how large it is. Raises TooManyRequests."""
+    limit = services.settings.max_account_bytes
+    async with services.uploads.looking:  # of uploads at the same time the first ones pass
+        await to_thread.run_sync(_check_room, services, account_id, size - incoming.size, limit)
+        incoming.grow_to(size + RESERVED_BYTES if incoming.size else size)
+
+
+def _check_room(services: Services, account_id: UUID, more: int, limit: int) -> None:
     with services.database.reading() as session:
-        quotas.check_bytes(session, account_id, announced, services.settings.max_account_bytes)
+        quotas.check_bytes(session, account_id, more + services.uploads.bytes_of(account_id), limit)
 
 
-async def store_upload(services: Services, account_id: UUID, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
+def _size_before(services: Services, account_id: UUID, key: str) -> int | None:
+    """Bytes of the upload that came with this Idempotency-Key before; None: none has."""
+    with services.database.reading() as session:
+        made = idempotency.made_by(session, account_id, key)
+        return None if made is None else datasets.upload_size(session, account_id, made)
+
+
+async def store_upload(
+    services: Services, account_id: UUID, chunks: AsyncIterator[bytes], on_size: OnSize = taken
+) -> tuple[str, int]:
     """Stream a body to a stored file; its digest and size in bytes."""
     async with Upload(services.store, account_id, services.settings.max_upload_bytes) as upload:
-        await upload.receive(chunks)
+        await upload.receive(chunks, on_size)
         return await upload.adopt()
 
 
@@ -131,35 +178,42 @@ def show(session: Session, account_id: UUID, dataset_id: UUID) -> DatasetRead:
     return _read(datasets.read(session, account_id, dataset_id))
 
 
-def report(session: Session, account_id: UUID, dataset_id: UUID, after: int, limit: int) -> DatasetReport:
-    """What became of an upload; workouts behind position `after`. Raises NotFound."""
+def report(
+    session: Session, account_id: UUID, dataset_id: UUID, after: int, limit: int, file_after: int, file_limit: int
+) -> DatasetReport:
+    """What became of an upload; workouts behind position `after`, files behind number `file_after`. Raises NotFound."""
     dataset = datasets.require(session, account_id, dataset_id)
-    files = _files(session, dataset_id)
+    files = datasets.files(session, dataset_id, file_after, file_limit + 1)
     rows = datasets.workouts(session, dataset_id, after, limit + 1)
     shown = [WorkoutRead.model_validate(row) for row in rows[:limit]]
     all_shown = after < 0 and len(rows) <= limit
     outlines = [datasets.outline(row) for row in rows] if all_shown else datasets.outlines(session, dataset_id)
-    summary = summarise(outlines, files, dataset.min_hr_per_minute)
+    summary = summarise(outlines, dataset)
     return DatasetReport(
         dataset_id=dataset_id,
         state=dataset.state,
         verdicts=summary.verdicts,
         summary=summary,
-        files=files,
+        files=[FileRead.model_validate(row) for row in files[:file_limit]],
         workouts=shown,
         next_after=shown[-1].position if len(rows) > limit else None,
+        next_file_after=files[file_limit - 1]["id"] if 0 < file_limit < len(files) else None,
     )
 
 
-def draw(session: Session, account_id: UUID, dataset_id: UUID) -> bytes:
-    """The report as PNG. Raises NotFound, or Conflict before the import has ended."""
+def to_draw(
+    session: Session, account_id: UUID, dataset_id: UUID
+) -> tuple[DatasetRead, ReportSummary, list[Outline], list[FileRead]]:
+    """What the picture of a report shows. Raises NotFound, or Conflict before the import has ended."""
     dataset = show(session, account_id, dataset_id)
     if dataset.state in (DatasetState.QUEUED, DatasetState.IMPORTING):
         raise Conflict(
             "dataset_not_ready", f"Dataset {dataset_id} is {dataset.state}; wait until its import has ended."
         )
-    outlines, files = datasets.outlines(session, dataset_id), _files(session, dataset_id)
-    return draw_import(dataset, summarise(outlines, files, dataset.min_hr_per_minute), outlines, files)
+    outlines = datasets.outlines(session, dataset_id)
+    summary = summarise(outlines, datasets.require(session, account_id, dataset_id))
+    problems = [FileRead.model_validate(row) for row in datasets.problems(session, dataset_id, MAX_PROBLEMS)]
+    return dataset, summary, outlines, problems
 
 
 def delete(services: Services, account_id: UUID, dataset_id: UUID) -> None:
@@ -168,10 +222,6 @@ def delete(services: Services, account_id: UUID, dataset_id: UUID) -> None:
         services,
         lambda session: removal.remove_dataset(session, datasets.require(session, account_id, dataset_id)),
     )
-
-
-def _files(session: Session, dataset_id: UUID) -> list[FileRead]:
-    return [FileRead.model_validate(row) for row in datasets.files(session, dataset_id)]
 
 
 def _read(row: DatasetRow) -> DatasetRead:

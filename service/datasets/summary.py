@@ -1,32 +1,45 @@
 """A dataset's report in short: how many workouts were kept, repaired and dropped, and why."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from service.datasets.schemas import FileRead, ReasonCount, ReportSummary
+from service.datasets.schemas import ReasonCount, ReportSummary
 from service.datasets.words import sentence
 from service.registry.datasets import Outline
+from service.registry.tables import Dataset
 
 VERDICTS = ("kept", "repaired", "dropped")
 SPLITS = ("train", "val", "test")
 
 
-def summarise(outlines: Sequence[Outline], files: Sequence[FileRead], min_hr_per_minute: float) -> ReportSummary:
-    """Counts over all workouts and files of a dataset, in one pass."""
+def summarise(outlines: Sequence[Outline], dataset: Dataset) -> ReportSummary:
+    """Counts over all workouts and files of a dataset, in one pass; `outlines` are those of its listed workouts."""
     verdicts = Counter(one.verdict for one in outlines)
+    verdicts["dropped"] += dataset.unlisted_workouts
     splits = Counter(one.split for one in outlines)
     starts = [one.started_at for one in outlines if one.started_at is not None]
     return ReportSummary(
-        workouts=len(outlines),
+        workouts=len(outlines) + dataset.unlisted_workouts,
         verdicts={verdict: verdicts[verdict] for verdict in VERDICTS},
-        reasons=_reasons(outlines, min_hr_per_minute),
+        reasons=[*_reasons(outlines, dataset.min_hr_per_minute), *_unlisted(dataset)],
         splits={split: splits[split] for split in SPLITS},
         other_sports=dict(Counter(one.sport for one in outlines if _is_other_sport(one)).most_common()),
-        files=len(files),
-        files_with_problems=sum(file.problem is not None for file in files),
+        files=dataset.file_count,
+        files_with_problems=dataset.problem_count,
         first_started_at=min(starts, default=None),
         last_started_at=max(starts, default=None),
     )
+
+
+def _unlisted(dataset: Dataset) -> Iterator[ReasonCount]:
+    if dataset.unlisted_workouts:
+        yield ReasonCount(
+            verdict="dropped",
+            code="not_listed",
+            sentence=sentence("not_listed", "", minimum=dataset.min_hr_per_minute),
+            workouts=dataset.unlisted_workouts,
+            samples=0,
+        )
 
 
 def _is_other_sport(one: Outline) -> bool:

@@ -1,7 +1,8 @@
 """A request's body on its way to disk, whole or not at all."""
 
+import asyncio
 import errno
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -10,11 +11,17 @@ from uuid import UUID
 from anyio import to_thread
 
 from service.body import too_large
-from service.errors import FieldError, Unavailable, Unprocessable
+from service.errors import FieldError, RequestTimeout, Unavailable, Unprocessable
 from service.registry.artifacts import ArtifactStore, hold
 
 BUFFER_BYTES = 1 << 20
+MAX_SECONDS = 6 * 3600.0  # 2 GB in 6 h are 100 kB/s
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+OnSize = Callable[[int], Awaitable[None]]
+
+
+async def taken(size: int) -> None:
+    """Nobody counts."""
 
 
 class Upload:
@@ -33,17 +40,27 @@ class Upload:
     async def __aexit__(self, *_: object) -> None:
         self._discard()  # no thread: also when the request was cancelled
 
-    async def receive(self, chunks: AsyncIterator[bytes]) -> None:
-        """Write the body. Raises TooLarge, Unprocessable when it is empty, Unavailable when the disk is full."""
+    async def receive(self, chunks: AsyncIterator[bytes], on_size: OnSize = taken) -> None:
+        """Write the body; `on_size` is told how many bytes there are before they are written.
+
+        Raises TooLarge, Unprocessable when it is empty, RequestTimeout, Unavailable when the disk is full.
+        """
         buffer = bytearray()
-        async for chunk in chunks:
-            self._size += len(chunk)
-            if self._size > self._limit:
-                raise too_large(self._limit)
-            buffer += chunk
-            if len(buffer) >= BUFFER_BYTES:
-                await to_thread.run_sync(self._write, bytes(buffer))
-                buffer.clear()
+        try:
+            async with asyncio.timeout(MAX_SECONDS):
+                async for chunk in chunks:
+                    self._size += len(chunk)
+                    if self._size > self._limit:
+                        raise too_large(self._limit)
+                    buffer += chunk
+                    if len(buffer) >= BUFFER_BYTES:
+                        await on_size(self._size)
+                        await to_thread.run_sync(self._write, bytes(buffer))
+                        buffer.clear()
+        except TimeoutError as error:
+            detail = f"The upload took more than {MAX_SECONDS / 3600:g} h; send it in parts."
+            raise RequestTimeout("upload_too_slow", detail) from error
+        await on_size(self._size)
         if self._size == 0:
             message = "is empty; send the file's bytes"
             raise Unprocessable("empty_upload", "The upload is empty.", [FieldError("", message)])

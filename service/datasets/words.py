@@ -14,6 +14,7 @@ SENTENCES = {
     "sparse_heart_rate": "fewer than {minimum:g} heart-rate readings a minute",
     "faulty_heart_rate": "most of the heart rate is a sensor's fault",
     "duplicate": "recorded twice; the better recording stays",
+    "not_listed": "too many to list each with its reason",
     # repaired
     "bad_time": "samples without a usable time",
     "clock_fault": "samples whose clock was wrong",

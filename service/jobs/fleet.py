@@ -7,22 +7,24 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from service.errors import Conflict, FieldError, NotFound, Unprocessable
-from service.jobs.fleet_schemas import FleetJobCreate
+from service.jobs.fleet_schemas import MAX_PEOPLE, FleetJobCreate
 from service.jobs.schemas import JobRead
 from service.jobs.service import Submission, check_dataset, configure, find_base, submit_once
-from service.registry import fleets
+from service.registry import fleets, quotas
 from service.registry.tables import Dataset, Job, Stage
 
 
 def submit(request: Submission, body: FleetJobCreate) -> JobRead:
     """Queue the jobs of many people. Raises NotFound, Conflict, Unprocessable or TooManyRequests."""
-    return submit_once(request, lambda: _add(request.session, request.account_id, body))
+    return submit_once(request, lambda: _add(request, body))
 
 
-def _add(session: Session, account_id: UUID, body: FleetJobCreate) -> Job:
+def _add(request: Submission, body: FleetJobCreate) -> Job:
+    session, account_id = request.session, request.account_id
     base = find_base(session, account_id, body.base_model_version_id)
     datasets, skipped = _datasets(session, account_id, body)
     stages = [Stage(stage) for stage in body.stages]
+    quotas.check_jobs(session, account_id, request.max_jobs, more=len(datasets) * len(stages))
     configured: dict[tuple[Stage, int], dict[str, Any]] = {}  # most people have as many workouts as somebody else
     people = []
     for dataset in datasets:
@@ -72,6 +74,9 @@ def _everybody(session: Session, account_id: UUID) -> tuple[list[Dataset], int]:
     ready = [dataset for dataset in found.values() if dataset and dataset.train_workouts and dataset.val_workouts]
     if not ready:
         raise Conflict("nobody_to_train", "Nobody has a ready dataset with enough workouts yet; upload some first.")
+    if len(ready) > MAX_PEOPLE:
+        message = f"are {len(ready)} people; a fleet takes {MAX_PEOPLE}: name them, in several fleets"
+        raise Unprocessable("invalid_request", f"All {message}.", [FieldError("/subjects", message)])
     return ready, len(found) - len(ready)
 
 

@@ -126,17 +126,17 @@ def get_job_history(job_id: JobId, caller: ReadCaller, session: SessionDep) -> H
 
 
 @router.get("/{job_id}/curves.png", responses={**PICTURE, **problems(404, 409)}, response_class=Response)
-def get_job_curves(job_id: JobId, caller: ReadCaller, session: SessionDep) -> Response:
+async def get_job_curves(job_id: JobId, caller: ReadCaller, services: ServicesDep) -> Response:
     """Draw losses and learning rate over the epochs so far."""
-    title, epochs = views.epochs_for_curves(session, caller.account_id, job_id)
-    return Response(views.draw(title, epochs), media_type="image/png")
+    read = services.database.read, views.epochs_for_curves, caller.account_id, job_id
+    return Response(await services.pictures.of(caller.account_id, views.draw, *read), media_type="image/png")
 
 
 @router.get("/{job_id}/evaluation.png", responses={**PICTURE, **problems(404, 409)}, response_class=Response)
-def get_job_evaluation_picture(job_id: JobId, caller: ReadCaller, session: SessionDep) -> Response:
+async def get_job_evaluation_picture(job_id: JobId, caller: ReadCaller, services: ServicesDep) -> Response:
     """Draw the best, median and worst test workout as measured and predicted, reliability, and errors by zone."""
-    title, report = views.report_for_picture(session, caller.account_id, job_id)
-    return Response(views.draw_report(title, report), media_type="image/png")
+    read = services.database.read, views.report_for_picture, caller.account_id, job_id
+    return Response(await services.pictures.of(caller.account_id, views.draw_report, *read), media_type="image/png")
 
 
 @router.get("/{job_id}/events", responses={**_EVENTS, **problems(404)}, response_model=Events)

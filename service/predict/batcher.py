@@ -3,27 +3,31 @@
 A pass leaves Python's lock alone, so a thread and the event loop have a core each. What is left for either takes about
 as long as the other's: a thread that also prepared its inputs would fight with the loop over the lock, and a loop that
 also encoded the answers would be what everything waits for. What waits for the same model is run together; nothing
-waits for company.
+waits for company. Accounts take turns, and what one has waiting is bounded, so that nobody waits behind another's pile.
 """
 
 import asyncio
 import os
 import threading
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from anyio import to_thread
 
-from hrmodel.prediction.predictor import Prediction, Predictor, Prepared, Query
+from hrmodel.prediction.predictor import Prediction, Predictor, Prepared
 from hrmodel.workouts.workout import Array
 from service.errors import Unavailable
+from service.predict.queues import Queues
+from service.turns import too_many_waiting
 
 MAX_BATCH = 8  # more save nothing, and the event loop would have nothing to do until all are there
-MAX_WAITING = 2000
+MAX_BATCH_SIZE = 30_000  # steps of all passes and samples: another account waits for it about 0.1 s
+MAX_WAITING = 10_000
+MAX_WAITING_OF_ACCOUNT = 500
+MAX_WAITING_SIZE = 1_500_000  # of an account, steps and samples: about 100 MB
 IDLE_SECONDS = 10.0  # then a thread ends; the next request starts one
 
 # torch keeps what it prepares for each shape of input, by default 1024 times 0.25 MB
@@ -34,14 +38,20 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class _Item:
+    account: Hashable
     prepared: Prepared
     answer: Callable[[Sequence[Array]], Any]  # from the passes' outputs
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[Any]"
 
+    @property
+    def size(self) -> int:
+        """Steps of its passes and samples of its answer."""
+        return self.prepared.size
+
 
 class Batcher:
-    """Predictions in threads of their own, the longest waiting first. Safe for several event loops."""
+    """Predictions in threads of their own; accounts take turns. Safe for several event loops."""
 
     def __init__(self, threads: int | None = None, on_batch: Callable[[int], None] = lambda _: None) -> None:
         self._on_batch = on_batch  # is told how many are predicted at once
@@ -49,23 +59,31 @@ class Batcher:
         self._most = threads or max(1, (os.cpu_count() or 1) // 2)
         self._work = threading.Condition()
         self._fresh: list[tuple[Predictor, _Item]] = []
-        self._waiting: OrderedDict[Predictor, deque[_Item]] = OrderedDict()
-        self._threads = self._idle = self._size = 0
+        self._waiting: Queues[Predictor, _Item] = Queues(MAX_BATCH, MAX_BATCH_SIZE)
+        self._counts: Counter[Hashable] = Counter()  # of items that wait, by account
+        self._sizes: Counter[Hashable] = Counter()
+        self._threads = self._idle = 0
+
+    def check_room(self, account: Hashable, more: int = 1) -> None:
+        """Raise Unavailable unless so many more of the account's may wait."""
+        if self._counts[account] + more > MAX_WAITING_OF_ACCOUNT or self._sizes[account] > MAX_WAITING_SIZE:
+            raise too_many_waiting()
+        if self._counts.total() + more > MAX_WAITING:
+            raise Unavailable("busy", "Too many predictions at once; try again in a moment.", retry_after=1)
 
     async def predict(
-        self, predictor: Predictor, query: Query, encode: Callable[[Prediction], Result], *, large: bool = False
+        self, account: Hashable, predictor: Predictor, prepared: Prepared, encode: Callable[[Prediction], Result]
     ) -> Result:
-        """What `encode` makes of the prediction, in a thread. `large`: the event loop must not wait for the inputs.
+        """What `encode` makes of the prediction that `predictor.prepare` has prepared, in a thread.
 
         Raises Unavailable when too many wait, ValueError for a coverage outside 0.5..0.99.
         """
-        prepared = await call(predictor.prepare, query, large=large)
         loop = asyncio.get_running_loop()
-        item = _Item(prepared, partial(_answer, predictor, prepared, encode), loop, loop.create_future())
+        item = _Item(account, prepared, partial(_answer, predictor, prepared, encode), loop, loop.create_future())
         with self._work:
-            if self._size >= MAX_WAITING:
-                raise Unavailable("busy", "Too many predictions at once; try again in a moment.", retry_after=1)
-            self._size += 1
+            self.check_room(account)
+            self._counts[account] += 1
+            self._sizes[account] += item.size
             self._fresh.append((predictor, item))
         # those that came at the same time come first, so that a thread takes them together
         loop.call_soon(self._release)
@@ -76,7 +94,7 @@ class Batcher:
         """Let threads take what the loop has gone through."""
         with self._work:
             for predictor, item in self._fresh:
-                self._waiting.setdefault(predictor, deque()).append(item)
+                self._waiting.add(item.account, predictor, item)
             self._fresh.clear()
             if self._waiting and self._idle:
                 self._work.notify()
@@ -92,7 +110,7 @@ class Batcher:
             _settle(items, _outcomes(predictor, items))
 
     def _take(self) -> tuple[Predictor, list[_Item]] | None:
-        """All that waits for the model whose turn it is, up to a batch; None: nothing came for a while."""
+        """A batch for the account whose turn it is; None: nothing came for a while."""
         with self._work:
             self._idle += 1
             there = self._work.wait_for(lambda: self._waiting, IDLE_SECONDS)
@@ -100,17 +118,13 @@ class Batcher:
             if not there:
                 self._threads -= 1
                 return None
-            predictor, items = self._waiting.popitem(last=False)
-            batch = [items.popleft() for _ in range(min(len(items), MAX_BATCH))]
-            if items:
-                self._waiting[predictor] = items  # behind the other models
-            self._size -= len(batch)
+            predictor, batch = self._waiting.take()
+            for item in batch:
+                self._counts[item.account] -= 1
+                self._sizes[item.account] -= item.size
+            for account in {item.account for item in batch if not self._counts[item.account]}:
+                del self._counts[account], self._sizes[account]
         return predictor, [item for item in batch if not item.future.cancelled()]
-
-
-async def call(work: Callable[..., Result], *arguments: Any, large: bool) -> Result:
-    """Call it here, or beside the event loop: a thread costs a small request more than its work."""
-    return await to_thread.run_sync(work, *arguments) if large else work(*arguments)
 
 
 def _answer(

@@ -29,7 +29,8 @@ async def plan(services: Services, account_id: UUID, body: PlanRequest) -> bytes
     """The plan as JSON. Raises Unprocessable, NotFound, Conflict or Unavailable."""
     route = await to_thread.run_sync(to_route, body)
     found, predictor = await ready(services, account_id, body)
-    return await to_thread.run_sync(_plan, body, route, found, predictor, limiter=services.compute)
+    async with services.compute.of(account_id):
+        return await to_thread.run_sync(_plan, body, route, found, predictor)
 
 
 def _plan(body: PlanRequest, route: Route, found: Answering, predictor: Predictor) -> bytes:
@@ -40,7 +41,8 @@ def _plan(body: PlanRequest, route: Route, found: Answering, predictor: Predicto
     slowest, fastest = known_speeds(level)
     predict = partial(predictor.predict, coverage=body.coverage, **known)
     try:
-        made = plan_route(predict, route, body.heart_rate_cap, slowest=slowest, fastest=fastest)
+        blind = predictor.tries(level, known["response"])
+        made = plan_route(predict, route, body.heart_rate_cap, slowest=slowest, fastest=fastest, blind=blind)
     except PlanTooLong as error:
         raise wrong("/heart_rate_cap", f"is too low for this route: {error}") from error
     answer = {

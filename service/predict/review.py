@@ -8,7 +8,7 @@ import numpy as np
 from anyio import to_thread
 from numpy.typing import NDArray
 
-from hrmodel.prediction.predictor import Prediction, Predictor, Query
+from hrmodel.prediction.predictor import Prediction, Predictor, Prepared, Query
 from hrmodel.prediction.zones import ZONES, likely_highest, seconds_in_zones
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, to_grid
 from hrmodel.signals.level import population_level
@@ -49,11 +49,15 @@ async def review(
     body = Addressed(subject=subject, model_version_id=version_id)
     found, predictor = await ready(services, account_id, body)
     workout = await to_thread.run_sync(_read, services.store, account_id, digest)
+    prepared = await to_thread.run_sync(_prepare, workout, found, predictor)
     predictions = {
-        name: await services.batcher.predict(predictor, _query(workout, found, seconds), _whole, large=True)
-        for name, seconds in OBSERVED_SECONDS.items()
+        name: await services.batcher.predict(account_id, predictor, each, _whole) for name, each in prepared.items()
     }
     return await to_thread.run_sync(_show, digest, stored, workout, found, predictor, predictions)
+
+
+def _prepare(workout: Workout, found: Answering, predictor: Predictor) -> dict[str, Prepared]:
+    return {name: predictor.prepare(_query(workout, found, seconds)) for name, seconds in OBSERVED_SECONDS.items()}
 
 
 def _whole(prediction: Prediction) -> Prediction:

@@ -28,12 +28,15 @@ class PredictRoute(ApiRoute):
         decode: Any = _DECODERS.get(self.name)
         if decode is None:
             return None
-        decoded = decode(body) if len(body) < IN_THREAD_BYTES else await to_thread.run_sync(decode, body)
+        caller, services = request.state.caller, await get_services(request)
+        if len(body) < IN_THREAD_BYTES:
+            decoded = decode(body)
+        else:
+            async with services.decoding.of(caller.account_id):
+                decoded = await to_thread.run_sync(decode, body)
         if decoded is None:
             return None
-        caller = request.state.caller
-        caller.must("predict")
-        response: Response = await self.endpoint(decoded, caller, await get_services(request))
+        response: Response = await self.endpoint(decoded, caller, services)
         return response
 
 
@@ -54,7 +57,10 @@ async def predict(body: PredictRequest, caller: PredictCaller, services: Service
 
 @router.post("/batch", response_model=BatchRead, responses=problems(404, 409, body=True))
 async def predict_batch(body: BatchRequest, caller: PredictCaller, services: ServicesDep) -> Response:
-    """Predict up to 64 workouts at once; one wrong request refuses all, and the answer says which."""
+    """Predict up to 64 workouts at once; one wrong request refuses all, and the answer says which.
+
+    All of them together may hold 100,000 samples and last 100 h.
+    """
     bodies = body.requests
     services.limits.count_more(caller.account_id, len(bodies) - 1)
     answer = await service.predict_batch(services, caller.account_id, bodies)

@@ -1,5 +1,7 @@
 """From a request to a `Workout`: units, times and bounds. The first wrong value is named by its JSON pointer."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,7 +10,7 @@ from hrmodel.workouts.speed_faults import SPEED_BOUNDS
 from hrmodel.workouts.units import ImplausibleSpeed, Units, check_running_speed
 from hrmodel.workouts.workout import MAX_SECONDS, Array, Workout
 from service.errors import FieldError, Unprocessable
-from service.predict.schemas import PredictRequest
+from service.predict.schemas import MAX_BATCH_HOURS, MAX_BATCH_SAMPLES, PredictRequest
 
 MAX_SPAN = 24 * 3600.0
 MAX_GAP = 3600.0
@@ -33,6 +35,21 @@ def to_workout(body: PredictRequest, at: str = "") -> Workout:
             f"must be within {low:g}..{high:g} bpm, or null where it is not known",
         )
     return Workout(t=times, speed=speed, altitude=altitude, heart_rate=body.heart_rate)
+
+
+def check_samples(bodies: Sequence[PredictRequest]) -> None:
+    """Raise Unprocessable when the requests of a batch hold more samples than one may."""
+    samples = sum(len(body.speed) for body in bodies)
+    if samples > MAX_BATCH_SAMPLES:
+        most = f"{MAX_BATCH_SAMPLES} samples in all is the most"
+        raise wrong("/requests", f"hold {samples} samples; {most}, so send several")
+
+
+def check_length(workouts: Sequence[Workout]) -> None:
+    """Raise Unprocessable when the workouts of a batch last longer than those of one may."""
+    hours = sum(float(workout.t[-1] - workout.t[0]) for workout in workouts) / 3600.0
+    if hours > MAX_BATCH_HOURS:
+        raise wrong("/requests", f"hold {hours:.0f} h of workouts; {MAX_BATCH_HOURS:g} h is the most, so send several")
 
 
 def _times(body: PredictRequest, at: str) -> Array:

@@ -15,6 +15,8 @@ from service.registry.tables import Stage
 
 MAX_SAMPLES = 50_000
 MAX_REQUESTS = 64
+MAX_BATCH_SAMPLES = 100_000  # of all requests
+MAX_BATCH_HOURS = 100.0
 _NUMBERS = {float, int, NoneType}
 _REQUEST = {"subject": "me", "speed": [2.4, 2.6, 2.8, 2.8], "heart_rate": [98, 107, None, None], "step_seconds": 10}
 MODEL_EXAMPLE = {"version_id": "0d4d9b0e-5f7c-4f58-9d5f-8d7a3f3a54cf", "stage": "stage2", "subject": "me"}
@@ -82,7 +84,7 @@ class PredictRequest(Addressed):
 
 
 class BatchRequest(Write):
-    """Up to 64 predictions in one request."""
+    """Up to 64 predictions in one request, of at most 100,000 samples and 100 h of workouts in all."""
 
     model_config = example({"requests": [_REQUEST]}, extra="forbid")
     requests: list[PredictRequest] = Field(min_length=1, max_length=MAX_REQUESTS)

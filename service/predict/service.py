@@ -2,51 +2,64 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import numpy as np
 import orjson
 from anyio import to_thread
 
-from hrmodel.prediction.predictor import Prediction, Predictor, Query
-from hrmodel.signals.grid import STEP_SECONDS
+from hrmodel.prediction.predictor import Prediction, Predictor, Prepared, Query
+from hrmodel.signals.grid import SEGMENT_GAP_SECONDS, STEP_SECONDS
 from hrmodel.workouts.workout import Workout
 from service.deps import Services
 from service.errors import Conflict, FieldError, Unavailable
 from service.fields import pointing
-from service.predict.batcher import call
 from service.predict.lookup import Answering, Wanted
-from service.predict.samples import to_workout
+from service.predict.samples import check_length, check_samples, to_workout
 from service.predict.schemas import Addressed, PredictRequest
 from service.registry import damage
 
-IN_THREAD_SAMPLES = 5000  # of one request; more are checked and prepared beside the event loop
+IN_THREAD_SAMPLES = 5000  # or steps, of one request; more are checked and prepared beside the event loop
+IN_THREAD_SEGMENTS = 100
 DIGITS = 2  # of an answered heart rate in bpm
+
+Result = TypeVar("Result")
 
 
 async def predict(services: Services, account_id: UUID, body: PredictRequest) -> bytes:
     """The answer as JSON. Raises Unprocessable, NotFound, Conflict or Unavailable."""
+    started = time.perf_counter()
+    services.batcher.check_room(account_id)
     large = len(body.speed) > IN_THREAD_SAMPLES
-    workout = await call(to_workout, body, "", large=large)
-    return await _answer(services, account_id, body, workout, large=large)
+    workout = await _call(services, account_id, to_workout, body, large=large)
+    found, predictor = await ready(services, account_id, body)
+    large = large or _is_large(workout)
+    prepared = await _call(services, account_id, predictor.prepare, _query(body, workout, found), large=large)
+    return await _answer(services, account_id, body, found, predictor, prepared, started)
 
 
 async def predict_batch(services: Services, account_id: UUID, bodies: list[PredictRequest]) -> bytes:
     """All answers as JSON, or the first wrong place. Raises Unprocessable, NotFound, Conflict or Unavailable."""
-    places = [f"/requests/{index}" for index in range(len(bodies))]
-    large = sum(len(body.speed) for body in bodies) > IN_THREAD_SAMPLES
-    workouts = [await call(to_workout, body, at, large=large) for body, at in zip(bodies, places, strict=True)]
-    each = zip(bodies, workouts, places, strict=True)
-    answers = await asyncio.gather(
-        *(_answer(services, account_id, *one, large=large) for one in each), return_exceptions=True
+    started = time.perf_counter()
+    services.batcher.check_room(account_id, len(bodies))
+    check_samples(bodies)
+    workouts = await _call(services, account_id, _to_workouts, bodies, large=True)
+    each = enumerate(bodies)
+    answering = await _all(ready(services, account_id, body, f"/requests/{index}") for index, body in each)
+    asked = [
+        (predictor, _query(body, workout, found))
+        for body, workout, (found, predictor) in zip(bodies, workouts, answering, strict=True)
+    ]
+    prepared = await _call(services, account_id, _prepare, asked, large=True)
+    answers = await _all(
+        _answer(services, account_id, body, *who, what, started)
+        for body, who, what in zip(bodies, answering, prepared, strict=True)
     )
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return b'{"predictions":[' + b",".join(each for each in answers if isinstance(each, bytes)) + b"]}"
+    return b'{"predictions":[' + b",".join(answers) + b"]}"
 
 
 async def find(services: Services, account_id: UUID, body: Addressed, at: str = "") -> Answering:
@@ -77,14 +90,57 @@ async def ready(services: Services, account_id: UUID, body: Addressed, at: str =
     return found, await to_thread.run_sync(services.models.get, found.version)
 
 
+async def _call(
+    services: Services, account_id: UUID, work: Callable[..., Result], *arguments: Any, large: bool
+) -> Result:
+    """Call it here, or in turn beside the event loop: a thread costs a small request more than its work."""
+    if not large:
+        return work(*arguments)
+    async with services.decoding.of(account_id):
+        return await to_thread.run_sync(work, *arguments)
+
+
+async def _all(each: Iterable[Awaitable[Result]]) -> list[Result]:
+    """All results, or the first exception once nothing runs any more."""
+    results = await asyncio.gather(*each, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return cast(list[Result], results)
+
+
+def _is_large(workout: Workout) -> bool:
+    """Whether the event loop must not wait for its inputs."""
+    gaps = np.diff(workout.t)
+    long = float(gaps.sum()) > IN_THREAD_SAMPLES * STEP_SECONDS
+    return long or int(np.count_nonzero(gaps > SEGMENT_GAP_SECONDS)) > IN_THREAD_SEGMENTS
+
+
+def _to_workouts(bodies: list[PredictRequest]) -> list[Workout]:
+    workouts = [to_workout(body, f"/requests/{index}") for index, body in enumerate(bodies)]
+    check_length(workouts)
+    return workouts
+
+
+def _prepare(asked: Sequence[tuple[Predictor, Query]]) -> list[Prepared]:
+    return [predictor.prepare(query) for predictor, query in asked]
+
+
+def _query(body: PredictRequest, workout: Workout, found: Answering) -> Query:
+    return Query(workout=workout, correct=body.correct, coverage=body.coverage, **found.known)
+
+
 async def _answer(
-    services: Services, account_id: UUID, body: PredictRequest, workout: Workout, at: str = "", *, large: bool
+    services: Services,
+    account_id: UUID,
+    body: PredictRequest,
+    found: Answering,
+    predictor: Predictor,
+    prepared: Prepared,
+    started: float,
 ) -> bytes:
-    started = time.perf_counter()
-    found, predictor = await ready(services, account_id, body, at)
-    query = Query(workout=workout, correct=body.correct, coverage=body.coverage, **found.known)
     about = {"step_seconds": _step_seconds(body), "model": found.shown}
-    answer = await services.batcher.predict(predictor, query, partial(_encode, about), large=large)
+    answer = await services.batcher.predict(account_id, predictor, prepared, partial(_encode, about))
     services.metrics.predictions.observe(time.perf_counter() - started)
     return answer
 

@@ -22,6 +22,8 @@ from service.registry.tables import (
     Workout,
 )
 
+_FILE = DatasetFile.id, DatasetFile.name, DatasetFile.format, DatasetFile.workouts, DatasetFile.problem
+
 DatasetRow = tuple[Dataset, str | None, UUID | None]  # with its subject's name and its import job
 
 
@@ -68,6 +70,12 @@ def require(session: Session, account_id: UUID, dataset_id: UUID) -> Dataset:
     return dataset
 
 
+def upload_size(session: Session, account_id: UUID, dataset_id: UUID) -> int | None:
+    """Bytes of the file that a dataset came from; None: there is no such dataset."""
+    mine = select(Dataset.upload_size).where(Dataset.id == dataset_id, Dataset.account_id == account_id)
+    return session.scalar(mine)
+
+
 def newest_ready(session: Session, subject_id: UUID) -> Dataset | None:
     """The subject's newest dataset that is ready: it holds all their workouts, and its test workouts decide."""
     ready = select(Dataset).where(Dataset.subject_id == subject_id, Dataset.state == DatasetState.READY)
@@ -90,11 +98,16 @@ def page(session: Session, account_id: UUID, subject: str | None, wanted: PageRe
     return fetch(session, rows, Dataset, wanted)
 
 
-def files(session: Session, dataset_id: UUID) -> list[dict[str, Any]]:
-    """What each file of the upload gave: name, format, workouts, problem."""
-    columns = DatasetFile.name, DatasetFile.format, DatasetFile.workouts, DatasetFile.problem
-    rows = select(*columns).where(DatasetFile.dataset_id == dataset_id).order_by(DatasetFile.id)
-    return _plain(session, rows)
+def files(session: Session, dataset_id: UUID, after: int, limit: int) -> list[dict[str, Any]]:
+    """What the files of the upload behind number `after` gave: number, name, format, workouts, problem."""
+    rows = select(*_FILE).where(DatasetFile.dataset_id == dataset_id, DatasetFile.id > after)
+    return _plain(session, rows.order_by(DatasetFile.id).limit(limit))
+
+
+def problems(session: Session, dataset_id: UUID, limit: int) -> list[dict[str, Any]]:
+    """The first files with a problem."""
+    rows = select(*_FILE).where(DatasetFile.dataset_id == dataset_id, DatasetFile.problem.is_not(None))
+    return _plain(session, rows.order_by(DatasetFile.id).limit(limit))
 
 
 def workouts(session: Session, dataset_id: UUID, after: int, limit: int) -> list[dict[str, Any]]:

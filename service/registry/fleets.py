@@ -6,12 +6,14 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import case, func, insert, or_, select
+from sqlalchemy import case, func, insert, literal, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from service.logs import current_request
 from service.registry import jobs
 from service.registry.tables import (
+    JOB_EVENTS,
+    JOBS,
     TERMINAL_STATES,
     Dataset,
     DatasetKind,
@@ -71,11 +73,17 @@ def add(
             rows.append(row)
             before = row["id"]
     if rows:
-        session.execute(insert(Job), rows)
+        # of the table: for the mapped class each row with other columns unset would be a statement of its own
+        session.execute(insert(JOBS), rows)
     request_id = current_request()
     detail = {"request_id": request_id} if request_id else {}
-    queued = [{"job_id": each, "event": "queued", "attempt": 0, "detail": detail} for each in _ids(fleet, rows)]
-    session.execute(insert(JobEvent), [*queued, {"job_id": fleet.id, "event": "running", "attempt": 0, "detail": {}}])
+    session.add(JobEvent(job_id=fleet.id, event="queued", attempt=0, detail=detail))
+    queued = select(Job.id, literal("queued"), literal(0), literal(detail, JobEvent.detail.type))
+    theirs = queued.where(Job.parent_id == fleet.id).order_by(Job.created_at)
+    session.flush()
+    session.execute(insert(JOB_EVENTS).from_select(["job_id", "event", "attempt", "detail"], theirs))
+    session.add(JobEvent(job_id=fleet.id, event="running", attempt=0, detail={}))
+    session.flush()
     if not rows:
         jobs.end_fleet(session, fleet, JobState.SUCCEEDED)
         session.refresh(fleet)
@@ -193,10 +201,6 @@ def _child(
         "start_model_version_id": None if before else fleet.start_model_version_id,
         "created_at": created_at,
     }
-
-
-def _ids(fleet: Job, rows: Sequence[Mapping[str, Any]]) -> list[UUID]:
-    return [fleet.id, *(row["id"] for row in rows)]
 
 
 def _chunks(values: Sequence[Any]) -> list[Sequence[Any]]:

@@ -41,11 +41,20 @@ def begin(session: Session, account_id: UUID, once: Once | None) -> UUID | None:
     mine = select(IdempotencyKey).where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == once.key)
     earlier = session.scalars(mine).one()
     if earlier.request_sha256 != once.request_sha256:
-        raise Conflict(
-            "idempotency_key_reused",
-            "This Idempotency-Key came with another request before; use a new key for a new request.",
-        )
+        raise reused()
     return earlier.resource_id
+
+
+def reused() -> Conflict:
+    """The error for a key that comes with another request than before."""
+    detail = "This Idempotency-Key came with another request before; use a new key for a new request."
+    return Conflict("idempotency_key_reused", detail)
+
+
+def made_by(session: Session, account_id: UUID, key: str) -> UUID | None:
+    """The resource that a request with this key made before; None: none has."""
+    mine = select(IdempotencyKey.resource_id)
+    return session.scalar(mine.where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == key))
 
 
 def finish(session: Session, account_id: UUID, once: Once | None, resource_id: UUID) -> None:

@@ -21,6 +21,10 @@ from service.registry.tables import (
     utc_now,
 )
 
+# a small upload may hold tens of thousands of tiny files: what a report lists of one dataset is bounded
+MAX_FILES, MAX_DROPPED = 5000, 5000
+MAX_PROBLEM = 500  # characters
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedWorkout:
@@ -128,8 +132,8 @@ def finish(
 ) -> Dataset:
     """Make the dataset ready with everything that was found. Its subject's level becomes the dataset's."""
     dataset = session.get_one(Dataset, dataset_id)
-    _add_workouts(session, dataset_id, workouts, _stored_ids(session, dataset.account_id, workouts))
-    _add_files(session, dataset_id, files)
+    _add_workouts(session, dataset, workouts, _stored_ids(session, dataset.account_id, workouts))
+    _add_files(session, dataset, files)
     splits = [found.split for found in workouts]
     dataset.train_workouts, dataset.val_workouts = splits.count("train"), splits.count("val")
     dataset.test_workouts, dataset.dropped_workouts = splits.count("test"), splits.count(None)
@@ -145,16 +149,21 @@ def report_failed(
     session: Session, dataset_id: UUID, workouts: Sequence[ImportedWorkout], files: Iterable[ImportedFile]
 ) -> None:
     """What an import found that ends without a ready dataset: the report says why of each file and workout."""
-    _add_workouts(session, dataset_id, [replace(found, digest=None, split=None) for found in workouts], {})
-    _add_files(session, dataset_id, files)
+    dataset = session.get_one(Dataset, dataset_id)
+    _add_workouts(session, dataset, [replace(found, digest=None, split=None) for found in workouts], {})
+    _add_files(session, dataset, files)
 
 
 def _add_workouts(
-    session: Session, dataset_id: UUID, workouts: Sequence[ImportedWorkout], stored: dict[str, UUID]
+    session: Session, dataset: Dataset, workouts: Sequence[ImportedWorkout], stored: dict[str, UUID]
 ) -> None:
+    """A row for each kept workout, and for the first of the dropped ones; the others are counted."""
+    dropped = [position for position, found in enumerate(workouts) if found.digest is None]
+    unlisted = set(dropped[MAX_DROPPED:])
+    dataset.unlisted_workouts = len(unlisted)
     session.add_all(
         DatasetWorkout(
-            dataset_id=dataset_id,
+            dataset_id=dataset.id,
             workout_id=stored[found.digest] if found.digest else None,
             position=position,
             person=_text(found.person, 200) if found.person else found.person,
@@ -168,19 +177,24 @@ def _add_workouts(
             reasons=[{**reason, "message": _text(reason["message"])} for reason in found.reasons],
         )
         for position, found in enumerate(workouts)
+        if position not in unlisted
     )
 
 
-def _add_files(session: Session, dataset_id: UUID, files: Iterable[ImportedFile]) -> None:
+def _add_files(session: Session, dataset: Dataset, files: Iterable[ImportedFile]) -> None:
+    """A row for each file up to a bound, those with a problem and those with workouts first; all are counted."""
+    every = list(files)
+    dataset.file_count, dataset.problem_count = len(every), sum(file.problem is not None for file in every)
+    telling = sorted(range(len(every)), key=lambda place: (every[place].problem is None, every[place].workouts == 0))
     session.add_all(
         DatasetFile(
-            dataset_id=dataset_id,
+            dataset_id=dataset.id,
             name=_text(file.name, 500),
             format=file.format,
             workouts=file.workouts,
-            problem=_text(file.problem) if file.problem else None,
+            problem=_text(file.problem, MAX_PROBLEM) if file.problem else None,
         )
-        for file in files
+        for file in (every[place] for place in sorted(telling[:MAX_FILES]))
     )
 
 

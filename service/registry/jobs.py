@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import ColumnElement, and_, func, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
 from service.errors import Conflict, NotFound
@@ -15,6 +15,7 @@ from service.logs import current_request
 from service.registry import job_history, leftovers, turns
 from service.registry.session import db_now
 from service.registry.tables import (
+    JOB_EVENTS,
     TERMINAL_STATES,
     Dataset,
     DatasetState,
@@ -120,8 +121,11 @@ def cancel_children(session: Session, fleet: Job) -> None:
     theirs, waiting = Job.parent_id == fleet.id, Job.state == JobState.QUEUED
     attempts = session.execute(select(Job.id, Job.attempt).where(theirs, waiting).with_for_update()).all()
     _end(session, theirs, JobState.QUEUED, JobState.CANCELLED)
-    for job_id, attempt in attempts:
-        _event(session, job_id, attempt, "cancelled")
+    if attempts:
+        cancelled = [
+            {"job_id": one, "attempt": attempt, "event": "cancelled", "detail": {}} for one, attempt in attempts
+        ]
+        session.execute(insert(JOB_EVENTS), cancelled)
     _changed(session, update(Job).where(theirs, Job.state == JobState.RUNNING), cancel_requested=True)
 
 

@@ -3,16 +3,20 @@
 Lock, then check, in the transaction that adds to it: so simultaneous requests count each other.
 """
 
+import operator
+from functools import reduce
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from service.errors import TooManyRequests
-from service.registry.tables import Account, Dataset, DatasetState, Job, JobState, Workout
+from service.registry.imports import MAX_FILES
+from service.registry.tables import Account, Dataset, DatasetState, Job, JobState, Stage, Workout
 
 JOB_RETRY_SECONDS = 60
 BYTES_RETRY_SECONDS = 3600
+ROW_BYTES = 400  # of a report's row for a workout or a file, about
 _WAITING = (DatasetState.QUEUED, DatasetState.IMPORTING)
 
 
@@ -22,12 +26,15 @@ def lock(session: Session, account_id: UUID) -> None:
     session.execute(select(Account.id).where(Account.id == account_id).with_for_update(key_share=True))
 
 
-def check_jobs(session: Session, account_id: UUID, limit: int) -> None:
-    """Raise TooManyRequests unless it may have one more queued or running job; a fleet and its jobs count as one."""
-    alive = Job.state.in_((JobState.QUEUED, JobState.RUNNING)) & Job.parent_id.is_(None)
+def check_jobs(session: Session, account_id: UUID, limit: int, more: int = 1) -> None:
+    """Raise TooManyRequests unless it may have so many more queued or running jobs; a fleet counts as its jobs."""
+    alive = Job.state.in_((JobState.QUEUED, JobState.RUNNING)) & (Job.stage != Stage.FLEET)
     count = session.scalar(select(func.count()).where(Job.account_id == account_id, alive)) or 0
-    if count >= limit:
-        detail = f"This account has {count} queued and running jobs; {limit} is the most. Wait until some have ended."
+    if count + more > limit:
+        asked = f" and asks for {more} more" if more > 1 else ""
+        detail = f"This account has {count} queued and running jobs{asked}; {limit} is the most. " + (
+            "Wait until some have ended, or ask for fewer people." if more > 1 else "Wait until some have ended."
+        )
         raise TooManyRequests("too_many_jobs", detail, retry_after=JOB_RETRY_SECONDS)
 
 
@@ -39,7 +46,15 @@ def check_bytes(session: Session, account_id: UUID, more: int, limit: int) -> No
 
 
 def stored_bytes(session: Session, account_id: UUID) -> int:
-    """Bytes of an account's imported workouts, and of uploads that wait for their import (deleted after it)."""
+    """Bytes of an account's imported workouts, of what reports say of them (about: rows of one size), and of uploads
+    that wait for their import (deleted after it).
+    """  # fmt: skip
     workouts = select(func.sum(Workout.size)).where(Workout.account_id == account_id)
     uploads = select(func.sum(Dataset.upload_size)).where(Dataset.account_id == account_id, Dataset.state.in_(_WAITING))
-    return int(session.scalar(workouts) or 0) + int(session.scalar(uploads) or 0)
+    counts = Dataset.train_workouts, Dataset.val_workouts, Dataset.test_workouts, Dataset.dropped_workouts
+    listed = case((Dataset.file_count > MAX_FILES, MAX_FILES), else_=Dataset.file_count)
+    of_one = reduce(operator.add, counts) - Dataset.unlisted_workouts + listed
+    rows = select(func.sum(case((of_one > 0, of_one), else_=0))).where(Dataset.account_id == account_id)
+    return sum(int(session.scalar(each) or 0) for each in (workouts, uploads)) + ROW_BYTES * int(
+        session.scalar(rows) or 0
+    )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Float, create_engine, event, make_url, text
 from sqlalchemy.exc import DisconnectionError
@@ -20,6 +20,7 @@ from service.registry.faults import Fault, fault_of
 SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "secure_delete=ON")
 CONNECT_SECONDS = 5  # also how long a write waits for another on SQLite
 FULL_SECONDS = 60.0
+Result = TypeVar("Result")
 BEGIN = "stagewise_begin"  # execution option: how a transaction starts on SQLite
 
 
@@ -54,6 +55,11 @@ class Database:
         """A transaction that only reads."""
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
+
+    def read(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """What `work` makes of a transaction that only reads, and of these."""
+        with self.reading() as session:
+            return work(session, *arguments)
 
     def shed_deleted(self) -> None:
         """Let go of what deleted rows held: SQLite's log keeps old pages until it is written back. PostgreSQL's vacuum

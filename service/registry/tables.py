@@ -181,6 +181,9 @@ class Dataset(Base):
     val_workouts: Mapped[int] = mapped_column(default=0)
     test_workouts: Mapped[int] = mapped_column(default=0)
     dropped_workouts: Mapped[int] = mapped_column(default=0)
+    file_count: Mapped[int] = mapped_column(default=0, server_default="0")  # also of files that are not listed
+    problem_count: Mapped[int] = mapped_column(default=0, server_default="0")
+    unlisted_workouts: Mapped[int] = mapped_column(default=0, server_default="0")  # dropped ones without a row
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
@@ -472,3 +475,7 @@ class BackupPin(Base):
     __tablename__ = "backup_pins"
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     until: Mapped[float] = mapped_column(Float(53))
+
+
+# for statements about thousands of rows, which take a third of the time without the mapped classes
+JOBS, JOB_EVENTS = Base.metadata.tables["jobs"], Base.metadata.tables["job_events"]

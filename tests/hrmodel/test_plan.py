@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from hrmodel.network.checkpoint import Checkpoint
+from hrmodel.network.lstm import HeartRateLSTM
 from hrmodel.prediction.pacing import HEADROOM, TOLERANCE
 from hrmodel.prediction.plan import FASTEST, SLOWEST, PlanTooLong, known_speeds, plan_route
 from hrmodel.prediction.predictor import Prediction, Predictor
 from hrmodel.prediction.route import FASTEST_DOWNHILL, MAX_SEGMENTS, Route, run, slope_factors
 from hrmodel.prediction.zones import ZONES, likely_highest, seconds_in_zones
 from hrmodel.signals.level import population_level
-from tests.prediction_builders import LEVEL
+from tests.prediction_builders import LEVEL, make_predictor, make_response
 
 BASE = Path(__file__).resolve().parents[2] / "hrmodel" / "pretrained" / "base.safetensors"
 ONE_HILL = Route(distance=[0, 2000, 3000, 4000, 6000], altitude=[100, 100, 150, 100, 100])
@@ -200,3 +201,41 @@ def test_time_in_zones_by_tenths_of_the_highest_heart_rate():
     assert seconds_in_zones(rates, seconds, 200.0) == (6, 8, 16, 0, 96)
     assert len(ZONES) == 5
     assert likely_highest(LEVEL) == 186
+
+
+def test_tries_say_what_whole_predictions_say_whatever_was_tried_before():
+    predictor, response = make_predictor(), make_response(level=3.0, speed_120s=4.0, climb=-1.0, duration=2.0)
+    edges = ONE_HILL.edges()
+    tries, rng = predictor.tries(LEVEL, response), np.random.default_rng(3)
+    speeds = np.full(len(edges) - 1, 2.6)
+    for _ in range(25):
+        speeds[rng.integers(len(speeds)) :] = rng.uniform(2.0, 3.4)
+        passage = run(ONE_HILL, edges, speeds)
+        whole = predictor.predict(passage.workout, level=LEVEL, response=response).heart_rate
+        until = float(rng.uniform(0, passage.t[-1] + 10))
+        before = passage.t < until
+        np.testing.assert_allclose(tries.until(passage.workout, until)[before], whole[before], atol=1e-3)
+        np.testing.assert_allclose(tries.many([passage.workout] * 2)[1], whole, atol=1e-3)
+
+
+def test_a_plan_by_tries_is_the_plan_by_whole_predictions():
+    predictor = make_predictor()
+    predict = partial(predictor.predict, level=LEVEL)
+    one = plan_route(predict, ONE_HILL, 140, fastest=4.0)
+    other = plan_route(predict, ONE_HILL, 140, fastest=4.0, blind=predictor.tries(LEVEL))
+    assert speeds(other) == pytest.approx(speeds(one), abs=0.05)
+    assert other.over_cap_seconds == one.over_cap_seconds
+
+
+def test_the_network_is_asked_for_little_more_than_what_changes(monkeypatch):
+    steps, real = [], HeartRateLSTM.go_on
+    monkeypatch.setattr(HeartRateLSTM, "go_on", lambda *asked: steps.append(asked[1].shape[1]) or real(*asked))
+    tries, route, edges = make_predictor().tries(LEVEL), flat(60_000), np.linspace(0, 60_000, 21)
+    planned = np.full(20, 2.5)
+    tries.until(run(route, edges, planned).workout, np.inf)
+    whole = sum(steps)
+    for last in (2.6, 2.7, 2.8):
+        steps.clear()
+        planned[-1] = last
+        tries.until(run(route, edges, planned).workout, np.inf)
+        assert sum(steps) < whole / 5

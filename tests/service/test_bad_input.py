@@ -375,3 +375,24 @@ def test_routes_at_the_edges_are_planned(client, base):
 
 def test_an_unknown_id_is_different_each_time(client, base):
     assert refused(client, "GET", f"/models/{uuid4()}", {})[0] == 404
+
+
+def test_what_is_too_much_for_one_request_is_refused_and_its_bound_said(client, base):
+    long, dense = {"speed": [2.5] * 1300, "step_seconds": 60}, {"speed": [2.5] * 40_000, "step_seconds": 1}
+    for request, words in (
+        (body("/predict/batch", requests=[long] * 5), "100 h"),
+        (body("/predict/batch", requests=[dense] * 3), "100000 samples in all"),
+        (predict("[" + '{"":0},' * 30_000 + "0]"), "4000 keys"),
+        (raw("/jobs/stage1", f'{{"dataset_id": "{NOBODY}", "x": "{"x" * 70_000}"}}'), "65536 bytes"),
+        (raw("/jobs/fleet", f'{{"subjects": "all", "x": "{"x" * 1_100_000}"}}'), "1048576 bytes"),
+        (raw("/predict/plan", f'{{"distance": [{"1," * 30_000}1]}}'), "10000 values"),
+    ):
+        status, problem = refused(client, *request)
+        assert status in (413, 422)
+        assert words in problem["detail"], problem
+
+
+def test_a_scope_is_looked_at_before_the_body_is_read(client, connect, base):
+    reader = connect("read")
+    for path in ("/predict", "/predict/batch", "/predict/plan", "/jobs/stage1", "/jobs/fleet"):
+        assert refused(reader, *raw(path, "{" * 1000))[0] == 403

@@ -19,8 +19,8 @@ def query(samples: int = 30, speed: float = 2.8, coverage: float = 0.9) -> Query
     return Query(workout=Workout(t=t, speed=speed + 0.3 * np.sin(t / 60)), level=LEVEL, coverage=coverage)
 
 
-async def predict(batcher: Batcher, predictor: Predictor, query: Query) -> Prediction:
-    return await batcher.predict(predictor, query, lambda prediction: prediction)
+async def predict(batcher: Batcher, predictor: Predictor, query: Query, account: str = "one") -> Prediction:
+    return await batcher.predict(account, predictor, predictor.prepare(query), lambda prediction: prediction)
 
 
 def first(prediction) -> float:
@@ -83,6 +83,61 @@ def test_batches_are_bounded_and_models_take_turns():
     assert order.index("other") <= 2 * module.MAX_BATCH
 
 
+def test_long_workouts_that_wait_are_bounded_by_their_size(monkeypatch):
+    monkeypatch.setattr(module, "MAX_WAITING_SIZE", 5000)
+    predictor, batcher = Slow(), Batcher(threads=1)
+
+    async def ask() -> list[object]:
+        tasks = [asyncio.create_task(predict(batcher, predictor, query(1000))) for _ in range(6)]
+        await asyncio.sleep(0.05)
+        predictor.go.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    refused = [answer for answer in asyncio.run(ask()) if isinstance(answer, Unavailable)]
+    assert 1 <= len(refused) <= 3
+
+
+@pytest.mark.parametrize("same_model", [True, False])
+def test_accounts_take_turns_however_much_one_of_them_asks_for(same_model):
+    busy, batcher = Slow(), Batcher(threads=1)
+    other = busy if same_model else Slow(seed=1)
+    order: list[str] = []
+
+    async def ask() -> None:
+        async def noted(predictor: Slow, account: str) -> None:
+            await predict(batcher, predictor, query(), account)
+            order.append(account)
+
+        many = [asyncio.create_task(noted(busy, "busy")) for _ in range(200)]
+        while not busy.sizes:
+            await asyncio.sleep(0.001)
+        few = [asyncio.create_task(noted(other, f"quiet {i}")) for i in range(3)]
+        await asyncio.sleep(0.02)
+        busy.go.set()
+        other.go.set()
+        await asyncio.gather(*few, *many)
+
+    asyncio.run(ask())
+    assert max(order.index(f"quiet {i}") for i in range(3)) <= (1 + 3) * module.MAX_BATCH + 3
+
+
+def test_a_batch_is_bounded_in_size_and_one_that_is_larger_goes_alone(monkeypatch):
+    monkeypatch.setattr(module, "MAX_BATCH_SIZE", 3000)
+    predictor, batcher = Slow(), Batcher(threads=1)
+
+    async def ask() -> None:
+        tasks = [asyncio.create_task(predict(batcher, predictor, query()))]
+        while not predictor.sizes:
+            await asyncio.sleep(0.001)
+        tasks += [asyncio.create_task(predict(batcher, predictor, query(samples))) for samples in [640] * 4 + [4000]]
+        await asyncio.sleep(0.05)
+        predictor.go.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(ask())
+    assert predictor.sizes == [1, 2, 2, 1]
+
+
 def test_a_query_that_fails_fails_alone():
     predictor, batcher = Slow(), Batcher(threads=1)
 
@@ -116,8 +171,8 @@ def test_who_has_gone_is_not_predicted_for():
     asyncio.run(ask())
 
 
-def test_too_many_waiting_are_sent_away(monkeypatch):
-    monkeypatch.setattr(module, "MAX_WAITING", 3)
+def test_of_one_account_too_many_waiting_are_sent_away(monkeypatch):
+    monkeypatch.setattr(module, "MAX_WAITING_OF_ACCOUNT", 3)
     predictor, batcher = Slow(), Batcher(threads=1)
 
     async def ask() -> list[object]:
@@ -126,10 +181,13 @@ def test_too_many_waiting_are_sent_away(monkeypatch):
             await asyncio.sleep(0.001)
         tasks += [asyncio.create_task(predict(batcher, predictor, query())) for _ in range(10)]
         await asyncio.sleep(0.02)
+        tasks += [asyncio.create_task(predict(batcher, predictor, query(), "another")) for _ in range(3)]
+        await asyncio.sleep(0.02)
         predictor.go.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     answers = asyncio.run(ask())
+    assert all(isinstance(answer, Prediction) for answer in answers[-3:])
     refused = [answer for answer in answers if isinstance(answer, Unavailable)]
     assert len(refused) == 7
     assert {error.code for error in refused} == {"busy"}

@@ -15,6 +15,7 @@ from service.datasets.summary import summarise
 from service.datasets.words import SENTENCES
 from service.fields import ErrorRead
 from service.registry.datasets import Outline
+from service.registry.tables import Dataset
 from tests.import_rows import WITHOUT_CLOCK, a_file, a_reason, a_workout, dropped, repaired
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,14 +51,22 @@ def nasty():
     return outlines([*odd, *(dropped(20 + n, "not_running", sport=f"{n}{NASTY[:40]}") for n in range(20))])
 
 
+def short(rows, files=(), minimum=6.0, unlisted=0):
+    problems = sum(file.problem is not None for file in files)
+    counted = Dataset(
+        file_count=len(files), problem_count=problems, unlisted_workouts=unlisted, min_hr_per_minute=minimum
+    )
+    return summarise(rows, counted)
+
+
 def draw(dataset, rows, files=()):
-    shown = [FileRead.model_validate(file) for file in files]
-    return draw_import(dataset, summarise(rows, shown, dataset.min_hr_per_minute), rows, shown)
+    shown = [FileRead.model_validate(file) for file in files if file.problem]
+    return draw_import(dataset, short(rows, files, dataset.min_hr_per_minute), rows, shown)
 
 
 def words(dataset, rows, files=()):
-    shown = [FileRead.model_validate(file) for file in files]
-    return side_lines(dataset, summarise(rows, shown, dataset.min_hr_per_minute), shown)
+    shown = [FileRead.model_validate(file) for file in files if file.problem]
+    return side_lines(dataset, short(rows, files, dataset.min_hr_per_minute), shown)
 
 
 FAILED = a_dataset(state="failed", error=ErrorRead(code="unreadable_upload", message=NASTY))
@@ -118,13 +127,13 @@ def test_text_is_one_line_of_characters_that_the_font_has():
 def test_a_dropped_workout_counts_once_and_what_was_repaired_in_it_does_not():
     reasons = [a_reason("sparse_heart_rate", 7), a_reason("bad_time", 3)]
     rows = outlines([dropped(0, "", reasons=reasons), dropped(1, "sparse_heart_rate", reasons=reasons[:1])])
-    (reason,) = summarise(rows, [], 9.0).reasons
+    (reason,) = short(rows, minimum=9.0).reasons
     assert (reason.verdict, reason.code, reason.workouts, reason.samples) == ("dropped", "sparse_heart_rate", 2, 14)
     assert reason.sentence == "fewer than 9 heart-rate readings a minute"
 
 
 def test_a_reason_without_words_of_ours_says_its_own():
-    (reason,) = summarise(outlines([repaired(0, "brand_new")]), [], 6.0).reasons
+    (reason,) = short(outlines([repaired(0, "brand_new")])).reasons
     assert reason.sentence == "this is brand_new"
 
 
@@ -137,6 +146,12 @@ def test_every_reason_that_the_code_gives_has_words():
 
 
 def test_a_summary_of_nothing_counts_nothing():
-    summary = summarise([], [], 6.0)
+    summary = short([])
     assert summary.verdicts == {"kept": 0, "repaired": 0, "dropped": 0}
     assert (summary.workouts, summary.reasons, summary.splits["train"], summary.first_started_at) == (0, [], 0, None)
+
+
+def test_dropped_workouts_that_are_not_listed_are_counted():
+    summary = short(outlines([a_workout(0), dropped(1, "too_short")]), unlisted=52_000)
+    assert (summary.workouts, summary.verdicts["dropped"]) == (52_002, 52_001)
+    assert [(reason.code, reason.workouts) for reason in summary.reasons] == [("too_short", 1), ("not_listed", 52_000)]

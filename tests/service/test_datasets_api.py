@@ -257,6 +257,36 @@ def test_a_workout_in_the_report_has_its_sport_density_digest_and_samples(client
     assert (other["sport"], other["digest"], other["samples"]) == ("cycling", None, None)
 
 
+@on_sqlite
+def test_the_files_of_a_report_come_in_pages(client, connect, database):
+    files = [a_file(f"{n}.gpx", "damaged" if n % 3 == 0 else None) for n in range(25)]
+    path = f"/datasets/{finished(client, database, [a_workout(0)], files)}/report"
+    seen, after = [], -1
+    while after is not None:
+        page = client.get(path, params={"file_limit": 10, "file_after": after}).json()
+        assert (page["summary"]["files"], page["summary"]["files_with_problems"]) == (25, 9)
+        assert len(page["files"]) <= 10
+        seen += [file["name"] for file in page["files"]]
+        after = page["next_file_after"]
+    assert seen == [file.name for file in files]
+    none = client.get(path, params={"file_limit": 0}).json()
+    assert (none["files"], none["next_file_after"]) == ([], None)
+
+
+def test_of_an_upload_of_thousands_of_tiny_files_a_bounded_part_is_listed_and_all_is_counted(client, database):
+    files = [a_file(f"{n}.gpx", "damaged" if n == 5998 else None) for n in range(6000)]
+    workouts = [a_workout(0), *(dropped(n, "too_short") for n in range(1, 5999)), a_workout(5999)]
+    dataset_id = finished(client, database, workouts, files)
+    counts = row_counts(database)
+    assert (counts["dataset_files"], counts["dataset_workouts"]) == (imports.MAX_FILES, imports.MAX_DROPPED + 2)
+    report = client.get(f"/datasets/{dataset_id}/report?limit=5000&file_limit=5000").json()
+    assert "5998.gpx" in [file["name"] for file in report["files"]]
+    summary = report["summary"]
+    assert (summary["files"], summary["files_with_problems"], summary["workouts"]) == (6000, 1, 6000)
+    assert summary["verdicts"] == {"kept": 2, "repaired": 0, "dropped": 5998}
+    assert client.get(f"/datasets/{dataset_id}").json()["workouts"]["dropped"] == 5998
+
+
 def test_words_of_a_file_that_no_table_or_terminal_holds_are_stored_readably(client, database):
     odd = "a\0b\x1b[31m\ud800" + "é" * 600
     found = dropped(0, "not_running", sport=odd, source=odd, person=odd, reasons=[a_reason("odd", message=odd)])

@@ -249,14 +249,19 @@ def test_what_is_asked_of_a_fleet_as_of_a_job_has_an_answer(client, people):
 
 
 @on_sqlite
-def test_a_fleet_counts_as_one_job_in_the_quota(database, settings, app, connect, people):
+def test_a_fleet_counts_as_its_jobs_in_the_quota(database, settings, app, connect, people):
     services = app.state.services
-    app.state.services = replace(services, settings=settings.model_copy(update={"max_jobs": 2}))
+    app.state.services = replace(services, settings=settings.model_copy(update={"max_jobs": 9}))
     client = connect("admin")
-    assert submit(client).status_code == 202
-    assert client.post("/jobs/stage1", json={"dataset_id": str(people[0].id)}).status_code == 202
-    response = submit(client)
+    assert submit(client).status_code == 202  # three people, two stages
+    before = row_counts(database)
+    response = submit(client, subjects=["a", "b"])
     assert (response.status_code, response.json()["code"]) == (429, "too_many_jobs")
+    assert "6 queued and running jobs and asks for 4 more; 9 is the most" in response.json()["detail"]
+    assert row_counts(database) == before
+    assert submit(client, subjects=["a"]).status_code == 202
+    single = {"dataset_id": str(people[0].id)}
+    assert [client.post("/jobs/stage1", json=single).status_code for _ in range(2)] == [202, 429]
 
 
 def test_a_persons_deletion_takes_their_jobs_and_the_fleet_still_ends(client, database, people):

@@ -1,13 +1,16 @@
 """How much one account may ask for: jobs, stored bytes and predictions a minute; correct also when all come at once."""
 
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select
 
+from service.registry import imports
 from service.registry.tables import Dataset, DatasetState, JobState
 from service.settings import Settings
 from tests.builders import add_workout, files_of, on_sqlite, row_counts
+from tests.import_rows import a_file
 
 
 @pytest.fixture
@@ -100,12 +103,22 @@ def test_uploads_at_once_never_store_more_than_the_account_may(client, database,
 
 @on_sqlite
 def test_imported_workouts_count_and_a_deleted_dataset_makes_room(client, database, store, make_dataset):
-    dataset = make_dataset(upload_size=1_000_000)  # of a ready dataset the upload is gone
+    counts = dict.fromkeys(("train_workouts", "val_workouts", "test_workouts", "dropped_workouts"), 0)
+    dataset = make_dataset(upload_size=1_000_000, **counts)  # of a ready dataset the upload is gone
     add_workout(database, store, dataset, b"w" * 15_000)
     assert refused(client.post("/datasets", content=b"x" * 6_000), "too_many_bytes")
     assert client.post("/datasets", content=b"x" * 4_000).status_code == 202
     assert client.delete(f"/datasets/{dataset.id}").status_code == 204
     assert client.post("/datasets", content=b"y" * 6_000).status_code == 202
+
+
+@on_sqlite
+def test_rows_of_a_report_count_so_that_many_tiny_files_fill_an_account_too(client, database):
+    dataset_id = UUID(client.post("/datasets", content=b"x").json()["id"])
+    with database.unit_of_work() as session:
+        imports.finish(session, dataset_id, [], [a_file(f"{n}.gpx") for n in range(40)], digest="d", level=None)
+    assert refused(client.post("/datasets", content=b"x" * 6_000), "too_many_bytes")
+    assert client.post("/datasets", content=b"x" * 3_000).status_code == 202
 
 
 @on_sqlite

@@ -1,0 +1,85 @@
+"""Many blind predictions of one route at slightly different speeds: what two of them share is run once.
+
+The network reads a workout from its beginning on, so a try that differs from the one before from some step on needs
+nothing before it, and nobody asks for what comes long after. Means over the whole workout are the response's, which is
+linear and cheap.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from hrmodel.network.lstm import HeartRateLSTM, State
+from hrmodel.prediction.passes import run_together
+from hrmodel.prediction.stepwise import HIGHEST, LOWEST
+from hrmodel.signals.features import FeatureContract, Features, motion_of, vertical_speed
+from hrmodel.signals.grid import GriddedWorkout, to_grid
+from hrmodel.signals.level import Level
+from hrmodel.signals.response import Response, response_features
+from hrmodel.signals.steps import channel
+from hrmodel.workouts.workout import Array, Workout
+
+BLOCK = 128  # steps: the network's state is kept at the end of each
+
+
+class Tries:
+    """Blind heart rates of one person. Workouts have one sample per step of 10 s, without gaps and heart rate."""
+
+    def __init__(self, network: HeartRateLSTM, contract: FeatureContract, level: Level, response: Response) -> None:
+        self._network, self._contract, self._level, self._response = network, contract, level, response
+        self._inputs: Features = np.empty((0, 3), dtype=np.float32)
+        self._states: list[State] = [network.start_state(1)]  # before each block
+        self._scaled = np.empty(0)
+
+    def many(self, workouts: Sequence[Workout]) -> list[Array]:
+        """(S,) bpm of each, S different in each; together they take half the time."""
+        gridded = [to_grid(workout) for workout in workouts]
+        outputs = run_together(self._network, [self._features(each)[None] for each in gridded])
+        return [self._bpm(each, output[0]) for each, output in zip(gridded, outputs, strict=True)]
+
+    def until(self, workout: Workout, seconds: float) -> Array:
+        """(S,) bpm of the steps that begin before `seconds`; later ones may be NaN."""
+        gridded = to_grid(workout)
+        inputs = self._features(gridded)
+        end = min(len(inputs), int(np.searchsorted(workout.t, seconds)))
+        self._forget(self._first_difference(inputs))
+        self._inputs = inputs
+        while len(self._scaled) < end:
+            self._run_block()
+        scaled = np.full(len(inputs), np.nan)
+        scaled[: len(self._scaled)] = self._scaled[: len(inputs)]
+        return self._bpm(gridded, scaled)
+
+    def _features(self, gridded: GriddedWorkout) -> Features:
+        """(S, 3)"""
+        climb = vertical_speed(channel(gridded, "altitude"), self._contract)
+        motion = motion_of(channel(gridded, "speed"), climb, self._level)
+        return np.column_stack([motion, np.zeros(len(motion), dtype=np.float32)])
+
+    def _bpm(self, gridded: GriddedWorkout, scaled: Array) -> Array:
+        added = response_features(gridded, self._level, self._contract) @ self._response.weights
+        bpm: Array = np.clip(self._level.heart_rate + self._level.spread * scaled + added, LOWEST, HIGHEST)
+        return bpm
+
+    def _first_difference(self, inputs: Features) -> int:
+        shared = min(len(inputs), len(self._inputs))
+        differ = (inputs[:shared] != self._inputs[:shared]).any(axis=1)
+        return int(differ.argmax()) if differ.any() else shared
+
+    def _forget(self, first: int) -> None:
+        """Keep what the blocks before step `first` gave."""
+        blocks = min(first // BLOCK, len(self._states) - 1)
+        self._states = self._states[: blocks + 1]
+        self._scaled = self._scaled[: blocks * BLOCK]
+
+    def _run_block(self) -> None:
+        begin = len(self._scaled)
+        block = np.zeros((1, BLOCK, 3), dtype=np.float32)
+        piece = self._inputs[begin : begin + BLOCK]
+        block[0, : len(piece)] = piece  # filled up at the end: no earlier output sees it
+        with torch.inference_mode():
+            output, state = self._network.go_on(torch.from_numpy(block), self._states[-1])
+        self._scaled = np.append(self._scaled, output[0, : len(piece)].numpy().astype(np.float64))
+        if len(piece) == BLOCK:
+            self._states.append(state)
