@@ -1,4 +1,4 @@
-"""Puts the API together: `uvicorn --factory service.app:process_app`."""
+"""Puts the API together; `service.serve` runs it."""
 
 import asyncio
 import gc
@@ -32,6 +32,7 @@ from service.predict import router as predict
 from service.predict.batcher import Batcher
 from service.predict.cache import ModelCache
 from service.predict.lookup import Lookup
+from service.proxies import BehindProxies, Proxies
 from service.queue import BrokerSender, Sender
 from service.rate_limits import RateLimits
 from service.registry.artifacts import ArtifactStore
@@ -86,6 +87,7 @@ def create_app(
     app.state.services = make_services(settings, database, store or ArtifactStore(settings.artifact_dir), sender)
     app.add_middleware(RequestLog)
     app.add_middleware(SecurityHeaders, policies=page_policies(app))
+    app.add_middleware(BehindProxies, proxies=Proxies(settings.trusted_proxies))  # the outermost
     add_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)

@@ -51,6 +51,12 @@ class NotFound(ServiceError):
     status, title = 404, "Not found"
 
 
+class RequestTimeout(ServiceError):
+    """The request did not arrive in time."""
+
+    status, title = 408, "Request timeout"
+
+
 class Conflict(ServiceError):
     """Right request, wrong state."""
 
@@ -61,6 +67,12 @@ class TooLarge(ServiceError):
     """The body is over the limit."""
 
     status, title = 413, "Content too large"
+
+
+class UriTooLong(ServiceError):
+    """The address is over the limit."""
+
+    status, title = 414, "URI too long"
 
 
 class UnsupportedType(ServiceError):
@@ -79,6 +91,12 @@ class TooManyRequests(ServiceError):
     """Slow down."""
 
     status, title = 429, "Too many requests"
+
+
+class HeadersTooLarge(ServiceError):
+    """The headers are over the limit."""
+
+    status, title = 431, "Request header fields too large"
 
 
 class Unavailable(ServiceError):

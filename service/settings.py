@@ -1,12 +1,15 @@
 """Settings from the environment; docs/reference/settings.md says the same."""
 
+import ipaddress
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Settings(BaseSettings):
@@ -25,11 +28,18 @@ class Settings(BaseSettings):
     max_account_bytes: int = Field(default=100 * 1024**3, ge=1)
     max_jobs: int = Field(default=10_000, ge=1)
     max_predictions_per_minute: int = Field(default=60_000, ge=1)
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     database_url_setting: str | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL"))
     broker_url_setting: str | None = Field(default=None, validation_alias=AliasChoices("BROKER_URL"))
     database_url_file: Path | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL_FILE"))
     broker_url_file: Path | None = Field(default=None, validation_alias=AliasChoices("BROKER_URL_FILE"))
     artifact_dir_setting: Path | None = Field(default=None, validation_alias=AliasChoices("ARTIFACT_DIR"))
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _separated(cls, value: object) -> object:
+        """Addresses and networks between commas."""
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @property
     def api_url(self) -> str:
@@ -80,6 +90,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "STAGEWISE_MAX_ACCOUNT_BYTES": str(settings.max_account_bytes),
         "STAGEWISE_MAX_JOBS": str(settings.max_jobs),
         "STAGEWISE_MAX_PREDICTIONS_PER_MINUTE": str(settings.max_predictions_per_minute),
+        "STAGEWISE_TRUSTED_PROXIES": ",".join(map(str, settings.trusted_proxies)),
         "DATABASE_URL": settings.database_url,
         "BROKER_URL": settings.broker_url,
         "ARTIFACT_DIR": str(settings.artifact_dir.resolve()),

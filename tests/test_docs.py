@@ -16,6 +16,9 @@ from worker.failures import CODES
 TROUBLES = DOCS / "troubleshooting.md"
 ERRORS = {
     "BadRequest",
+    "HeadersTooLarge",
+    "RequestTimeout",
+    "UriTooLong",
     "Unauthorized",
     "Forbidden",
     "NotFound",
@@ -30,8 +33,11 @@ ERRORS = {
 EXPECTED = {
     "tutorial",
     "troubleshooting",
-    *(f"how-to/{name}" for name in ("gpu", "workers", "backup", "upgrade", "offline", "endomondo")),
-    *(f"reference/{name}" for name in ("settings", "endpoints", "file-formats", "checkpoint-format", "metrics")),
+    *(f"how-to/{name}" for name in ("gpu", "workers", "reverse-proxy", "backup", "upgrade", "offline", "endomondo")),
+    *(
+        f"reference/{name}"
+        for name in ("settings", "limits", "endpoints", "file-formats", "checkpoint-format", "metrics")
+    ),
     *(f"explanation/{name}" for name in ("inputs", "protocols", "two-stage-unfreezing")),
 }
 

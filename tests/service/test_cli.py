@@ -150,9 +150,7 @@ def test_api_and_worker_become_one_process(command, state, monkeypatch):
     assert stagewise(command).exit_code == 0
     ((program, arguments),) = run
     assert program == sys.executable
-    assert arguments[2] == {"api": "uvicorn", "worker": "celery"}[command]
-    if command == "api":
-        assert arguments[-4:] == ["--host", "127.0.0.1", "--port", "8000"]
+    assert arguments[2] == {"api": "service.serve", "worker": "celery"}[command]
 
 
 def test_demo_with_a_missing_file_is_refused(tmp_path):
