@@ -41,6 +41,7 @@ from service.registry.starting import NotPrepared, check_start
 from service.request_log import RequestLog
 from service.security import KeyRing
 from service.security_headers import STATIC, SecurityHeaders, page_policies
+from service.sessions import Sessions
 from service.settings import Settings, get_settings
 from service.subjects import router as subjects
 
@@ -148,6 +149,7 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         store=store,
         sender=sender,
         keys=KeyRing(database),
+        sessions=Sessions(database),
         limits=RateLimits(settings.max_predictions_per_minute),
         models=models,
         lookup=Lookup(database),

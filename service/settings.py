@@ -15,13 +15,16 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Settings(BaseSettings):
     """Where things are and how long they may take. Unset paths and URLs lie in the state folder."""
 
-    model_config = SettingsConfigDict(env_prefix="STAGEWISE_", populate_by_name=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="STAGEWISE_", populate_by_name=True, frozen=True, env_ignore_empty=True
+    )
 
     state_dir: Path = Path("var")
     host: str = "127.0.0.1"
     port: int = 8000
     url: str | None = None
     api_key: SecretStr | None = None
+    api_key_file: Path | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lease_seconds: float = Field(default=60.0, ge=1.0, le=3600.0)
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
@@ -52,6 +55,11 @@ class Settings(BaseSettings):
         """SQLAlchemy URL; SQLite in the state folder unless DATABASE_URL (or a file that holds it) is set."""
         given = self.database_url_setting or _content(self.database_url_file)
         return given or f"sqlite:///{self.state_dir.resolve() / 'stagewise.sqlite3'}"
+
+    @property
+    def key_file(self) -> Path:
+        """Where the commands that are clients of the API find a key, unless STAGEWISE_API_KEY is one."""
+        return self.api_key_file or self.state_dir / "api-key"
 
     @property
     def broker_url(self) -> str:
