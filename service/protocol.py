@@ -207,7 +207,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return refusal.code
 
     def _look_at_body(self, now: float) -> str | None:
-        if self.flow.read_paused:
+        if self.flow.read_paused or self.cycle.waiting_for_100_continue:
             self._sending.begin(now)  # it is we who do not read
         elif self._sending.has_failed(now):
             self._end_with(TOO_SLOW)

@@ -42,7 +42,9 @@ class Settings(BaseSettings):
     @classmethod
     def _separated(cls, value: object) -> object:
         """Addresses and networks between commas."""
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return [ipaddress.ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip()]
 
     @property
     def api_url(self) -> str:
