@@ -51,7 +51,10 @@ class Connection(Protocol):
 
     address: str
     unsent: int  # bytes of its answer that are not in the socket's hands yet
-    progress_at: float  # when its client last read something
+
+    @property
+    def progress_at(self) -> float:
+        """When its client last read something, or had nothing to read."""
 
     def priority(self, now: float) -> tuple[int, float] | None:
         """How soon it gives way, the least first; None: not at all."""
@@ -109,7 +112,7 @@ class Connections:
             connection.unsent -= sent
             self._unsent -= sent
 
-        before, connection.progress_at = connection.unsent, self.clock()
+        before = connection.unsent
         gone(-size)
         self._free_memory()
         try:
@@ -140,9 +143,9 @@ class Connections:
         return True
 
     def _free_memory(self) -> None:
-        """Over the bound, whoever has read nothing for a second loses the answer, the longest wait first."""
+        """Over the bound, whoever has read nothing for two seconds loses the answer, the longest wait first."""
         while self._unsent > self.bounds.unsent_bytes:
-            late = self.clock() - SWEEP_SECONDS
+            late = self.clock() - 2 * SWEEP_SECONDS
             holders = [each for each in self._all() if each.unsent and each.progress_at < late]
             if not holders:
                 return

@@ -1,10 +1,7 @@
 """HTTP/1.1 as uvicorn speaks it, with a bound on everything that a client may send or leave unread."""
 
 import asyncio
-import sys
 from enum import Enum
-from fcntl import ioctl
-from termios import TIOCOUTQ
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,17 +10,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.connections import Connections
-from service.error_handlers import MEDIA_TYPE, problem_text
-from service.errors import BadRequest, HeadersTooLarge, RequestTimeout, ServiceError, UriTooLong
-from service.pace import Pace
+from service.errors import ServiceError
+from service.pace import Pace, Reader
+from service.refusals import MALFORMED, PIPELINED, TOO_LONG, TOO_MANY_HEADERS, TOO_SLOW, whole_answer
 
 PIECE = 64 * 1024
 STALLED_SECONDS = 5.0  # a client that has read nothing for so long may have to give way
-MALFORMED = BadRequest("malformed_request", "This is no HTTP request.")
-TOO_LONG = UriTooLong("uri_too_long", "The address is too long.")
-TOO_MANY_HEADERS = HeadersTooLarge("headers_too_large", "There are too many headers, or they are too long.")
-PIPELINED = BadRequest("malformed_request", "Too many requests were sent ahead of their answers.")
-TOO_SLOW = RequestTimeout("request_timeout", "The request did not arrive in time.")
 
 
 class Part(Enum):
@@ -55,19 +47,16 @@ class BoundedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.table, self.bounds = table, table.bounds
-        self._application: ASGIApp = self.app  # type: ignore[assignment]
-        self.app = self._answer  # type: ignore[assignment]
+        self._application: ASGIApp = self.app
+        self.app = self._answer
         self.address, self.unsent = "", 0
         self._part, self._since = Part.NOTHING, table.clock()
         self._pending, self._served = 0, False  # requests without a whole answer; whether one ever had it
         self._unread = 0  # bytes since the parser was last done with something
         self._header_lines = self._header_bytes = 0
         self._sending = Pace(self.bounds.body_seconds, self.bounds.body_bytes_per_second)  # the client, its body
-        self._reading = Pace(self.bounds.read_seconds, self.bounds.read_bytes_per_second)  # the client, our answer
+        self._reader = Reader(Pace(self.bounds.read_seconds, self.bounds.read_bytes_per_second))  # and our answers
         self._rest = 0  # bytes that came although nobody needs them
-        self._written = 0  # bytes of answers
-        self._read: int | None = None  # how many of them the client had when we last looked, while some wait here
-        self.progress_at = self._since
         self._refusal: ServiceError | None = None
         self._ended = False  # refused: what still comes is thrown away
 
@@ -75,7 +64,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """A client is there."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else "unknown"
-        self._since = self.progress_at = self.table.clock()
+        self._since = self._reader.progress_at = self.table.clock()
         refusal = self.table.enter(self)
         if refusal is not None:
             self._end_with(refusal)
@@ -161,18 +150,23 @@ class BoundedProtocol(HttpToolsProtocol):
         self._served, self._since = True, self.table.clock()
         super().on_response_complete()
 
+    @property
+    def progress_at(self) -> float:
+        """When the client last read something of an answer, or had nothing to read."""
+        return self._reader.progress_at
+
     def priority(self, now: float) -> tuple[int, float] | None:
         """Half-sent requests give way first, then bodies and readers that are late, then the idle."""
         if self._ended or (not self._served and not self._pending):
             return 0, self._since
         late = self._part is Part.BODY and not self.flow.read_paused and self._sending.is_behind(now)
-        if late or (self.transport.get_write_buffer_size() and now - self.progress_at > STALLED_SECONDS):
-            return 1, min(self._since, self.progress_at)
+        if late or (self.transport.get_write_buffer_size() and now - self._reader.progress_at > STALLED_SECONDS):
+            return 1, min(self._since, self._reader.progress_at)
         return None if self._pending else (2, self._since)
 
     def look(self, now: float) -> str | None:
         """End it if its time is over."""
-        if self._is_not_reading(now):
+        if self._reader.is_late(self.transport, now):
             self.drop()
             return "answer_not_read"
         if self._ended or (self._part is Part.BODY and not self._pending):
@@ -214,21 +208,6 @@ class BoundedProtocol(HttpToolsProtocol):
             return TOO_SLOW.code
         return None
 
-    def _is_not_reading(self, now: float) -> bool:
-        """Whether an answer has waited through a whole stretch in which hardly any of it was read."""
-        waiting = self.transport.get_write_buffer_size()
-        if not waiting:
-            self._read, self.progress_at = None, now
-            return False
-        read = self._written - waiting - _in_kernel(self.transport)
-        if self._read is None:
-            self._reading.begin(now)
-        elif read > self._read:
-            self._reading.moved += read - self._read
-            self.progress_at = now
-        self._read = read
-        return self._reading.has_failed(now)
-
     def _stop(self, refusal: ServiceError) -> None:
         self._refusal = refusal
         raise _Refused(refusal.code)
@@ -245,7 +224,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if behind or started:
             self.transport.close()
             return
-        self.transport.write(_answer(refusal))
+        self.transport.write(whole_answer(refusal))
         self.transport.write_eof()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -268,26 +247,4 @@ class BoundedProtocol(HttpToolsProtocol):
 
     async def _send(self, message: Message, send: Send) -> None:
         await send(message)
-        self._written += len(message.get("body", b""))
-
-
-def _in_kernel(transport: asyncio.Transport) -> int:
-    """Bytes that the client has not acknowledged: the kernel may hold megabytes, and takes more in large steps only."""
-    try:
-        return int.from_bytes(ioctl(transport.get_extra_info("socket").fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
-    except OSError:
-        return 0
-
-
-def _answer(error: ServiceError) -> bytes:
-    """A whole answer, as the error handlers give it."""
-    body = problem_text(error.status, error.title, error)
-    lines = [
-        f"HTTP/1.1 {error.status} {error.title}",
-        f"content-type: {MEDIA_TYPE}",
-        f"content-length: {len(body)}",
-        "cache-control: no-store",
-        *([f"retry-after: {error.retry_after}"] if error.retry_after else []),
-        "connection: close",
-    ]
-    return "\r\n".join([*lines, "", body]).encode()
+        self._reader.written += len(message.get("body", b""))

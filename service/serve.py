@@ -43,8 +43,16 @@ def configuration(app: Any, bounds: Bounds, settings: Settings, **options: Any) 
     """How uvicorn serves the app within these bounds. `options` are uvicorn's own."""
     table = Connections(bounds, trusted=Proxies(settings.trusted_proxies).trust)
     protocol: Any = partial(BoundedProtocol, table=table)
-    fixed = {"ws": "none", "proxy_headers": False, "server_header": False, "access_log": False}
-    return uvicorn.Config(app, http=protocol, timeout_keep_alive=math.ceil(bounds.idle_seconds), **fixed, **options)
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        timeout_keep_alive=math.ceil(bounds.idle_seconds),
+        proxy_headers=False,  # ours: `BehindProxies`
+        server_header=False,
+        access_log=False,
+        **options,
+    )
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def test_a_created_key_is_printed_once_and_opens_what_its_scopes_say(state, stat
 def test_an_unknown_scope_is_refused_with_the_known_ones(state):
     refused = stagewise("keys create --scopes read,fly")
     assert refused.exit_code == 1
-    assert "read, train, predict, admin" in refused.stderr
+    assert "read, train, predict, metrics, admin" in refused.stderr
 
 
 def test_a_revoked_key_is_no_longer_found(state, state_database):
