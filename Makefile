@@ -13,7 +13,7 @@ SECONDS ?= 60
 STEPS ?= 500000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test test-slow test-browser screenshots test-compose test-chaos chaos machine fuzz malformed memory costs attackers bench bench-accuracy base
+.PHONY: help setup demo up check test test-slow test-browser screenshots test-compose test-chaos chaos machine fuzz malformed memory costs attackers bench bench-accuracy base lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -85,6 +85,12 @@ bench: $(STAMP) ## The benchmarks of speed: each prints a table of ratios
 bench-accuracy: $(STAMP) ## Train and score every version and baseline on recorded runners: make bench-accuracy QUICK=1
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python $(ACCURACY) $(if $(QUICK),--quick)
+
+# torch and what only torch needs stand apart: whoever wants another build of it takes it from another index
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c constraints.txt
+lock: $(STAMP) ## Write the image's requirements anew, with the hashes of the package index: after every change of constraints.txt
+	echo "torch; sys_platform == 'never'" | $(LOCK) pyproject.toml --extra image --overrides - -o requirements.lock
+	grep '^torch==' constraints.txt | $(LOCK) - -o requirements-torch.lock
 
 base: $(STAMP) ## Train the base model that we ship: make base DATA=population.parquet
 	@test -n "$(DATA)" || { echo "Name the training data: make base DATA=population.parquet"; exit 2; }

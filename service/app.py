@@ -1,4 +1,4 @@
-"""Puts the API together: `uvicorn --factory service.app:process_app`."""
+"""Puts the API together; `service.serve` runs it."""
 
 import asyncio
 import gc
@@ -34,6 +34,7 @@ from service.predict import router as predict
 from service.predict.batcher import Batcher
 from service.predict.cache import ModelCache
 from service.predict.lookup import Lookup
+from service.proxies import BehindProxies, Proxies
 from service.queue import BrokerSender, Sender
 from service.rate_limits import RateLimits
 from service.registry.artifacts import ArtifactStore
@@ -42,6 +43,7 @@ from service.registry.starting import NotPrepared, check_start
 from service.request_log import RequestLog
 from service.security import KeyRing
 from service.security_headers import STATIC, SecurityHeaders, page_policies
+from service.sessions import Sessions
 from service.settings import Settings, get_settings
 from service.subjects import router as subjects
 from service.turns import Turns
@@ -89,6 +91,7 @@ def create_app(
     app.state.services = make_services(settings, database, store or ArtifactStore(settings.artifact_dir), sender)
     app.add_middleware(RequestLog)
     app.add_middleware(SecurityHeaders, policies=page_policies(app))
+    app.add_middleware(BehindProxies, proxies=Proxies(settings.trusted_proxies))  # the outermost
     add_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -150,6 +153,7 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         store=store,
         sender=sender,
         keys=KeyRing(database),
+        sessions=Sessions(database),
         limits=RateLimits(settings.max_predictions_per_minute),
         models=models,
         lookup=Lookup(database),

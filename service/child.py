@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # s before a restart; doubled each time
 STEADY_SECONDS = 60.0  # a child that lived so long starts anew with the first delay
-LOG_BYTES = 10_000_000  # a longer log is put aside at the next start
+LOG_BYTES = 10_000_000  # a longer log is put aside
 TAIL_BYTES, TAIL_LINES = 20_000, 15
 
 _libc = ctypes.CDLL(None)  # loaded here: a fork of a threaded process should not load anything
@@ -44,8 +45,7 @@ class Child:
     def start(self) -> None:
         """Start it in a session of its own: Ctrl-C then reaches only the supervisor, which ends all in order."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
+        self.put_log_aside()
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 self.command,
@@ -66,6 +66,7 @@ class Child:
 
     def keep_alive(self) -> None:
         """Start it again if it ended: say so with the end of its log, and wait longer each time."""
+        self.put_log_aside()
         now = time.monotonic()
         if self.restart_at is None and self.exit_status is not None:
             if now - self.started_at > STEADY_SECONDS:
@@ -78,6 +79,18 @@ class Child:
             self.restart_at, self.delay = now + self.delay, min(2 * self.delay, LONGEST_DELAY)
         if self.restart_at is not None and now >= self.restart_at:
             self.start()
+
+    def put_log_aside(self) -> None:
+        """Copy a long log to `.log.1` and empty it: the child keeps it open and appends. A line that it writes between
+        the two is lost.
+        """  # fmt: skip
+        if not self.log.exists() or self.log.stat().st_size <= LOG_BYTES:
+            return
+        try:
+            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+        except OSError:  # a full disk: the new log matters more than the old one
+            self.log.with_suffix(".log.1").unlink(missing_ok=True)
+        os.truncate(self.log, 0)
 
     def log_tail(self) -> str:
         """The last lines of its log, indented."""

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from service.body import IN_THREAD_BYTES, LIMITS, USUAL, read_json_body, to_json
 from service.datasets.in_flight import InFlight
-from service.errors import Unavailable
+from service.errors import Unauthorized, Unavailable
 from service.fields import PAGE_LIMIT, CursorQuery, LimitQuery
 from service.jobs.live import Live
 from service.metrics import Metrics
@@ -30,7 +30,8 @@ from service.registry.artifacts import ArtifactStore
 from service.registry.idempotency import Once
 from service.registry.pages import PageRequest
 from service.registry.session import Database
-from service.security import Caller, KeyRing, bearer, credentials, unknown_key
+from service.security import SAFE_METHODS, Caller, KeyRing, bearer, check_origin, unknown_key
+from service.sessions import Sessions, cookie_of
 from service.settings import Settings
 from service.turns import Turns
 
@@ -49,6 +50,7 @@ class Services:
     store: ArtifactStore
     sender: Sender
     keys: KeyRing
+    sessions: Sessions
     limits: RateLimits
     models: ModelCache
     lookup: Lookup
@@ -112,27 +114,39 @@ class ApiRoute(APIRoute):
 
 
 async def admit(request: Request, authorization: str | None = None) -> Caller:
-    """Whoever holds the key that the request brings, or `authorization`.
+    """Whoever holds the key that the request brings, or `authorization`; else whoever is signed in.
 
     Raises Unauthorized, Forbidden, TooManyRequests, or what the driver raises.
     """
     services = await get_services(request)
-    address = request.client.host if request.client else "unknown"
-    try:
-        parts = credentials(request) if authorization is None else bearer(authorization)
-        caller = services.keys.known(parts)
-        if caller is None:
-            services.limits.check_failures(address)
-            caller = await to_thread.run_sync(services.keys.load, parts)
-        if caller is None:
-            raise unknown_key()
-    except Exception as error:
-        if getattr(error, "status", None) == 401:
-            services.limits.check_failures(address)
-            services.limits.count_failure(address)
-        raise
+    given = request.headers.get("authorization") if authorization is None else authorization
+    with_key = authorization is not None or (given or "").lower().startswith("bearer")  # a proxy may ask for another
+    cookie = None if with_key else cookie_of(request)
+    if cookie is None:
+        caller = await _with_key(services, request, given)
+    else:
+        caller = await _signed_in(services, request, cookie)
     if request.method == "POST":
         services.limits.count_post(caller.account_id)
+    return caller
+
+
+async def _signed_in(services: Services, request: Request, token: str) -> Caller:
+    if request.method not in SAFE_METHODS:
+        check_origin(request)
+    caller = await services.sessions.find(token)
+    if caller is None:
+        raise Unauthorized("session_ended", "This session has ended; sign in again.")
+    return caller
+
+
+async def _with_key(services: Services, request: Request, authorization: str | None) -> Caller:
+    """A right key passes, however many wrong ones came from its address."""
+    parts = bearer(authorization)
+    caller = None if parts is None else await services.keys.find(parts)
+    if caller is None:
+        services.limits.count_failure(request.client.host if request.client else "unknown")
+        raise unknown_key()
     return caller
 
 

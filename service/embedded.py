@@ -20,10 +20,7 @@ from pathlib import Path
 from service.child import Child, die_with_parent
 from service.settings import Settings, environment
 
-API = [
-    *(sys.executable, "-m", "uvicorn", "--factory", "service.app:process_app"),
-    *("--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "10"),
-]
+API = [sys.executable, "-m", "service.serve"]
 WORKER = [
     *(sys.executable, "-m", "celery", "--quiet", "-A", "worker.app", "worker"),
     *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),

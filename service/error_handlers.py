@@ -61,6 +61,20 @@ def problem(request: Request, error: ServiceError, headers: dict[str, str] | Non
     return _problem(request, error.status, error.title, error, headers)
 
 
+def problem_text(status: int, title: str, error: ServiceError, request_id: str | None = None) -> str:
+    """The body of the answer for an error."""
+    content = {
+        "type": f"urn:stagewise:problem:{error.code}",
+        "title": title,
+        "status": status,
+        "code": error.code,
+        "detail": error.detail,
+        "errors": [{"pointer": item.pointer, "message": item.message} for item in error.errors],
+        "request_id": request_id,
+    }
+    return json.dumps(content)
+
+
 def internal_error(request: Request) -> Response:
     """The answer for a fault of ours: says nothing about it but where to look it up."""
     error = ServiceError("internal_error", "Something went wrong here. The log has the reason under the request id.")
@@ -89,16 +103,8 @@ def _problem(
         headers["Retry-After"] = str(error.retry_after)
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    content = {
-        "type": f"urn:stagewise:problem:{error.code}",
-        "title": title,
-        "status": status,
-        "code": error.code,
-        "detail": error.detail,
-        "errors": [{"pointer": item.pointer, "message": item.message} for item in error.errors],
-        "request_id": getattr(request.state, "request_id", None),
-    }
-    return Response(json.dumps(content), status, headers, MEDIA_TYPE)
+    content = problem_text(status, title, error, getattr(request.state, "request_id", None))
+    return Response(content, status, headers, MEDIA_TYPE)
 
 
 def _pointer(error: Any) -> str:

@@ -69,6 +69,12 @@ class TooLarge(ServiceError):
     status, title = 413, "Content too large"
 
 
+class UriTooLong(ServiceError):
+    """The address is over the limit."""
+
+    status, title = 414, "URI too long"
+
+
 class UnsupportedType(ServiceError):
     """A content type that is not taken here."""
 
@@ -85,6 +91,12 @@ class TooManyRequests(ServiceError):
     """Slow down."""
 
     status, title = 429, "Too many requests"
+
+
+class HeadersTooLarge(ServiceError):
+    """The headers are over the limit."""
+
+    status, title = 431, "Request header fields too large"
 
 
 class Unavailable(ServiceError):

@@ -3,6 +3,7 @@
 import ipaddress
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from anyio import fail_after, to_thread
 from fastapi import APIRouter, Request
@@ -14,6 +15,7 @@ from service.error_handlers import DATABASE_AWAY
 from service.errors import Unavailable
 from service.fields import example
 from service.openapi import problems
+from service.proxies import was_forwarded
 from service.registry import identity
 from service.registry.artifacts import ArtifactStore
 from service.registry.faults import CODES, Fault
@@ -71,12 +73,12 @@ async def check_ready(services: ServicesDep) -> Ready:
 
 @router.get("/metrics", responses={**_TEXT, **problems(401, 403, 429, key=False)}, response_class=Response)
 async def read_metrics(request: Request, services: ServicesDep) -> Response:
-    """Counters in Prometheus' text format, for an admin key or a caller on this machine.
+    """Counters in Prometheus' text format, for a key with the scope `metrics` or a caller on this machine.
 
     Answers without a database, too: then `stagewise_degraded{part="database"}` is 1, and no jobs are shown.
     """
     if not is_local(request):
-        (await admit(request)).must("admin")
+        (await admit(request)).must("metrics")
     parts = {sentence.partition(":")[0] for sentence in await services.parts.away()}
     if not await _look_at_jobs(services):
         parts.add("database")
@@ -113,10 +115,23 @@ def check_database(database: Database, store: ArtifactStore) -> None:
 
 
 def is_local(request: Request) -> bool:
-    """Whether the caller is on this machine, and not a proxy there that speaks for somebody else."""
-    if request.client is None or "x-forwarded-for" in request.headers or "forwarded" in request.headers:
+    """Whether the caller is on this machine, asks for this machine, and is no proxy that speaks for somebody else.
+
+    A page of another site whose name leads to this machine has that name in Host. Proxies say so in a header, or speak
+    HTTP/1.0; one that does neither is the reason why docs/how-to/reverse-proxy.md keeps this address to itself.
+    """
+    if request.client is None or was_forwarded(request.headers) or request.scope.get("http_version") == "1.0":
         return False
     try:
-        return ipaddress.ip_address(request.client.host).is_loopback
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+    except ValueError:
+        return False
+    return is_loopback(request.client.host) and (host == "localhost" or is_loopback(host))
+
+
+def is_loopback(address: str | None) -> bool:
+    """Whether it is an address of this machine for itself."""
+    try:
+        return ipaddress.ip_address(address or "").is_loopback
     except ValueError:
         return False

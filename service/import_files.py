@@ -65,10 +65,10 @@ def _import(client: Client, upload: Path, query: Json, bars: Progress) -> Import
 
 
 def key_of(settings: Settings) -> str:
-    """The key to ask with: STAGEWISE_API_KEY, else that of the state folder. Raises ImportFailed."""
+    """The key to ask with: STAGEWISE_API_KEY, else the one in the key file. Raises ImportFailed."""
     if settings.api_key is not None:
         return settings.api_key.get_secret_value().strip()
-    file = settings.state_dir / "api-key"
+    file = settings.key_file
     try:
         return file.read_text().strip()
     except OSError as error:

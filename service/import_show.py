@@ -98,7 +98,7 @@ def _end(imported: Imported, settings: Settings) -> Iterator[str]:
         subject = shlex.quote(dataset["subject"] or "")
         yield f"stagewise stage1 --subject {subject} --watch && stagewise stage2 --subject {subject} --watch"
         return
-    key = "$STAGEWISE_API_KEY" if settings.api_key else f"$(cat {shlex.quote(str(settings.state_dir / 'api-key'))})"
+    key = "$STAGEWISE_API_KEY" if settings.api_key else f"$(cat {shlex.quote(str(settings.key_file))})"
     body = json.dumps({"dataset_id": dataset["id"]})
     yield "Next, train a base model on them:"
     headers = f'-H "Authorization: Bearer {key}" -H "Content-Type: application/json"'

@@ -4,6 +4,7 @@ Counted in fixed minutes in this process. (The package `limits` does the same, b
 5 ms of a prediction's 10.)
 """
 
+import ipaddress
 import math
 import threading
 import time
@@ -14,6 +15,7 @@ from service.errors import TooManyRequests
 
 WINDOW_SECONDS = 60.0
 FAILURES = 30
+MAX_NAMES = 100_000  # that are remembered within a minute
 
 
 class Window:
@@ -29,6 +31,8 @@ class Window:
         """Remember so many more."""
         with self._lock:
             self._turn()
+            if len(self._counts) >= MAX_NAMES:
+                self._counts.clear()
             self._counts[name] = self._counts.get(name, 0) + more
 
     def wait(self, name: Hashable) -> int | None:
@@ -50,13 +54,11 @@ class RateLimits:
     def __init__(self, predictions: int, failures: int = FAILURES) -> None:
         self._failures, self._predictions = Window(failures), Window(predictions)
 
-    def check_failures(self, address: str) -> None:
-        """Raise TooManyRequests when this address has sent too many wrong keys."""
-        _refuse(self._failures.wait(address), "Too many wrong keys came from this address.")
-
     def count_failure(self, address: str) -> None:
-        """Remember a wrong key."""
-        self._failures.count(address)
+        """Remember a wrong key. Raises TooManyRequests when this address has sent too many."""
+        name = network_of(address)
+        _refuse(self._failures.wait(name), "Too many wrong keys came from this address.")
+        self._failures.count(name)
 
     def count_post(self, account_id: UUID) -> None:
         """Count a POST of an account. Raises TooManyRequests over the limit."""
@@ -66,6 +68,17 @@ class RateLimits:
     def count_more(self, account_id: UUID, more: int) -> None:
         """Count what a POST holds beside its first prediction: it is answered, the next one may have to wait."""
         self._predictions.count(account_id, more)
+
+
+def network_of(address: str) -> str:
+    """What one caller may choose addresses from: an IPv4 address, or the /64 that an IPv6 address is in."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def _refuse(wait: int | None, detail: str) -> None:

@@ -16,7 +16,8 @@ from service.error_handlers import internal_error
 HEADER = "X-Request-ID"
 _GIVEN = re.compile(r"(?!sw_)[A-Za-z0-9._-]{1,64}")  # an API key would be in the logs
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-INTERNAL_ERROR = 500
+FINE, INTERNAL_ERROR = 200, 500
+PROBES = ("/healthz", "/readyz")
 
 log = structlog.get_logger("stagewise.access")
 
@@ -76,6 +77,8 @@ def _note(scope: Scope, request: Request, answer: _Answer) -> None:
     method = request.method if request.method in METHODS else "other"  # a label per made-up word would pile up
     waited = seconds if answer.waited is None else answer.waited
     request.app.state.services.metrics.count_request(method, route, status, waited)
+    if route in PROBES and status == FINE:
+        return  # whoever watches asks every few seconds
     caller: Any = getattr(request.state, "caller", None)
     job = _job(scope, answer.location)
     log.info(

@@ -2,7 +2,7 @@
 
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -14,12 +14,14 @@ from service.errors import Forbidden, Unauthorized
 from service.registry import accounts
 from service.registry.accounts import KeyParts
 from service.registry.session import Database
+from service.registry.tables import ApiKey
+from service.together import Together
 
 FRESH_SECONDS = 60.0
 OUTAGE_SECONDS = 600.0
 MAX_KEYS = 10_000
-COOKIE = "stagewise_key"
 SAFE_METHODS = ("GET", "HEAD")
+PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -49,69 +51,69 @@ class KeyRing:
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database, self._clock = database, clock
         self._known: dict[str, _Known] = {}
+        self._together = Together(self._load)
 
-    def known(self, parts: KeyParts, max_age: float = FRESH_SECONDS) -> Caller | None:
-        """The caller, if this key was valid lately. Never blocks."""
+    async def find(self, parts: KeyParts) -> Caller | None:
+        """The caller by memory or by the database; while that is away, by memory for longer.
+
+        Raises what the driver raises. Whatever the number of wrong keys, the database gets one short query at a time.
+        """
         entry = self._known.get(parts.public)
-        if entry is None or self._clock() - entry.since > max_age:
-            return None
-        return entry.caller if hmac.compare_digest(entry.secret_sha256, parts.secret_sha256) else None
-
-    def load(self, parts: KeyParts) -> Caller | None:
-        """The caller by the database; by memory while the database is away. Raises what the driver raises else."""
+        if entry is not None and self._clock() - entry.since <= FRESH_SECONDS:
+            return _proven(entry, parts)  # a key's secret never changes
         try:
-            with self._database.reading() as session:
-                row = accounts.find_key(session, parts.public)
+            row = await self._together.find(parts.public)
         except DATABASE_AWAY:
-            caller = self.known(parts, OUTAGE_SECONDS)
-            if caller is None:
+            if entry is None or self._clock() - entry.since > OUTAGE_SECONDS:
                 raise
-            return caller
+            return _proven(entry, parts)
         if row is None:
             self._known.pop(parts.public, None)
             return None
-        if not hmac.compare_digest(row.secret_sha256, parts.secret_sha256):
-            return None
         if len(self._known) >= MAX_KEYS:
             self._known.clear()
-        caller = Caller(row.account_id, row.public, frozenset(row.scopes))
-        self._known[parts.public] = _Known(caller, row.secret_sha256, self._clock())
-        return caller
+        entry = _Known(Caller(row.account_id, row.public, frozenset(row.scopes)), row.secret_sha256, self._clock())
+        self._known[parts.public] = entry
+        return _proven(entry, parts)
+
+    def _load(self, publics: Collection[str]) -> dict[str, ApiKey]:
+        with self._database.reading() as session:
+            return accounts.find_keys(session, publics)
 
 
-def credentials(request: Request) -> KeyParts:
-    """The key of a request: in its Authorization header, or in the dashboard's cookie. Raises Unauthorized, Forbidden.
-
-    A browser sends a cookie along with whatever any page makes it send, so a request that changes something must come
-    from a page of ours: browsers name the page's origin in it, and no page can change that.
-    """
-    cookie = request.cookies.get(COOKIE)
-    if cookie is None or "authorization" in request.headers:
-        return bearer(request.headers.get("authorization"))
-    if request.method not in SAFE_METHODS:
-        check_origin(request)
-    parts = accounts.split_key(cookie)
-    if parts is None:
-        raise unknown_key()
-    return parts
+def _proven(entry: _Known, parts: KeyParts) -> Caller | None:
+    return entry.caller if hmac.compare_digest(entry.secret_sha256, parts.secret_sha256) else None
 
 
 def check_origin(request: Request) -> None:
-    """Raise Forbidden unless the request comes from a page that this server gave."""
-    origin = request.headers.get("origin", "")
-    if not origin or urlsplit(origin).netloc != request.headers.get("host"):
-        raise Forbidden("cross_site", "This request did not come from a page of this server.")
+    """Raise Forbidden unless the request comes from a page that this server gave: scheme, host and port are its own.
+
+    A browser sends a cookie along with whatever any page makes it send; it names the page's origin in what changes
+    something, and no page can change that.
+    """
+    ours = f"{request.url.scheme}://{request.headers.get('host', '')}"
+    if _origin(request.headers.get("origin", "")) != _origin(ours):
+        detail = "This request did not come from a page of this server. Behind a proxy, set STAGEWISE_TRUSTED_PROXIES."
+        raise Forbidden("cross_site", detail)
 
 
-def bearer(authorization: str | None) -> KeyParts:
-    """The key in an Authorization header. Raises Unauthorized."""
+def _origin(text: str) -> object:
+    """Scheme, host and port; something that equals nothing when the text is no origin."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port or PORTS.get(parts.scheme)
+    except ValueError:
+        return object()
+    whole = text == f"{parts.scheme}://{parts.netloc}" and "@" not in text
+    return (parts.scheme, parts.hostname, port) if whole and port and parts.hostname else object()
+
+
+def bearer(authorization: str | None) -> KeyParts | None:
+    """The key in an Authorization header; None when it is malformed. Raises Unauthorized when there is none."""
     scheme, _, key = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthorized("key_required", "Send an API key: Authorization: Bearer sw_...")
-    parts = accounts.split_key(key.strip())
-    if parts is None:
-        raise unknown_key()
-    return parts
+    return accounts.split_key(key.strip())
 
 
 def unknown_key() -> Unauthorized:

@@ -1,35 +1,50 @@
 """Settings from the environment; docs/reference/settings.md says the same."""
 
+import ipaddress
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Settings(BaseSettings):
     """Where things are and how long they may take. Unset paths and URLs lie in the state folder."""
 
-    model_config = SettingsConfigDict(env_prefix="STAGEWISE_", populate_by_name=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="STAGEWISE_", populate_by_name=True, frozen=True, env_ignore_empty=True
+    )
 
     state_dir: Path = Path("var")
     host: str = "127.0.0.1"
     port: int = 8000
     url: str | None = None
     api_key: SecretStr | None = None
+    api_key_file: Path | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lease_seconds: float = Field(default=60.0, ge=1.0, le=3600.0)
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
     max_account_bytes: int = Field(default=100 * 1024**3, ge=1)
     max_jobs: int = Field(default=10_000, ge=1)
     max_predictions_per_minute: int = Field(default=60_000, ge=1)
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     database_url_setting: str | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL"))
     broker_url_setting: str | None = Field(default=None, validation_alias=AliasChoices("BROKER_URL"))
     database_url_file: Path | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL_FILE"))
     broker_url_file: Path | None = Field(default=None, validation_alias=AliasChoices("BROKER_URL_FILE"))
     artifact_dir_setting: Path | None = Field(default=None, validation_alias=AliasChoices("ARTIFACT_DIR"))
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _separated(cls, value: object) -> object:
+        """Addresses and networks between commas."""
+        if not isinstance(value, str):
+            return value
+        return [ipaddress.ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip()]
 
     @property
     def api_url(self) -> str:
@@ -42,6 +57,11 @@ class Settings(BaseSettings):
         """SQLAlchemy URL; SQLite in the state folder unless DATABASE_URL (or a file that holds it) is set."""
         given = self.database_url_setting or _content(self.database_url_file)
         return given or f"sqlite:///{self.state_dir.resolve() / 'stagewise.sqlite3'}"
+
+    @property
+    def key_file(self) -> Path:
+        """Where the commands that are clients of the API find a key, unless STAGEWISE_API_KEY is one."""
+        return self.api_key_file or self.state_dir / "api-key"
 
     @property
     def broker_url(self) -> str:
@@ -80,6 +100,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "STAGEWISE_MAX_ACCOUNT_BYTES": str(settings.max_account_bytes),
         "STAGEWISE_MAX_JOBS": str(settings.max_jobs),
         "STAGEWISE_MAX_PREDICTIONS_PER_MINUTE": str(settings.max_predictions_per_minute),
+        "STAGEWISE_TRUSTED_PROXIES": ",".join(map(str, settings.trusted_proxies)),
         "DATABASE_URL": settings.database_url,
         "BROKER_URL": settings.broker_url,
         "ARTIFACT_DIR": str(settings.artifact_dir.resolve()),

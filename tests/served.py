@@ -6,20 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
+from service.connections import Bounds
+from service.serve import configuration
+from service.settings import Settings
 from tests.servers import free_port
 
 START_SECONDS = 30.0
 
 
 @contextmanager
-def served(app: FastAPI, port: int | None = None) -> Iterator[str]:
+def served(app: ASGIApp, port: int | None = None, bounds: Bounds | None = None, **settings: str) -> Iterator[str]:
     """The URL at which it answers: at a free port unless one is named."""
     # its logging is the process's, which other tests look at: left as it is
-    config = uvicorn.Config(
-        app, port=port or free_port(), log_config=None, access_log=False, timeout_graceful_shutdown=1
-    )
+    options = {"port": port or free_port(), "log_config": None, "timeout_graceful_shutdown": 1}
+    config = configuration(app, bounds or Bounds(), Settings(**settings), **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

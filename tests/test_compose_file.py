@@ -9,6 +9,7 @@ import redis
 import yaml
 
 from service import secret_files
+from service.settings import Settings
 from tests import servers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,6 +80,44 @@ def test_secrets_come_from_files_and_each_reader_mounts_its_own(services):
     assert mounted["api"] == mounted["worker"] == mounted["migrate"] == {"app-secrets"}
     readers = [volume for name in ("api", "worker", "postgres", "redis") for volume in services[name]["volumes"]]
     assert all(volume.endswith(":ro") for volume in readers if "secrets" in volume)
+
+
+def test_no_container_takes_the_whole_machine_or_fills_the_disk_with_its_log(services):
+    for name, service in services.items():
+        assert re.fullmatch(r"(\$\{STAGEWISE_\w+:-)?\d+[mg]\}?", service["mem_limit"]), name
+        assert 0 < service["pids_limit"] <= 4096, name
+        options = service["logging"]["options"]
+        assert (service["logging"]["driver"], options["max-size"], options["max-file"]) == ("json-file", "10m", "3"), (
+            name
+        )
+
+
+def test_one_image_is_built_once_and_never_looked_for_elsewhere(services):
+    assert [name for name in OURS if "build" in services[name]] == ["init"]
+    assert {services[name]["image"] for name in OURS} == {"stagewise:local"}
+    assert {services[name].get("pull_policy") for name in OURS - {"init"}} == {"never"}
+    assert "pull_policy" not in services["init"], "built when it is missing"
+    waits = {name: set(services[name]["depends_on"]) for name in OURS - {"init"}}
+    assert waits["api"] >= {"migrate"}
+    assert waits["worker"] >= {"migrate"}
+
+
+def test_what_the_settings_page_says_of_docker_is_passed_on(services):
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text()
+    [sentence] = [line for line in page.splitlines() if line.startswith("In Docker ")]
+    named = set(re.findall(r"`(STAGEWISE_\w+[A-Z])`", sentence))
+    maxima = set(re.findall(r"`(STAGEWISE_MAX_\w+)`", page))
+    text = (ROOT / "docker-compose.yml").read_text()
+    for name in named | maxima:
+        assert f"${{{name}:-" in text, name
+    assert services["api"]["environment"]["STAGEWISE_API_KEY_FILE"] == "/secrets/api-key", "its commands find the key"
+
+
+def test_variables_that_compose_passes_on_empty_count_as_not_set(monkeypatch):
+    for name, value in SERVICES["api"]["environment"].items():
+        monkeypatch.setenv(name, re.sub(r"\$\{\w+:-(.*)\}", r"\1", value))
+    given = Settings()
+    assert (given.max_jobs, given.lease_seconds, given.trusted_proxies) == (10_000, 60.0, ())
 
 
 def test_redis_keeps_nothing_and_has_an_access_list(services):

@@ -5,8 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from service import rate_limits, serve
 from service.app import create_app
+from service.connections import Bounds
+from service.jobs import live
 from service.registry import faults
 from service.settings import Settings
 from tests.page_commands import NOT_RUN, not_run
@@ -16,7 +20,9 @@ from worker.failures import CODES
 TROUBLES = DOCS / "troubleshooting.md"
 ERRORS = {
     "BadRequest",
+    "HeadersTooLarge",
     "RequestTimeout",
+    "UriTooLong",
     "Unauthorized",
     "Forbidden",
     "NotFound",
@@ -31,8 +37,11 @@ ERRORS = {
 EXPECTED = {
     "tutorial",
     "troubleshooting",
-    *(f"how-to/{name}" for name in ("gpu", "workers", "backup", "upgrade", "offline", "endomondo")),
-    *(f"reference/{name}" for name in ("settings", "endpoints", "file-formats", "checkpoint-format", "metrics")),
+    *(f"how-to/{name}" for name in ("gpu", "workers", "reverse-proxy", "backup", "upgrade", "offline", "endomondo")),
+    *(
+        f"reference/{name}"
+        for name in ("settings", "limits", "endpoints", "file-formats", "checkpoint-format", "metrics")
+    ),
     *(f"explanation/{name}" for name in ("inputs", "protocols", "two-stage-unfreezing")),
 }
 
@@ -142,3 +151,65 @@ def test_the_page_of_settings_names_every_unit_and_format_that_is_known():
     page = (DOCS / "reference" / "file-formats.md").read_text()
     for unit in (*get_args(SpeedUnit), *get_args(AltitudeUnit)):
         assert f"`{unit}`" in page, unit
+
+
+PROXIES = DOCS / "how-to" / "reverse-proxy.md"
+
+
+def examples() -> dict[str, str]:
+    """The configurations on the page, by their language."""
+    return dict(re.findall(r"^```(nginx|caddyfile|yaml)\n(.*?)^```$", PROXIES.read_text(), re.MULTILINE | re.DOTALL))
+
+
+def test_nginx_passes_on_what_the_api_believes_and_holds_nothing_up():
+    text = examples()["nginx"]
+    assert text.count("{") == text.count("}")
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().endswith(("{", "}"))]
+    assert all(line.endswith(";") for line in lines)
+    passed = dict(re.findall(r"proxy_set_header (\S+) (\S+);", text))
+    assert passed["Host"] == "$http_host", "with its port: the Origin of a page has it, too"
+    assert passed["X-Forwarded-Proto"] == "$scheme"
+    assert passed["X-Forwarded-For"] == "$remote_addr", "not what the client wrote before it"
+    assert passed["X-Forwarded-Host"] == '""', "a client's own is not passed on"
+    assert passed["Connection"] == '""'
+    assert re.search(r"client_max_body_size 2g;", text), "STAGEWISE_MAX_UPLOAD_BYTES"
+    assert Settings().max_upload_bytes == 2 * 1024**3
+    for directive in ("proxy_http_version 1.1", "proxy_request_buffering off", "proxy_read_timeout 300s"):
+        assert f"{directive};" in text
+    assert "proxy_buffering" not in text, "the API asks for it where it matters"
+    assert re.search(r"location = /metrics {\s+return 404;\s+}", text)
+
+
+def test_caddy_and_traefik_do_the_same():
+    caddy = examples()["caddyfile"]
+    assert caddy.count("{") == caddy.count("}")
+    for directive in ("max_size 2GB", "respond /metrics 404", "reverse_proxy 127.0.0.1:8000 {", "flush_interval -1"):
+        assert directive in caddy
+    traefik = yaml.safe_load(examples()["yaml"])["http"]
+    [(name, balancer)] = [(name, each["loadBalancer"]) for name, each in traefik["services"].items()]
+    [router] = traefik["routers"].values()
+    assert (router["service"], router["tls"]) == (name, {})
+    assert "!Path(`/metrics`)" in router["rule"]
+    assert balancer["passHostHeader"] is True
+    assert balancer["responseForwarding"] == {"flushInterval": "1ms"}
+    assert balancer["servers"] == [{"url": f"http://127.0.0.1:{Settings().port}"}]
+
+
+def test_the_limits_page_says_the_numbers_that_hold():
+    page, bounds = (DOCS / "reference" / "limits.md").read_text(), Bounds()
+    for said in (
+        f"| {bounds.url_bytes // 1024} kB | 414",
+        f"| {bounds.header_lines}, together {bounds.header_bytes // 1024} kB | 431",
+        f"| {bounds.pipelined} | the connection ends",
+        f"| {bounds.head_seconds:g} s | 408",
+        f"| {bounds.body_bytes_per_second * bounds.body_seconds / 1024:g} kB in every {bounds.body_seconds:g} s | 408",
+        f"| {bounds.rest_seconds:g} s, {bounds.rest_bytes // 1024**2} MB |",
+        f"| {bounds.read_bytes_per_second * bounds.read_seconds / 1024:g} kB read in every {bounds.read_seconds:g} s |",
+        f"| {bounds.unsent_bytes // 1024**2} MB | whoever",
+        f"| {bounds.idle_seconds:g} s | the connection ends",
+        f"| connections of one address | {bounds.per_address} |",
+        f"| connections in all | {bounds.connections:,}, and {serve.OWN_FILES} fewer",
+        f"| {rate_limits.FAILURES} a minute | 429",
+        f"| {live.MAX_ACCOUNT_STREAMS} an account, {live.MAX_STREAMS:,} in all | 429",
+    ):
+        assert said in page, said

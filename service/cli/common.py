@@ -82,7 +82,10 @@ def table(*columns: str) -> Rows:
     """An empty table."""
     from rich.table import Table
 
-    return Rows(Table(*columns))
+    made = Table()
+    for column in columns:
+        made.add_column(column, overflow="fold")  # what is cut cannot be copied
+    return Rows(made)
 
 
 @contextmanager

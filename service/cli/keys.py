@@ -14,7 +14,7 @@ AccountOption = Annotated[str, typer.Option(help="Whose key: accounts see nothin
 def create_key(
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
     account: AccountOption = "default",
-    scopes: Annotated[str, typer.Option(help="Some of read, train, predict, admin.")] = "read,train,predict",
+    scopes: Annotated[str, typer.Option(help="Some of read, train, predict, metrics, admin.")] = "read,train,predict",
 ) -> None:
     """Make a key and print it. It is shown only here."""
     from service.registry import accounts

@@ -95,9 +95,8 @@ def api() -> None:
     """Run the HTTP API in this process."""
     from service.embedded import API
 
-    settings = get_settings()
     _check_start()
-    os.execv(API[0], [*API, "--host", settings.host, "--port", str(settings.port)])
+    os.execv(API[0], API)
 
 
 def _check_start() -> None:

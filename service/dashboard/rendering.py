@@ -12,7 +12,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from service.security import COOKIE
+from service.sessions import cookie_of
 
 STATIC = "/ui/static"
 FOLDER = Path(__file__).parent / "static"
@@ -26,7 +26,7 @@ HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
 
 def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A page, or a piece of one."""
-    signed_in = COOKIE in request.cookies and status != 401
+    signed_in = cookie_of(request) is not None and status != 401
     text = _environment().get_template(template).render(**values, static=STATIC, signed_in=signed_in)
     return HTMLResponse(text, status_code=status, headers=HEADERS)
 

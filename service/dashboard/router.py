@@ -5,6 +5,7 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from service.dashboard import pages
 from service.dashboard.forms import HOME, page_of_ours, read_form
 from service.dashboard.rendering import render
-from service.deps import ApiRoute, ReadCaller, ServicesDep, SessionDep, TrainCaller, admit
+from service.deps import ApiRoute, ReadCaller, Services, ServicesDep, SessionDep, TrainCaller, admit
 from service.error_handlers import DATABASE_AWAY
 from service.errors import ServiceError, Unavailable, Unprocessable
 from service.fields import CursorQuery, SubjectPath
@@ -23,11 +24,11 @@ from service.jobs.schemas import JobCreate, JobRead, Stage1JobCreate, Stage2JobC
 from service.jobs.service import Submission
 from service.predict.review import review
 from service.predict.review_schemas import WorkoutId
-from service.security import COOKIE, check_origin
+from service.security import check_origin
+from service.sessions import cookie_of, forget, forget_key, keep
 from service.subjects import service as subjects
 
 SIGN_IN = "/ui/sign-in"
-COOKIE_SECONDS = 30 * 24 * 3600
 SEE_OTHER = 303
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -68,6 +69,8 @@ class OpenPageRoute(APIRoute):
                 return await handle(request)
             except ServiceError as error:
                 return render(request, "sign_in.html", error.status, problem=error.detail, to=HOME)
+            except DATABASE_AWAY:
+                return render(request, "sign_in.html", 503, problem="The database does not answer.", to=HOME)
 
         return show
 
@@ -79,33 +82,44 @@ entrance = APIRouter(include_in_schema=False, route_class=OpenPageRoute)
 @entrance.get(SIGN_IN)
 async def show_sign_in(request: Request, to: str = HOME) -> Response:
     """Ask for a key."""
-    return render(request, "sign_in.html", problem=None, to=page_of_ours(to))
+    page = render(request, "sign_in.html", problem=None, to=page_of_ours(to))
+    forget_key(request, page)
+    return page
 
 
 @entrance.post(SIGN_IN)
-async def sign_in(request: Request) -> Response:
-    """Keep a valid key in the browser, where no script can read it."""
+async def sign_in(request: Request, services: ServicesDep) -> Response:
+    """Open a session for whoever has a valid key, and keep its token in the browser, where no script can read it."""
     check_origin(request)
     form = await read_form(request)
     key, to = form.get("key", "").strip(), page_of_ours(form.get("to", HOME))
     try:
         caller = await admit(request, f"Bearer {key}")
         caller.must("read")
+        token = await to_thread.run_sync(services.sessions.open, caller)
     except ServiceError as error:
         return render(request, "sign_in.html", error.status, problem=error.detail, to=to)
+    await _end_session(request, services)
     response = RedirectResponse(to, SEE_OTHER)
-    secure = request.url.scheme == "https"
-    response.set_cookie(COOKIE, key, COOKIE_SECONDS, httponly=True, samesite="strict", secure=secure)
+    forget_key(request, response)
+    keep(request, response, token)
     return response
 
 
 @entrance.post("/ui/sign-out")
-async def sign_out(request: Request) -> Response:
-    """Forget the key in this browser."""
+async def sign_out(request: Request, services: ServicesDep) -> Response:
+    """End the session, in every process, and forget it in this browser."""
     check_origin(request)
+    await _end_session(request, services)
     response = RedirectResponse(SIGN_IN, SEE_OTHER)
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    forget(request, response)
     return response
+
+
+async def _end_session(request: Request, services: Services) -> None:
+    cookie = cookie_of(request)
+    if cookie is not None:
+        await to_thread.run_sync(services.sessions.close, cookie)
 
 
 @router.get("/")

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
-from fastapi.sse import EventSourceResponse
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from service.jobs import views
-from service.jobs.live import Live, Page, message
+from service.jobs.live import Live, LiveResponse, Page, message
 from service.registry import jobs
 from service.registry.tables import TERMINAL_STATES
 
@@ -20,14 +19,13 @@ Feed = Callable[[Session, UUID, UUID, int], Page]
 def stream(live: Live, session: Session, account_id: UUID, job_id: UUID, after: int, feed: Feed) -> Response:
     """The answer that goes on until the job ends; 204 when all has been said, which tells a browser to stay away.
 
-    Raises NotFound, or Unavailable when there are too many streams.
+    Raises NotFound; the answer says that there are too many streams.
     """
-    live.check_room()
     page = feed(session, account_id, job_id, after)
     if page.ended and page.last <= after:
         return Response(status_code=204)
     read = partial(_read, feed=feed, account_id=account_id, job_id=job_id)
-    return EventSourceResponse(live.follow(job_id, after, read))
+    return LiveResponse(live, account_id, live.follow(job_id, after, read))
 
 
 def events(session: Session, account_id: UUID, job_id: UUID, after: int) -> Page:

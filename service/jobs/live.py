@@ -1,7 +1,7 @@
 """Server-sent events: one poller for everybody who follows a job in this process, and exact resume by the rows' ids."""
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ from uuid import UUID
 
 import structlog
 from anyio import CapacityLimiter, to_thread
-from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from sqlalchemy.orm import Session
+from starlette.types import Receive, Scope, Send
 
 from service.error_handlers import DATABASE_AWAY
-from service.errors import NotFound, Unavailable
+from service.errors import NotFound, TooManyRequests, Unavailable
 from service.registry import job_history
 from service.registry.job_history import Mark
 from service.registry.session import Database
@@ -23,7 +24,7 @@ MEDIA_TYPE = "text/event-stream"
 POLL_SECONDS = 0.5
 PING_SECONDS = 15.0  # proxies close what is silent for a minute
 RETRY_MILLISECONDS = 1000  # how long a browser waits before it comes back
-MAX_STREAMS = 1000
+MAX_STREAMS, MAX_ACCOUNT_STREAMS = 1000, 100  # a person follows a few jobs; 1,000 of one would be late for all
 THREADS = 2  # that read for streams: the rest is for everybody else
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,7 @@ class Live:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: dict[UUID, set[asyncio.Event]] = defaultdict(set)
+        self._streams: Counter[UUID] = Counter()  # by account
         self._marks: dict[UUID, Mark] = {}
         self._poller: asyncio.Task[None] | None = None
         self._threads = CapacityLimiter(THREADS)
@@ -56,12 +58,23 @@ class Live:
     @property
     def streams(self) -> int:
         """How many there are."""
-        return sum(map(len, self._waiting.values()))
+        return self._streams.total()
 
-    def check_room(self) -> None:
-        """Raise Unavailable when there are too many streams."""
+    @contextmanager
+    def place(self, account_id: UUID) -> Iterator[None]:
+        """Count a stream of an account while it goes on. Raises Unavailable, or TooManyRequests for its own."""
+        if self._streams[account_id] >= MAX_ACCOUNT_STREAMS:
+            detail = f"An account may follow {MAX_ACCOUNT_STREAMS} jobs live at once; ask again without SSE."
+            raise TooManyRequests("too_many_streams", detail, retry_after=10)
         if self.streams >= MAX_STREAMS:
             raise Unavailable("busy", "Too many clients follow jobs live; ask again without SSE.", retry_after=10)
+        self._streams[account_id] += 1
+        try:
+            yield
+        finally:
+            self._streams[account_id] -= 1
+            if not self._streams[account_id]:
+                del self._streams[account_id]
 
     def close(self) -> None:
         """End all streams: the process ends, and clients come back to the next one. Call it in the event loop."""
@@ -139,6 +152,19 @@ class Live:
     def _read(self, read: Read, after: int) -> Page:
         with self._database.reading() as session:
             return read(session, after)
+
+
+class LiveResponse(EventSourceResponse):
+    """An answer that goes on until its job ends. A proxy is told to pass every message on as it comes."""
+
+    def __init__(self, live: Live, account_id: UUID, messages: AsyncIterator[bytes]) -> None:
+        super().__init__(messages, headers={"X-Accel-Buffering": "no"})
+        self._live, self._account_id = live, account_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The answer. Raises TooManyRequests or Unavailable before it begins when there is no room for it."""
+        with self._live.place(self._account_id):
+            await super().__call__(scope, receive, send)
 
 
 async def _is_set(event: asyncio.Event) -> bool:

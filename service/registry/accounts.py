@@ -3,7 +3,7 @@
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from service.errors import NotFound
 from service.registry.tables import Account, ApiKey, utc_now
 
-SCOPES = ("read", "train", "predict", "admin")
+SCOPES = ("read", "train", "predict", "metrics", "admin")
 DEFAULT_ACCOUNT = "default"
 _KEY = re.compile(r"sw_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 
@@ -60,6 +60,12 @@ def create_key(session: Session, account: Account, name: str, scopes: Sequence[s
 def find_key(session: Session, public: str) -> ApiKey | None:
     """The key with that public part, unless it is revoked."""
     return session.scalar(select(ApiKey).where(ApiKey.public == public, ApiKey.revoked_at.is_(None)))
+
+
+def find_keys(session: Session, publics: Collection[str]) -> dict[str, ApiKey]:
+    """The keys with these public parts that are not revoked."""
+    wanted = select(ApiKey).where(ApiKey.public.in_(publics), ApiKey.revoked_at.is_(None))
+    return {key.public: key for key in session.scalars(wanted)}
 
 
 def list_keys(session: Session, account_id: UUID | None = None) -> list[ApiKey]:

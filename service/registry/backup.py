@@ -23,13 +23,15 @@ from sqlalchemy.orm import Session
 from service.registry import identity, migrations, pins, portable, references
 from service.registry.artifacts import CHUNK, SHIPPED, ArtifactStore
 from service.registry.session import Database
-from service.registry.tables import BackupPin, Base, Installation, Leftover, utc_now
+from service.registry.tables import BackupPin, Base, DashboardSession, Installation, Leftover, utc_now
 
 FORMAT = 1
 HEADER, MANIFEST = "stagewise.json", "manifest.json"
 ROWS_AT_ONCE = 1000
 NAMED = 20  # lost files in a sentence
-LOCAL = {table.__tablename__ for table in (Installation, Leftover, BackupPin)}  # about this database and folder alone
+LOCAL = {
+    table.__tablename__ for table in (Installation, Leftover, BackupPin, DashboardSession)
+}  # about this database and folder alone
 TABLES = [table for table in Base.metadata.sorted_tables if table.name not in LOCAL]
 
 

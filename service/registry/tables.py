@@ -142,6 +142,16 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class DashboardSession(Base):
+    """A browser that is signed in to the dashboard with a key; of its token only the SHA-256 is kept. Not backed up."""
+
+    __tablename__ = "dashboard_sessions"
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    used_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
 class Subject(Base):
     """A person, known by the client's own string. `level` is that of the newest ready dataset."""
 

@@ -76,6 +76,26 @@ def test_a_long_log_is_put_aside(make_child, monkeypatch):
     assert child.log.with_suffix(".log.1").stat().st_size == 2000
 
 
+CHATTY = "import time\nfor n in range(300): print('x' * 99, flush=True); time.sleep(0.002)\nprint('end', flush=True); time.sleep(60)"
+
+
+def test_the_log_of_a_child_that_runs_and_runs_stays_bounded(make_child, monkeypatch):
+    monkeypatch.setattr("service.child.LOG_BYTES", 5000)
+    child = make_child([sys.executable, "-c", CHATTY])
+    child.start()
+    sizes, aside = [], child.log.with_suffix(".log.1")
+
+    def has_ended():
+        child.keep_alive()
+        sizes.append(child.log.stat().st_size)
+        return any(b"end" in file.read_bytes() for file in (child.log, aside) if file.exists())
+
+    wait_until(has_ended, 20)
+    assert max(sizes) < 15_000
+    assert b"\0" not in child.log.read_bytes(), "it goes on where the log begins anew"
+    assert aside.stat().st_size > 5000
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of this machine has no parent-death signal")
 def test_children_are_gone_when_the_parent_is_killed(tmp_path):
     parent = f"""

@@ -67,7 +67,7 @@ def test_up_serves_refuses_a_second_start_restarts_what_dies_and_leaves_nothing(
 
         wait_until(lambda: ready() == {"ready": True, "degraded": []}, 60)
         before = descendants(service.pid)
-        (api,) = [pid for pid in before if "uvicorn" in command_line(pid)]
+        (api,) = [pid for pid in before if "service.serve" in command_line(pid)]
         os.kill(api, signal.SIGKILL)
         wait_until(lambda: ready()["ready"], 60)
         everything = before | descendants(service.pid)

@@ -33,7 +33,7 @@ def migrated(monkeypatch):
 @pytest.fixture
 def local(app):
     """A caller on this machine, without a key."""
-    return TestClient(app, client=("127.0.0.1", 5000))
+    return TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 5000))
 
 
 def test_alive_looks_at_nothing(connect, app):
@@ -170,8 +170,33 @@ def test_metrics_do_not_wait_for_a_database_that_hangs(local, monkeypatch):
     released.set()
 
 
-def test_metrics_are_for_admins_and_this_machine(local, connect):
+def test_metrics_are_for_keys_with_their_scope_and_this_machine(local, connect):
     assert connect().get("/metrics").status_code == 401
     assert connect("read").get("/metrics").status_code == 403
+    assert connect("metrics").get("/metrics").status_code == 200
     assert local.get("/metrics").status_code == 200
-    assert local.get("/metrics", headers={"X-Forwarded-For": "203.0.113.7"}).status_code == 401
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:9", "127.1.2.3", "[::1]:8000"])
+def test_metrics_are_open_to_who_asks_this_machine_for_itself(local, host):
+    assert local.get("/metrics", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *(
+            {"Host": host}
+            for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[")
+        ),
+        *({name: "203.0.113.7"} for name in ("X-Forwarded-For", "X-Real-IP", "Via", "Forwarded", "X-Forwarded-Proto")),
+    ],
+    ids=str,
+)
+def test_metrics_want_a_key_of_other_names_for_this_machine_and_of_what_a_proxy_passes_on(local, headers):
+    assert local.get("/metrics", headers=headers).status_code == 401
+
+
+def test_metrics_want_a_key_of_whoever_is_elsewhere(app):
+    client = TestClient(app, base_url="http://127.0.0.1", client=("192.0.2.1", 5000))
+    assert client.get("/metrics").status_code == 401

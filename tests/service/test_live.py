@@ -1,10 +1,12 @@
 """Following jobs live: every event once and in order, wherever the connection is cut."""
 
 import json
+import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +20,7 @@ from service.jobs import live
 from service.registry import jobs
 from service.registry.session import Database
 from service.registry.tables import Stage
+from tests.processes import wait_until
 from tests.served import served
 
 SSE = {"Accept": "text/event-stream"}
@@ -197,3 +200,41 @@ def test_the_stream_of_a_deleted_job_ends(app: FastAPI, client, database, make_j
             f"{url}/subjects/me", headers={"Authorization": client.headers["Authorization"]}
         ).is_success
         assert {event for _, event, _ in stream} <= {"queued", "progress"}
+
+
+def test_live_answers_ask_proxies_to_pass_them_on_at_once(client, database, make_job):
+    job = make_job()
+    run_job(database)
+    for path in ("events", "log"):
+        headers = client.get(f"/jobs/{job.id}/{path}", headers=SSE).headers
+        assert headers["x-accel-buffering"] == "no"
+        assert headers["content-type"].startswith("text/event-stream")
+        assert "no-store" in headers["cache-control"] or "no-cache" in headers["cache-control"]
+
+
+def test_one_accounts_streams_are_bounded_and_delay_nobody_elses(
+    app, client, connect, database, make_job, make_dataset
+):
+    mine, theirs = make_job(), make_job(make_dataset(account="stranger"))
+    stranger = connect("admin", account="stranger")
+    path = f"/jobs/{mine.id}/events"
+    with served(app) as url, ExitStack() as opened:
+        address = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        ask = f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+        ask += f"Authorization: {client.headers['Authorization']}\r\n\r\n"
+        followers = [
+            opened.enter_context(socket.create_connection(address)) for _ in range(live.MAX_ACCOUNT_STREAMS + 5)
+        ]
+        for each in followers:
+            each.sendall(ask.encode())
+        statuses = Counter(int(each.recv(1000).split()[1]) for each in followers)
+        assert statuses == {200: live.MAX_ACCOUNT_STREAMS, 429: 5}
+        began = time.monotonic()
+        with following(url, stranger, f"/jobs/{theirs.id}/events") as stream:
+            assert next(stream)[1] == "progress"
+        assert time.monotonic() - began < 5
+        for each in followers:
+            each.close()
+        wait_until(lambda: app.state.services.live.streams == 0, 20)
+        with following(url, client, path) as stream:
+            assert next(stream)[1] == "progress"

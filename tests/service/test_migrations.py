@@ -28,7 +28,7 @@ def a_value(column: sa.Column[Any]) -> Any:
 
 
 def fill(database: Database) -> None:
-    """One row in every table, parents first, all columns set that the database has by now."""
+    """One row in every table that the database has by now, parents first, all columns set that it has."""
     keys: dict[str, Any] = {}
     tables = [t for t in Base.metadata.sorted_tables if sa.inspect(database.engine).has_table(t.name)]
     there = {t.name: columns_of(database, t.name) for t in tables}

@@ -42,6 +42,12 @@ def test_requests_about_a_job_name_it_whether_it_is_there_or_not(client, make_jo
     assert [line.get("job") for line in lines()] == [str(job.id), str(job.id), str(nobody)]
 
 
+def test_probes_that_find_all_well_are_counted_and_not_logged(client, lines):
+    client.get("/healthz")
+    client.get("/readyz")  # the schema of these tests is not Alembic's
+    assert [(line["route"], line["status"]) for line in lines() if line["event"] == "request"] == [("/readyz", 503)]
+
+
 def test_what_is_no_job_is_not_repeated(client, lines):
     client.get("/jobs/anna's-job")
     client.get("/subjects/anna")

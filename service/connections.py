@@ -1,0 +1,176 @@
+"""Bounds on what strangers may cost before anybody knows who they are: all connections of one API process.
+
+A connection that waits for its client costs a file and some memory, so there may be only so many, and whoever is late
+gives way: the longest wait first, and of several addresses the one with the most connections. Whoever asks and reads
+the answer is never in the way. docs/reference/limits.md says the same numbers.
+"""
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from heapq import nsmallest
+from operator import itemgetter
+from typing import Protocol
+
+import structlog
+
+from service.errors import ServiceError, TooManyRequests, Unavailable
+
+SWEEP_SECONDS = 1.0
+AT_ONCE = 16
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What a connection may take; bytes and seconds."""
+
+    url_bytes: int = 8 * 1024
+    header_lines: int = 100
+    header_bytes: int = 32 * 1024
+    pipelined: int = 32  # requests sent ahead of their answers
+    head_seconds: float = 10.0  # from the first byte, or from the start, to the end of the headers
+    idle_seconds: float = 65.0  # between two requests; proxies keep theirs for 60 s
+    body_seconds: float = 20.0  # in each of which a body must get ahead
+    body_bytes_per_second: int = 1024
+    rest_seconds: float = 10.0  # for what a client still sends though it has its answer
+    rest_bytes: int = 64 * 1024**2
+    read_seconds: float = 20.0  # in each of which the client must read on
+    read_bytes_per_second: int = 1024
+    unsent_bytes: int = 256 * 1024**2  # of all answers together
+    per_address: int = 512
+    connections: int = 4096
+
+
+class Connection(Protocol):
+    """What the table asks of a connection."""
+
+    address: str
+    unsent: int  # bytes of its answer that are not in the socket's hands yet
+
+    @property
+    def progress_at(self) -> float:
+        """When its client last read something, or had nothing to read."""
+
+    def priority(self, now: float) -> tuple[int, float] | None:
+        """How soon it gives way, the least first; None: not at all."""
+
+    def look(self, now: float) -> str | None:
+        """End it if its time is over; why, in a word."""
+
+    def drop(self) -> None:
+        """End it at once."""
+
+
+class Connections:
+    """Counts connections, makes room for new ones, and ends those whose time is over."""
+
+    def __init__(
+        self,
+        bounds: Bounds,
+        trusted: Callable[[str], bool] = lambda _: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.bounds, self.clock = bounds, clock
+        self._trusted = trusted  # proxies speak for many
+        self._by_address: dict[str, set[Connection]] = defaultdict(set)
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._ended: Counter[str] = Counter()
+        self._unsent = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_address.values()))
+
+    def enter(self, connection: Connection) -> ServiceError | None:
+        """Count a new connection, after room has been made for it; the refusal when there is none."""
+        refusal = self._make_room(connection.address)
+        if refusal is not None:
+            self._ended[refusal.code] += 1
+            return refusal
+        self._by_address[connection.address].add(connection)
+        if self._sweeping is None:
+            self._sweep_later()
+        return None
+
+    def leave(self, connection: Connection) -> None:
+        """It is gone; a second call changes nothing."""
+        those = self._by_address.get(connection.address)
+        if those is not None:
+            those.discard(connection)
+            if not those:
+                del self._by_address[connection.address]
+
+    @contextmanager
+    def holding(self, connection: Connection, size: int) -> Iterator[Callable[[int], None]]:
+        """Count an answer that waits to be read; call what it gives with the bytes that have gone."""
+
+        def gone(sent: int) -> None:
+            connection.unsent -= sent
+            self._unsent -= sent
+
+        before = connection.unsent
+        gone(-size)
+        self._free_memory()
+        try:
+            yield gone
+        finally:
+            gone(connection.unsent - before)
+
+    def _make_room(self, address: str) -> ServiceError | None:
+        if len(self._by_address.get(address, ())) >= self.bounds.per_address and not self._trusted(address):
+            detail = "Too many connections are open from this address. Close some, or use them again."
+            return None if self._give_way(address) else TooManyRequests("too_many_connections", detail, retry_after=1)
+        if len(self) >= self.bounds.connections:
+            most = max(self._by_address, key=lambda each: len(self._by_address[each]))
+            detail = "Too many connections are open. Try again in a moment."
+            return None if self._give_way(most) else Unavailable("busy", detail, retry_after=1)
+        return None
+
+    def _give_way(self, address: str) -> bool:
+        now = self.clock()
+        waiting = [(order, each) for each in self._by_address[address] if (order := each.priority(now)) is not None]
+        if not waiting:
+            return False
+        (rank, _), first = min(waiting, key=itemgetter(0))
+        # of half-sent requests there may be a flood: looking for the latest is done for several at once
+        late = nsmallest(AT_ONCE, (pair for pair in waiting if pair[0][0] == 0), itemgetter(0)) if rank == 0 else ()
+        for each in {first, *(connection for _, connection in late)}:
+            self._drop(each, "gave_way")
+        return True
+
+    def _free_memory(self) -> None:
+        """Over the bound, whoever has read nothing for two seconds loses the answer, the longest wait first."""
+        while self._unsent > self.bounds.unsent_bytes:
+            late = self.clock() - 2 * SWEEP_SECONDS
+            holders = [each for each in self._all() if each.unsent and each.progress_at < late]
+            if not holders:
+                return
+            self._drop(min(holders, key=lambda each: each.progress_at), "answer_not_read")
+
+    def _drop(self, connection: Connection, reason: str) -> None:
+        self._ended[reason] += 1
+        self.leave(connection)
+        self._unsent -= connection.unsent
+        connection.unsent = 0
+        connection.drop()
+
+    def _all(self) -> list[Connection]:
+        return [each for those in self._by_address.values() for each in those]
+
+    def _sweep_later(self) -> None:
+        self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        now = self.clock()
+        self._ended.update(reason for each in self._all() if (reason := each.look(now)) is not None)
+        self._free_memory()
+        if self._ended:  # one line a second, however many they are
+            log.warning("connections ended", reasons=dict(self._ended), open=len(self))
+            self._ended.clear()
+        self._sweeping = None
+        if self._by_address:
+            self._sweep_later()
