@@ -92,7 +92,9 @@ def _order(format_: str, points: Sequence[Point]) -> Iterator[Case]:
     yield _case(f"{format_}-newest-first", format_, points[::-1])
     half = [*points[MIDDLE:], *points[:MIDDLE]]
     yield _case(f"{format_}-second-half-first", format_, half, lost=1)
-    back = [replace(p, time=p.time - timedelta(seconds=6)) if i == MIDDLE and p.time else p for i, p in enumerate(points)]
+    back = [
+        replace(p, time=p.time - timedelta(seconds=6)) if i == MIDDLE and p.time else p for i, p in enumerate(points)
+    ]
     yield _case(f"{format_}-skips-back-once", format_, back, lost=1)
 
 
@@ -131,7 +133,9 @@ def _units(format_: str, points: Sequence[Point]) -> Iterator[Case]:
             if format_ == "fit" and factor < 1:
                 continue  # centimetres: no such file can be written
             yield _case(f"{format_}-distance-in-{unit}-at-{pace}", format_, told, heart_rate=heart_rate, speed=pace)
-    blind = [replace(p, latitude=0.0, distance=None) if i < 30 else replace(p, distance=None) for i, p in enumerate(points)]
+    blind = [
+        replace(p, latitude=0.0, distance=None) if i < 30 else replace(p, distance=None) for i, p in enumerate(points)
+    ]
     yield _case(f"{format_}-zero-positions-before-the-fix", format_, blind)
 
 
@@ -149,7 +153,9 @@ def _cuts(format_: str, points: Sequence[Point]) -> Iterator[Case]:
         yield replace(case, file=f"run.{format_}.gz")
         if share == 0.97:
             loss = {**facts, "lost": POINTS // 2, "seconds": SECONDS * 0.75, "heart_rate": facts["heart_rate"]}
-            late = replace(_case(f"{format_}-cut-in-gzip", format_, part, **loss), data=squeezed[: int(len(squeezed) * 0.95)])
+            late = replace(
+                _case(f"{format_}-cut-in-gzip", format_, part, **loss), data=squeezed[: int(len(squeezed) * 0.95)]
+            )
             yield replace(late, file=f"run.{format_}.gz")
 
 
@@ -263,5 +269,3 @@ def _tar(files: dict[str, bytes], mode: str) -> bytes:
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     return packed.getvalue()
-
-

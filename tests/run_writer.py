@@ -14,7 +14,6 @@ STEP_SECONDS = 2
 POINTS = 601  # 20 minutes
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Point:
     """One record. `time` None: the element is empty. Fields that are None are not written."""
@@ -68,7 +67,9 @@ def gpx(points: Sequence[Point], *, name: str = "Morning Run", sport: str | None
     body = "\n".join(
         f"<trk><name>{name}</name>{type_}<trkseg>\n{chr(10).join(map(_trkpt, part))}\n</trkseg></trk>" for part in parts
     )
-    declared = 'xmlns="http://www.topografix.com/GPX/1/1" xmlns:g="http://www.garmin.com/xmlschemas/TrackPointExtension/v1"'
+    declared = (
+        'xmlns="http://www.topografix.com/GPX/1/1" xmlns:g="http://www.garmin.com/xmlschemas/TrackPointExtension/v1"'
+    )
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<gpx version="1.1" creator="tests" {declared}>\n{body}\n</gpx>\n'.encode()
 
 
@@ -96,7 +97,9 @@ def fit(points: Sequence[Point], *, name: str = "", sport: int | None = 1, track
     writer = FitWriter()
     writer.add("file_id", type=4, manufacturer=1)
     for point in points:
-        writer.add("record", local=3, timestamp=None if point.time is None else _fit_time(point.time), **_measured(point))
+        writer.add(
+            "record", local=3, timestamp=None if point.time is None else _fit_time(point.time), **_measured(point)
+        )
     end = _fit_time(START) + STEP_SECONDS * (POINTS - 1)
     times = {"timestamp": end, "start_time": _fit_time(START), "total_elapsed_time": end - _fit_time(START)}
     if sport is not None:
@@ -120,7 +123,11 @@ def _fit_time(time: datetime) -> int:
 
 
 def _measured(point: Point) -> dict[str, float]:
-    place = {} if point.latitude is None else {"position_lat": point.latitude, "position_long": 8.0 if point.latitude else 0.0}
+    place = (
+        {}
+        if point.latitude is None
+        else {"position_lat": point.latitude, "position_long": 8.0 if point.latitude else 0.0}
+    )
     values = {
         "enhanced_altitude": point.altitude,
         "heart_rate": point.heart_rate,
@@ -160,5 +167,3 @@ def _trackpoint(point: Point) -> str:
     if point.speed is not None:
         inner += f"<Extensions><TPX><Speed>{point.speed:.3f}</Speed></TPX></Extensions>"
     return f"<Trackpoint>{inner}</Trackpoint>"
-
-
