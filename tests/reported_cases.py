@@ -51,7 +51,7 @@ RIGHT: dict[str, list[Right]] = {
     "18-bom-then-newline.gpx": [RUN],
     "18e-utf16-declared-utf8.gpx": [RUN],
     "20-runkeeper-ride-without-type.gpx": [NOTHING],
-    "21-strava-bulk.zip": [Right(said=())],
+    "21-strava-bulk.zip": [Right(kept=3, date="2024-05")],
     "22-polar-sport-other-running-notes.tcx": [Right(kept=0, said=("sport",)), Right(sport="running")],
     "23-speed-kmh-slow.tcx": [Right(heart_rate=None, speed=2.03)],
     "23b-speed-kmh-usual.tcx": [RUN],
