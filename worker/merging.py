@@ -60,8 +60,8 @@ def _better_recordings(kept: Sequence[ImportedWorkout], extents: Mapping[str, Ex
 
 def _extent(workout: ImportedWorkout, extents: Mapping[str, Extent]) -> Extent:
     """That of the upload's workouts is known exactly, of those from before by what the database holds."""
-    if workout.digest in extents:
-        return extents[workout.digest]
+    if known := extents.get(workout.digest or ""):
+        return known
     readings = round(workout.heart_rate_per_minute * workout.duration_s / 60.0)
     return Extent(
         started_at=workout.started_at,

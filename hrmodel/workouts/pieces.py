@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hrmodel.workouts.duplicates import Extent, extent_of
 from hrmodel.workouts.formats.upload import FileReport, FoundWorkout
@@ -145,7 +146,7 @@ def _joined(pieces: list[Workout]) -> Workout:
     )
 
 
-def _channel(pieces: list[Workout], name: str, advances: Array) -> Array | None:
+def _channel(pieces: list[Workout], name: str, advances: NDArray[np.bool_]) -> Array | None:
     parts = [getattr(piece, name) for piece in pieces]
     if all(part is None for part in parts):
         return None

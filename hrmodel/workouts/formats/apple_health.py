@@ -161,8 +161,8 @@ class _DamagedExport(ElementReader):
 
     format, root = "APPLE_HEALTH", ROOT
     parents = frozenset({"Record", "Workout", "FileReference", "Location", "WorkoutEvent"})
-    texts: frozenset[str] = frozenset()
-    numbers: Mapping[str, str] = MappingProxyType({})
+    texts = frozenset()
+    numbers = MappingProxyType({})
 
     def __init__(self, export: _Export) -> None:
         super().__init__()
