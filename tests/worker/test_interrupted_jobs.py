@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from service.registry import champions, imports, jobs, model_versions, removal
+from service.registry import champions, imports, jobs, leftovers, model_versions, removal
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import bound_clock
 from service.registry.tables import Dataset, DatasetFile, DatasetState, Job, JobState, ModelVersion
@@ -132,7 +132,7 @@ def rival_elsewhere(context, upload, submit, work, runner_workouts):
 def delete(context, dataset_id):
     with context.database.unit_of_work() as session:
         removed = removal.remove_dataset(session, session.get_one(Dataset, dataset_id))
-    removal.remove_files(context.database, context.store, removed)
+    leftovers.work_off(context.database, context.store, removed.account_id)
 
 
 @pytest.mark.parametrize("moment", ["load_checkpoint", "_finish"])
