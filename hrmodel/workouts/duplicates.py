@@ -100,7 +100,7 @@ def same_workout(a: Extent, b: Extent) -> bool:
 
 
 def same_under_another_clock(a: Extent, b: Extent) -> bool:
-    """True when the two, of different files, have the same length and course, and start some quarters of an hour apart."""
+    """True when the two, of different files, have one length and course, and start some quarters of an hour apart."""
     if a.course is None or b.course is None or not (a.has_clock and b.has_clock) or (a.source and a.file == b.file):
         return False
     apart = abs(a.interval[0] - b.interval[0])

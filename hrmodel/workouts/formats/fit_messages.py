@@ -159,8 +159,7 @@ class _Reader(FitReader):
             self._fd.seek(here)
 
     def _is_followed(self, size: int) -> bool:
-        """True when so many bytes and a checksum are followed by the end of the file, another header or zeros, or no more
-        is there."""
+        """True when the end, another header or zeros follow so many bytes and a checksum, or no more is there."""
         here = self._fd.tell()
         self._fd.seek(here + size)
         rest = self._fd.read(ENDING + 12)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
 MAX_NUMBER = 1000  # characters, with the blanks around it
@@ -53,6 +53,6 @@ def odd_instant(text: str) -> float:
 def _mail_time(text: str) -> float:
     try:
         written = parsedate_to_datetime(text)
-        return (written if written.tzinfo else written.replace(tzinfo=timezone.utc)).timestamp()
+        return (written if written.tzinfo else written.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, TypeError):
         return math.nan
