@@ -41,6 +41,7 @@ def cases() -> Iterator[Case]:
         yield from _units(format_, points)
         yield from _cuts(format_, points)
         yield from _packed(format_, points)
+    yield from _zeros(points)
     for format_ in XML:
         yield from _texts(format_, points)
         yield from _times(format_, points)
@@ -159,6 +160,17 @@ def _cuts(format_: str, points: Sequence[Point]) -> Iterator[Case]:
             yield replace(late, file=f"run.{format_}.gz")
 
 
+def _zeros(points: Sequence[Point]) -> Iterator[Case]:
+    """FIT: room that a device had set aside behind the file, and a block that was never written in the middle."""
+    whole = WRITERS["fit"](points)
+    yield replace(_case("fit-zeros-after", "fit", points), data=whole + bytes(512))
+    middle = len(whole) * 7 // 10
+    part = points[: round(POINTS * 0.7)]
+    facts = {"heart_rate": mean_heart_rate(part), "seconds": STEP_SECONDS * (len(part) - 1), "lost": 15, "told": True}
+    holed = whole[:middle] + bytes(512) + whole[middle + 512 :]
+    yield replace(_case("fit-zeros-in-the-middle", "fit", part, **facts), data=holed)
+
+
 def _packed(format_: str, points: Sequence[Point]) -> Iterator[Case]:
     data, name = WRITERS[format_](points), f"run.{format_}"
     archives = {
@@ -239,6 +251,9 @@ def _times(format_: str, points: Sequence[Point]) -> Iterator[Case]:
         "fraction": (lambda p: p.time.strftime("%Y-%m-%dT%H:%M:%S.123456789Z"), range(POINTS)),
         "comma": (lambda p: p.time.strftime("%Y-%m-%dT%H:%M:%S,000Z"), range(POINTS)),
         "lower-case": (lambda p: p.time.strftime("%Y-%m-%dt%H:%M:%Sz"), range(POINTS)),
+        "mail": (lambda p: p.time.strftime("%a, %d %b %Y %H:%M:%S GMT"), range(POINTS)),
+        "milliseconds": (lambda p: str(round(1000 * p.time.timestamp())), range(POINTS)),
+        "offset-and-z": (lambda p: p.time.strftime("%Y-%m-%dT%H:%M:%S.000+0000Z"), range(POINTS)),
         "one-digit": (lambda p: p.time.strftime("%Y-5-4T6:%M:%SZ"), range(POINTS)),
     }
     for name, (form, places) in forms.items():

@@ -35,13 +35,13 @@ RIGHT: dict[str, list[Right]] = {
     "01-osmand-year-zero.gpx": [Right(samples=750)],
     "03-first-points-1970.gpx": [Right(samples=746, seconds=1490)],
     "03b-first-points-gps-week-rollover-2004.tcx": [Right(samples=746, seconds=1490)],
-    "04-clock-ahead-1h-until-gps-fix.fit": [Right(samples=731, seconds=1460)],
+    "04-clock-ahead-1h-until-gps-fix.fit": [Right(samples=731, seconds=1460, heart_rate=154.7)],
     "05-points-swapped-in-pairs.gpx": [RUN],
     "05b-newest-point-first.gpx": [RUN],
     "06-auuki-first-records-6-days-old.fit": [Right(samples=740, seconds=1478)],
     "06b-first-point-2-days-old.gpx": [Right(samples=748, seconds=1494)],
     "07-empty-time-element.gpx": [Right(samples=749, seconds=1496)],
-    "08-leap-second.gpx": [RUN],
+    "08-leap-second.gpx": [Right(date="2016-12-31")],
     "12-each-lap-a-track.gpx": [RUN],
     "13-cut-no-closing-tags.gpx": [Right(said=("damaged",))],
     "13c-cut-no-closing-tags.tcx": [Right(said=("damaged",))],
@@ -69,16 +69,16 @@ RIGHT: dict[str, list[Right]] = {
     "62-strap-chained-after-the-run.fit": [RUN],
     "62b-strap-in-the-same-file.fit": [RUN],
     "67-same-run-local-time-as-utc-and-fit.zip": [Right(date=None)],
-    "71-run-in-two-files.zip": [RUN],
+    "71-run-in-two-files.zip": [Right(samples=721)],
     "75b-the-same-one-zip-deeper.zip": [
-        Right(kept=10, samples=None, seconds=None, date=None, heart_rate=None, speed=None)
+        Right(kept=3, samples=None, seconds=None, date="2024-05", heart_rate=None, speed=None)
     ],
     "79-gb2312-declared-ascii-content.gpx": [RUN],
     "79c-shift-jis.gpx": [RUN],
     "80-time-since-power-on.fit": [Right(date=None)],
     "81b-tomtom-zero-zero-positions.tcx": [RUN],
-    "83-clock-skips-back-6s-once.fit": [RUN],
-    "85-two-records-a-second-the-same.fit": [RUN],
+    "83-clock-skips-back-6s-once.fit": [Right(samples=748, seconds=1494)],
+    "85-two-records-a-second-the-same.fit": [Right(samples=1501)],
     "87-garmin-folder-with-monitoring.zip": [Right(kept=9, samples=None, date=None, heart_rate=None, speed=None)],
     "88-ten-runs-and-03b.zip": [
         Right(kept=11, samples=None, seconds=None, date="2024-05", heart_rate=None, speed=None)

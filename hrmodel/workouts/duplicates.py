@@ -1,8 +1,10 @@
 """The same workout in two formats or from two devices: found by its time, and the better recording stays.
 
-A program that writes local time as UTC moves a copy by whole quarters of an hour: then its course tells it.
+A program that writes local time as UTC moves a copy by whole quarters of an hour: then its course tells it. Such a copy
+is a file of its own: two workouts of one file, as intervals are, stay two however alike they are.
 """
 
+import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,6 +25,7 @@ CLOSE = 2.0  # s that lengths and starts may differ by
 SAME_BPM, SAME_SPEED = 1.0, 0.2  # bpm in every part; m/s in half of them
 CHANGE = 1.0  # bpm: a heart rate that changes less has no course
 MAX_LOOKS = 50  # at workouts of the same length
+PLACE_IN_FILE = re.compile(r": \w+ \d+(?: and what follows it, .*)?$")  # at the end of a source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,11 @@ class Extent:
         """
         per_minute = 60.0 * self.heart_rate_readings / self.seconds if self.seconds > 0 else 0.0
         return round(per_minute), round(2.0 * log2(max(1, self.samples)))
+
+    @property
+    def file(self) -> str:
+        """The file that it is from."""
+        return PLACE_IN_FILE.sub("", self.source)
 
 
 def extent_of(workout: Workout) -> Extent:
@@ -92,8 +100,8 @@ def same_workout(a: Extent, b: Extent) -> bool:
 
 
 def same_under_another_clock(a: Extent, b: Extent) -> bool:
-    """True when the two have the same length and course, and start some quarters of an hour apart."""
-    if a.course is None or b.course is None or not (a.has_clock and b.has_clock):
+    """True when the two, of different files, have one length and course, and start some quarters of an hour apart."""
+    if a.course is None or b.course is None or not (a.has_clock and b.has_clock) or (a.source and a.file == b.file):
         return False
     apart = abs(a.interval[0] - b.interval[0])
     rest = abs(apart - QUARTER * round(apart / QUARTER))

@@ -40,6 +40,12 @@ def test_the_list_says_the_sport_of_each_file_in_any_language(header, sports):
     assert sports_of(a_list(header, *sports)) == dict(zip(FILES, sports, strict=True))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_a_spreadsheet_may_have_saved_the_list_anew(encoding):
+    sports = ("Lauf", "Radfahrt", "Traillauf")
+    assert sports_of(a_list(GERMAN, *sports), encoding=encoding) == dict(zip(FILES, sports, strict=True))
+
+
 def test_names_are_found_unpacked_in_a_folder_and_beside_other_tables():
     names = [
         "export_1/activities/1.gpx",

@@ -576,6 +576,14 @@ def test_a_route_inside_the_workout_as_ios_10_to_12_wrote_it_tells_speed_and_alt
     assert told[0.0][1] == 100.0
 
 
+def test_a_route_inside_the_workout_without_speeds_tells_them_by_its_positions(read):
+    beats = heart_rates(dict.fromkeys(range(0, 600, 5), 140))
+    places = [(second, 47 + 3.0 * second / 111_195) for second in range(0, 600, 2)]
+    inside = "".join(tag("Location", date=at(s), latitude=f"{phi:.7f}", longitude="8", speed="-1") for s, phi in places)
+    (run,) = read(write(beats, workout(600, tag("WorkoutRoute", inside, sourceName="Watch"))))
+    assert np.nanmean(run.speed) == pytest.approx(3.0, abs=0.02)
+
+
 def test_a_byte_order_mark_and_blanks_before_the_declaration_are_passed_over(read):
     assert len(read(b"\xef\xbb\xbf" + write(workout(60)))) == 1
     assert len(read(b"\n \n" + write(workout(60)))) == 1

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 
@@ -121,3 +122,17 @@ def test_the_extent_counts_measured_heart_rates():
     assert extent_of(workout) == Extent(
         started_at=MORNING, seconds=99.0, heart_rate_readings=60, samples=100, source="a.fit"
     )
+
+
+def test_alike_intervals_of_one_file_hours_apart_are_no_copies_of_each_other():
+    t = np.arange(0.0, 700.0)
+    heart_rate = 160 - 50 * np.exp(-t / 90)
+    legs = [
+        Workout(t=t, speed=np.full(700, 3.0), heart_rate=heart_rate, started_at=MORNING + timedelta(hours=hour))
+        for hour in (0, 2)
+    ]
+    extents = [extent_of(leg) for leg in legs]
+    one_file = [replace(extents[0], source="day.fit"), replace(extents[1], source="day.fit: session 2")]
+    assert duplicates(one_file) == {}
+    two_files = [replace(extents[0], source="day.fit: session 2"), replace(extents[1], source="other.gpx")]
+    assert duplicates(two_files) == {1: 0}

@@ -7,6 +7,7 @@ export, words for sports.
 
 import csv
 import io
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -65,7 +66,8 @@ def listed_sports(names: Iterable[str], read: Callable[[str], bytes]) -> dict[st
 
 def _rows(data: bytes, member: Callable[[str], str | None]) -> list[tuple[str, str]]:
     """File and sport of each activity; none when it is no list of activities. `member` knows the export's files."""
-    text = data.decode("utf-8-sig", "replace")
+    # spreadsheets write UTF-16
+    text = data.decode("utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig", "replace")
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
     rows: list[list[str]] = []

@@ -34,7 +34,7 @@ NO_ROUTES = (
 )
 MAX_WORKOUTS = 50_000
 MAX_PARTS = 200_000  # routes and pauses of all workouts
-MAX_LOCATIONS = 5_000_000  # points of routes inside workouts, 24 bytes each; the file has 1 GB then
+MAX_LOCATIONS = 5_000_000  # points of routes inside workouts, 40 bytes each; the file has 1 GB then
 
 
 def matches(head: bytes) -> bool:
@@ -140,7 +140,7 @@ class _Export:
             raise InvalidFile("too_large", "", f"more than {MAX_LOCATIONS} locations")
         with suppress(KeyError, ValueError):
             when = self.records.clock.seconds(attributes.get("date", "")[:40].encode())
-            measured = (number(attributes.get(name, "")) for name in ("speed", "altitude"))
+            measured = (number(attributes.get(name, "")) for name in ("speed", "altitude", "latitude", "longitude"))
             self._open.locations.extend((float(when), *measured))
 
     def _add_event(self, attributes: dict[str, str]) -> None:

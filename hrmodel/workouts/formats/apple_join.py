@@ -30,7 +30,8 @@ STEP_SECONDS = 60  # steps counted over a longer time are no cadence
 
 @dataclass(kw_only=True)
 class Recorded:
-    """One `Workout` element; its times as they are written. `locations`: unix seconds, m/s and m of each point."""
+    """One `Workout` element; its times as they are written. `locations`: unix seconds, m/s, m, and two degrees of
+    each point."""
 
     sport: str
     start: bytes
@@ -100,7 +101,8 @@ class Joiner:
         names = set(recorded.routes) - self._seen if may_be_a_run(recorded.sport, self._source.said_sport) else set()
         self._seen |= names
         routes = [route for name in sorted(names) if (route := self._read(name)) is not None]
-        routes += [_inside(recorded)] * bool(recorded.locations)
+        if recorded.locations:
+            routes.append(_inside(recorded))
         none = [np.empty(0)]
         t, first = np.unique(np.concatenate(none + [route.t for route in routes]), return_index=True)
         inside = (t >= window.start) & (t <= window.end)
@@ -143,8 +145,7 @@ class Joiner:
 
 def _inside(recorded: Recorded) -> Route:
     """The route that is in the workout itself."""
-    t, speed, altitude = np.frombuffer(recorded.locations).reshape(-1, 3).T
-    return apple_route.by_time(t, speed, altitude)
+    return apple_route.by_position(*np.frombuffer(recorded.locations).reshape(-1, 5).T)
 
 
 def _without_route(seconds: NDArray[np.int64], route: Route) -> NDArray[np.int64]:

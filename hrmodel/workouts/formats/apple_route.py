@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hrmodel.workouts.formats import gpx, timeline
+from hrmodel.workouts.formats.positions import speed_from_positions
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.tracks import MAX_POINTS
 from hrmodel.workouts.reasons import Reason
@@ -73,3 +74,12 @@ def by_time(t: Array, speed: Array, altitude: Array) -> Route:
     speed = np.where(speed < 0, np.nan, speed)  # the phone writes -1 for a speed that it does not know
     series = timeline.build(np.round(t, 3), {"speed": speed, "altitude": altitude})
     return Route(t=series.times, reasons=series.reasons, **series.columns)
+
+
+def by_position(t: Array, speed: Array, altitude: Array, latitude: Array, longitude: Array) -> Route:
+    """`by_time`; where the phone knew no speed at all, its positions (degrees) tell it."""
+    if not (speed > 0).any():
+        order = np.argsort(t, kind="stable")
+        t, altitude = t[order], altitude[order]
+        speed = speed_from_positions(t - t[0], latitude[order], longitude[order])
+    return by_time(t, speed, altitude)

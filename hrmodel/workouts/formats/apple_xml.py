@@ -53,7 +53,7 @@ def feed(source: Source, root: str, starts: Starts, ends: Ends, shorten: Callabl
         parser.Parse(b"", True)
     except expat.ExpatError as error:
         if error.code in CUT:
-            hint = "the file ends too early: it is cut off; what comes before is read"
+            hint = "the file ends too early: it is damaged or cut off; what comes before is read"
             raise InvalidFile("cut_xml", f"near line {error.lineno}", hint) from error
         hint = f"the XML is damaged: {expat.ErrorString(error.code)}"
         raise InvalidFile("broken_xml", f"near line {error.lineno}", hint) from error

@@ -214,7 +214,9 @@ def _gunzipped(source: BinaryIO) -> Iterator[bytes]:
     except zlib.error as error:
         raise InvalidFile("broken_gzip", "", f"the gzip file is damaged: it cannot be unpacked: {error}") from error
     if not begun or not inflater.eof:
-        raise InvalidFile("broken_gzip", "", "the gzip file ends too early; download or export it again")
+        raise InvalidFile(
+            "broken_gzip", "", "the gzip file ends too early: it is damaged or cut off; download or export it again"
+        )
 
 
 def slices(source: BinaryIO, size: int | None = None) -> Iterator[bytes]:

@@ -85,6 +85,7 @@ class _Part:
     """What the messages of one FIT file tell. Times are unix seconds."""
 
     kind: float = ACTIVITY
+    known: bool = False  # its first message has said of which kind it is
     sport: dict[str, float] = field(default_factory=dict)  # the newest `sport` message: what is being recorded
     records: Track = field(default_factory=lambda: Track(label="the records"))
     sessions: list[dict[str, float]] = field(default_factory=list)
@@ -111,7 +112,8 @@ class _Part:
             self.developer.describe(values)
         elif name == "activity":
             self.activity = values
-        else:
+        elif not self.known:  # where a file is damaged, zeros look like another such message
+            self.known = True
             self.kind = values.get("type", ACTIVITY)
             self.created = values.get("time_created", math.nan)
 

@@ -59,6 +59,7 @@ WANTED: dict[int, dict[int, Any]] = {
 MAX_DEVELOPER_FIELDS = 8  # of a record, that are kept
 MAX_DEVELOPER_BYTES = 8  # of one of them: a number
 ENDING = 2  # bytes of the checksum behind the messages
+PADDING = 1 << 16  # bytes of zeros behind a file: room that a device had set aside
 MAGIC = b".FIT"
 ONLY_TIME = {TIMESTAMP: profile.FIELD_TYPE_TIMESTAMP}
 
@@ -148,6 +149,8 @@ class _Reader(FitReader):
 
     def _read_header(self) -> None:
         self._clock = None
+        if self._is_padding():
+            return  # as at the end of the file
         super()._read_header()
         self._to_the_end = self._header is not None and not self._is_followed(self._body_bytes_left)
         if self._to_the_end:  # the size was never written: the messages go on to the end
@@ -156,12 +159,19 @@ class _Reader(FitReader):
             self._fd.seek(here)
 
     def _is_followed(self, size: int) -> bool:
-        """True when the end of the file or another header follows so many bytes and a checksum, or no more is there."""
+        """True when the end, another header or zeros follow so many bytes and a checksum, or no more is there."""
         here = self._fd.tell()
         self._fd.seek(here + size)
         rest = self._fd.read(ENDING + 12)
         self._fd.seek(here)
-        return len(rest) <= ENDING or rest[-4:] == MAGIC
+        return len(rest) <= ENDING or rest[-4:] == MAGIC or not any(rest[ENDING:])
+
+    def _is_padding(self) -> bool:
+        """True when nothing but zeros follows."""
+        here = self._fd.tell()
+        rest = self._fd.read(PADDING)
+        self._fd.seek(here)
+        return bool(rest) and not any(rest)
 
     def _read_definition_message(self, header_chunk: bytes, record_header: Any) -> FitDefinitionMessage:
         definition = super()._read_definition_message(header_chunk, record_header)

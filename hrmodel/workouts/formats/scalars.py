@@ -2,14 +2,16 @@
 
 import math
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
 
 MAX_NUMBER = 1000  # characters, with the blanks around it
 DECIMAL_COMMA = re.compile(r"\s*([+-]?\d+),(\d+)\s*")
-UNIX_TIME = re.compile(r"\d{9,10}(?:\.\d+)?")
+UNIX_TIME = re.compile(r"(\d{9,10})(?:\.\d+|\d{3})?")  # s, or ms
+MAIL_TIME = re.compile(r"(?:[a-z]{3}, )?\d\d? [a-z]{3} \d{4} \d\d:\d\d:\d\d.*", re.IGNORECASE | re.ASCII)
 TIME = re.compile(
     r"(\d{4})[-/.](\d\d?)[-/.](\d\d?)[T ,]{1,3}(\d\d?):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?"
-    r"\s*(?:Z|UTC|GMT|([+-]\d\d):?(\d\d)?)?",
+    r"\s*(?:([+-]\d\d):?(\d\d)?)?(?:Z|UTC|GMT)?",
     re.IGNORECASE | re.ASCII,
 )
 
@@ -26,10 +28,13 @@ def number(text: str) -> float:
 def odd_instant(text: str) -> float:
     """Unix seconds of a time that is not ISO 8601 but clear, NaN for anything else.
 
-    Single digits, other separators, a lower-case z, 24:00, seconds since 1970; without an offset it is UTC.
+    Single digits, other separators, a lower-case z, 24:00, seconds or milliseconds since 1970, times as in e-mails;
+    without an offset it is UTC.
     """
     if UNIX_TIME.fullmatch(text):
-        return float(text)
+        return float(text) / (1000 if text.isdecimal() and len(text) > 10 else 1)
+    if MAIL_TIME.fullmatch(text):
+        return _mail_time(text)
     if not (written := TIME.fullmatch(text)):
         return math.nan
     year, month, day, hour, minute = (int(digits) for digits in written.groups()[:5])
@@ -43,3 +48,11 @@ def odd_instant(text: str) -> float:
     except (ValueError, OverflowError):
         return math.nan
     return midnight + 3600 * hour + 60 * minute + second + fraction
+
+
+def _mail_time(text: str) -> float:
+    try:
+        written = parsedate_to_datetime(text)
+        return (written if written.tzinfo else written.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, TypeError):
+        return math.nan

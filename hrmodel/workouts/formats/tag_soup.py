@@ -107,7 +107,8 @@ class _Soup:
         where = f"line {self._first or self._line}"
         more = f" and at {self._lost - 1} more places" if self._lost > 1 else ""
         around = f"the XML is damaged here{more}; what is around it is read"
-        ending = f"the file ends too early{', too' if self._lost else ''}: it is cut off; what comes before is read"
+        early = "the file ends too early, too" if self._lost else "the file ends too early"
+        ending = f"{early}: it is damaged or cut off; what comes before is read"
         said = [around] * bool(self._lost) + [ending] * cut
         return InvalidFile("broken_xml", where, "; ".join(said)) if said else None
 
