@@ -1,7 +1,6 @@
 """A request's body on its way to disk, whole or not at all."""
 
 import asyncio
-import errno
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,10 +12,10 @@ from anyio import to_thread
 from service.body import too_large
 from service.errors import FieldError, RequestTimeout, Unavailable, Unprocessable
 from service.registry.artifacts import ArtifactStore, hold
+from service.registry.faults import NO_SPACE
 
 BUFFER_BYTES = 1 << 20
 MAX_SECONDS = 6 * 3600.0  # 2 GB in 6 h are 100 kB/s
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 OnSize = Callable[[int], Awaitable[None]]
 
 
