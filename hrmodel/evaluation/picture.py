@@ -49,7 +49,7 @@ def draw_evaluation(report: Report, target: Path | BinaryIO, title: str = "Evalu
         axes.spines[["top", "right"]].set_visible(False)
     if rows:
         rows[-1].set_xlabel("time (minutes)")
-        where = {"loc": "center left", "bbox_to_anchor": (LEFT / WIDTH, 1 - 0.56 / height)}
+        where: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (LEFT / WIDTH, 1 - 0.56 / height)}
         figure.legend(*rows[0].get_legend_handles_labels(), frameon=False, ncols=4, borderpad=0, **where)
     figure.savefig(target, format="png", dpi=100)
 
