@@ -8,11 +8,13 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from service import health
@@ -22,6 +24,7 @@ from service.datasets import router as datasets
 from service.datasets.in_flight import InFlight
 from service.deps import PROBES, TRANSACTIONS, Services
 from service.error_handlers import add_error_handlers
+from service.held_files import HeldFiles
 from service.jobs import router as jobs
 from service.jobs.live import Live
 from service.logs import log_as_json
@@ -96,9 +99,17 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router)
     app.mount(rendering.STATIC, StaticFiles(directory=rendering.FOLDER), name="static")
+    hold_files(app)
     describe(app)
     log_as_json()
     return app
+
+
+def hold_files(app: FastAPI) -> None:
+    """Answer with the files of our pages and of /docs from memory."""
+    for route in app.routes:
+        if isinstance(route, Mount) and isinstance(route.app, StaticFiles) and route.app.directory is not None:
+            route.app = HeldFiles(Path(route.app.directory))
 
 
 def process_app() -> FastAPI:

@@ -1,6 +1,5 @@
 """One job, from claim to its end: what went wrong becomes a state, an error code and a sentence."""
 
-import errno
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -9,6 +8,7 @@ from structlog.contextvars import bound_contextvars
 
 from hrmodel.training.fit import NonFiniteLoss
 from service.registry import job_history, jobs, leftovers
+from service.registry.faults import NO_SPACE
 from service.registry.session import spoken_reason
 from service.registry.tables import Job, Stage
 from worker import ingest, training
@@ -88,7 +88,7 @@ def explain(error: Exception) -> JobFailure:
         return JobFailure("non_finite_loss", f"{str(error)[:1].upper()}{str(error)[1:]}.")
     if type(error).__name__ == "OutOfMemoryError":  # torch.cuda's: a RuntimeError by inheritance
         return JobFailure("gpu_out_of_memory", OUT_OF_MEMORY)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
         then = "retry the job: it starts from the beginning; an import is retried by uploading again."
         return JobFailure("storage_full", f"The disk is full. Make room and {then}")
     return JobFailure("internal_error", f"{type(error).__name__}; the worker's log has the details.")

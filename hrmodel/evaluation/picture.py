@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -20,7 +19,9 @@ Report = Mapping[str, Any]
 # Colours of Okabe and Ito, which the colour-blind tell apart
 INK, BLIND, FORECAST, AHEAD, EASY, LINES = "#1a202c", "#0072B2", "#D55E00", "#009E73", "#a0aec0", "#e2e8f0"
 PROTOCOLS = {"P1": ("blind", BLIND, "o"), "P2-180": ("after 180 s", FORECAST, "s"), "P3-30": ("30 s ahead", AHEAD, "^")}
-ROW_INCHES, PANEL_INCHES, HEAD_INCHES = 2.3, 3.5, 0.5
+# every place is fixed, in inches: letting the library look for them draws everything three times
+WIDTH, HEAD, ROW, PANEL = 10.0, 0.7, 2.3, 3.6
+LEFT, RIGHT = 0.65, 9.85
 
 
 def draw_evaluation(report: Report, target: Path | BinaryIO, title: str = "Evaluation") -> None:
@@ -30,29 +31,35 @@ def draw_evaluation(report: Report, target: Path | BinaryIO, title: str = "Evalu
     mean absolute error by heart-rate zone. What the report lacks is left out. Uses no pyplot: any thread may call it.
     """
     examples = report.get("examples", [])
-    heights = [HEAD_INCHES, *(ROW_INCHES for _ in examples), PANEL_INCHES]
-    figure = Figure(figsize=(10, sum(heights)), layout="constrained")
+    height = HEAD + ROW * len(examples) + PANEL
+    figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
-    grid = GridSpec(len(heights), 2, figure=figure, height_ratios=heights)
     easy = strongest_baseline(report)
-    head = figure.add_subplot(grid[0, :])
+    figure.text(LEFT / WIDTH, 1 - 0.34 / height, _headline(title, report), color=INK, fontsize=12, fontweight="bold")
     rows: list[Axes] = []
-    for place, example in enumerate(examples, start=1):
-        rows.append(figure.add_subplot(grid[place, :], sharey=rows[0] if rows else None))
-        _draw_example(rows[-1], example, easy)
-    panels = [figure.add_subplot(grid[-1, column]) for column in (0, 1)]
+    for place, example in enumerate(reversed(examples)):  # from below
+        rows.insert(0, _axes(figure, PANEL + ROW * place + 0.5, 1.5, sharey=rows[-1] if rows else None))
+        _draw_example(rows[0], example, easy)
+    panels = [_axes(figure, 0.9, 2.35, right=5.0), _axes(figure, 0.9, 2.35, left=5.65)]
     _draw_reliability(panels[0], report["protocols"])
     _draw_zones(panels[1], report, easy)
     for axes in (*rows, *panels):
         axes.grid(color=LINES, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    head.axis("off")
-    head.set_title(_headline(title, report), loc="left", color=INK, fontweight="bold")
     if rows:
         rows[-1].set_xlabel("time (minutes)")
-        head.legend(*rows[0].get_legend_handles_labels(), frameon=False, ncols=4, loc="center left", borderpad=0)
+        where: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (LEFT / WIDTH, 1 - 0.56 / height)}
+        figure.legend(*rows[0].get_legend_handles_labels(), frameon=False, ncols=4, borderpad=0, **where)
     figure.savefig(target, format="png", dpi=100)
+
+
+def _axes(
+    figure: Figure, bottom: float, height: float, left: float = LEFT, right: float = RIGHT, sharey: Axes | None = None
+) -> Axes:
+    """A place in inches."""
+    whole = figure.get_figheight()
+    return figure.add_axes((left / WIDTH, bottom / whole, (right - left) / WIDTH, height / whole), sharey=sharey)
 
 
 def strongest_baseline(report: Report) -> str | None:

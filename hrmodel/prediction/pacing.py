@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrmodel.prediction.predictor import Prediction
-from hrmodel.prediction.route import Passage, Route, run, slope_factors
+from hrmodel.prediction.route import EVEN_METRES, Passage, Route, run, slope_factors
 from hrmodel.workouts.workout import Array, Workout
 
 Predict = Callable[[Workout], Prediction]  # blind: the workout has no heart rate
-MAX_SECONDS = 24 * 3600.0  # of a plan; what a try would be beyond is not looked at
+MAX_SECONDS = 16 * 3600.0  # of a plan; what a try would be beyond is not looked at
 
 
 class Blind(Protocol):
@@ -43,7 +43,7 @@ class Each:
 EFFORTS = 9  # evenly tried from the slowest up: only the first crossing of the cap is believed
 AT_ONCE = 4  # efforts that are tried together between two of them
 PRECISION = 0.02  # m/s, where bisection ends: 3 s per km at an easy pace
-FINE_METRES, COARSEST = 35_000.0, 4.0  # longer routes are planned less finely: each try costs more
+FINE_METRES, COARSEST = 20_000.0, 4.0  # longer routes are planned less finely: each try costs more
 WARM_UP_SECONDS = 300.0
 HEADROOM = 1.15
 CARRY_ON_SECONDS = 60.0
@@ -58,11 +58,12 @@ def fastest_speeds(blind: Blind, route: Route, edges: Array, cap: float, *, slow
     energy on slopes, the fastest that keeps the cap all the way) is found first. Nobody runs faster than that in the
     first 5 minutes, nor ever by more than 15 %, and what is tried in a segment must be possible for one more minute (at
     most at the even effort): a heart rate that still rises at a segment's end would turn the next one into a walk.
+    A route of more than 45 km is run at the even effort: trying each segment of hours anew costs more than it gives.
     """
     search = _Search(blind, route, edges, cap, slowest, fastest)
     even = search.even_effort()
-    if np.sum(search.lengths / even) > HEADROOM * MAX_SECONDS:
-        return even  # nothing makes it a plan
+    if route.metres > EVEN_METRES or np.sum(search.lengths / even) > HEADROOM * MAX_SECONDS:
+        return even  # beyond the time nothing makes it a plan
     speeds = even.copy()
     for segment in np.flatnonzero(~search.hopeless).tolist():
         speeds[segment] = search.fastest_in(segment, speeds, even)

@@ -18,7 +18,7 @@ KNOWN_SPREADS = 2.0  # beyond, the shipped base has hardly seen a speed: its ans
 
 
 class PlanTooLong(ValueError):
-    """Under this cap the route takes more than 24 h."""
+    """Under this cap the route takes more than 16 h."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def plan_route(
     """The fastest speeds (m/s) by segment whose predicted mean heart rate stays under `cap` (bpm), within 0.5.
 
     A segment where even `slowest` is over the cap is run at `slowest` and says so. `blind` says the same as `predict`
-    in less time (`Predictor.tries`). Raises ValueError for a cap or speeds out of bounds, PlanTooLong over 24 h.
+    in less time (`Predictor.tries`). Raises ValueError for a cap or speeds out of bounds, PlanTooLong over 16 h.
     """
     if not CAPS[0] <= cap <= CAPS[1]:
         raise ValueError(f"a heart-rate cap must be within {CAPS[0]:g}..{CAPS[1]:g} bpm, not {cap}")
@@ -78,7 +78,7 @@ def plan_route(
     speeds = fastest_speeds(blind or Each(predict), route, edges, cap, slowest=slowest, fastest=fastest)
     passage = run(route, edges, speeds)
     if passage.seconds.sum() > MAX_SECONDS:
-        raise PlanTooLong(f"under {cap:g} bpm it takes more than 24 h")
+        raise PlanTooLong(f"under {cap:g} bpm it takes more than 16 h")
     prediction = predict(passage.workout)
     over = prediction.heart_rate > cap + TOLERANCE
     return Plan(

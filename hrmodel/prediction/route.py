@@ -11,10 +11,11 @@ from hrmodel.workouts.simulate import COST_ON_SLOPE, FLAT_COST
 from hrmodel.workouts.workout import Array, Workout
 
 MAX_POINTS = 2000
-MAX_METRES = 200_000.0
+MAX_METRES = 100_000.0
 SEGMENT_METRES = 500.0
 MAX_SEGMENTS = 30
-SEGMENT_WORK = 1_500_000.0  # m: segments times length; every segment is tried on the whole route
+SEGMENT_WORK = 800_000.0  # m: segments times length; every segment is tried on the whole route
+EVEN_METRES = 45_000.0  # beyond, one effort is tried for all segments
 STEEPEST = 0.3  # the energy cost of slopes was measured up to 0.45; no road is steeper for a whole segment
 FASTEST_DOWNHILL = 1.1  # times the speed on the flat: what a slope saves in energy costs legs
 
@@ -48,7 +49,7 @@ class Route:
 
     def edges(self) -> Array:
         """(K + 1,) m: where K equally long segments begin and end; about 500 m each, more on long routes."""
-        most = min(MAX_SEGMENTS, SEGMENT_WORK / self.metres)
+        most = MAX_SEGMENTS if self.metres > EVEN_METRES else min(MAX_SEGMENTS, SEGMENT_WORK / self.metres)
         count = max(1, math.floor(min(most, self.metres / SEGMENT_METRES + 0.5)))
         return np.linspace(0.0, self.metres, count + 1)
 

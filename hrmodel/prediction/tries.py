@@ -20,7 +20,8 @@ from hrmodel.signals.response import Response, response_features
 from hrmodel.signals.steps import channel
 from hrmodel.workouts.workout import Array, Workout
 
-BLOCK = 128  # steps: the network's state is kept at the end of each
+LONG = 512  # steps that are run at once, at most
+GRAIN = 16  # steps: what is run is a multiple of it, or the library would prepare itself for each length
 
 
 class Tries:
@@ -29,7 +30,7 @@ class Tries:
     def __init__(self, network: HeartRateLSTM, contract: FeatureContract, level: Level, response: Response) -> None:
         self._network, self._contract, self._level, self._response = network, contract, level, response
         self._inputs: Features = np.empty((0, 3), dtype=np.float32)
-        self._states: list[State] = [network.start_state(1)]  # before each block
+        self._states: list[tuple[int, State]] = [(0, network.start_state(1))]  # of the network, before some steps
         self._scaled = np.empty(0)
 
     def many(self, workouts: Sequence[Workout]) -> list[Array]:
@@ -45,8 +46,10 @@ class Tries:
         end = min(len(inputs), int(np.searchsorted(workout.t, seconds)))
         self._forget(self._first_difference(inputs))
         self._inputs = inputs
-        while len(self._scaled) < end:
-            self._run_block()
+        if (known := len(self._scaled)) < end:
+            shared = known - known % GRAIN  # the next try begins there, too
+            self._run(self._states[-1][0], shared)
+            self._run(shared, end)
         scaled = np.full(len(inputs), np.nan)
         scaled[: len(self._scaled)] = self._scaled[: len(inputs)]
         return self._bpm(gridded, scaled)
@@ -68,18 +71,21 @@ class Tries:
         return int(differ.argmax()) if differ.any() else shared
 
     def _forget(self, first: int) -> None:
-        """Keep what the blocks before step `first` gave."""
-        blocks = min(first // BLOCK, len(self._states) - 1)
-        self._states = self._states[: blocks + 1]
-        self._scaled = self._scaled[: blocks * BLOCK]
+        """Keep what does not depend on step `first`."""
+        self._states = [(step, state) for step, state in self._states if step <= first]
+        self._scaled = self._scaled[:first]
 
-    def _run_block(self) -> None:
-        begin = len(self._scaled)
-        block = np.zeros((1, BLOCK, 3), dtype=np.float32)
-        piece = self._inputs[begin : begin + BLOCK]
-        block[0, : len(piece)] = piece  # filled up at the end: no earlier output sees it
-        with torch.inference_mode():
-            output, state = self._network.go_on(torch.from_numpy(block), self._states[-1])
-        self._scaled = np.append(self._scaled, output[0, : len(piece)].numpy().astype(np.float64))
-        if len(piece) == BLOCK:
-            self._states.append(state)
+    def _run(self, begin: int, end: int) -> None:
+        """Run the network from `begin`, where its state is known, at least to `end`."""
+        while begin < end:
+            steps = min(LONG, -(-(end - begin) // GRAIN) * GRAIN)
+            piece = self._inputs[begin : begin + steps]
+            block = np.zeros((1, steps, 3), dtype=np.float32)
+            block[0, : len(piece)] = piece  # filled up at the end: no earlier output sees it
+            with torch.inference_mode():
+                output, state = self._network.go_on(torch.from_numpy(block), self._states[-1][1])
+            made = output[0, : len(piece)].numpy().astype(np.float64)
+            self._scaled = np.concatenate([self._scaled[:begin], made])
+            begin += steps
+            if len(piece) == steps:
+                self._states.append((begin, state))

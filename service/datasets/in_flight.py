@@ -6,10 +6,13 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from anyio import CapacityLimiter
+
 from service.errors import TooManyRequests
 
 MAX_AT_ONCE = 16  # of one account
 RETRY_SECONDS = 5
+DISK = 2  # uploads that write or hash at once: each takes a core from whoever waits for a prediction
 
 
 class InFlight:
@@ -18,6 +21,7 @@ class InFlight:
     def __init__(self) -> None:
         self._counts: Counter[Hashable] = Counter()
         self._bytes: Counter[Hashable] = Counter()
+        self.disk = CapacityLimiter(DISK)
         self.looking = asyncio.Lock()  # held from a look at the quota until what was found free is counted
 
     def bytes_of(self, account: Hashable) -> int:

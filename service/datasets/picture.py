@@ -87,7 +87,7 @@ def _points(outlines: Sequence[Outline]) -> Points:
     dated = [one for one in outlines if one.started_at is not None and one.started_at >= FIRST_CLOCK]
     if 2 * len(dated) < len(outlines) or not outlines:
         return Points(workouts=outlines, x=np.arange(1.0, len(outlines) + 1), dated=False, undated=0)
-    x = np.array([date2num(one.started_at) for one in dated], dtype=np.float64)
+    x = np.asarray(date2num([one.started_at for one in dated]), dtype=np.float64)
     return Points(workouts=dated, x=x, dated=True, undated=len(outlines) - len(dated))
 
 
@@ -125,7 +125,7 @@ def _draw_splits(axes: Axes, points: Points) -> None:
     axes.set_yticks([-row for row in range(len(SPLITS))], SPLITS.keys())
     for row, (split, color) in enumerate(SPLITS.items()):
         mine = np.array([one.split == split for one in points.workouts], dtype=bool)
-        axes.eventplot([points.x[mine]], lineoffsets=[-row], linelengths=0.75, linewidths=width, colors=color)
+        axes.vlines(points.x[mine], -row - 0.375, -row + 0.375, linewidths=width, colors=color)
         axes.get_yticklabels()[row].set(color=color, fontweight="bold")
     axes.set_ylim(-2.6, 0.6)
     if all(one.split is None for one in points.workouts):

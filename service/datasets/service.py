@@ -103,7 +103,7 @@ async def store_upload(
     services: Services, account_id: UUID, chunks: AsyncIterator[bytes], on_size: OnSize = taken
 ) -> tuple[str, int]:
     """Stream a body to a stored file; its digest and size in bytes."""
-    async with Upload(services.store, account_id, services.settings.max_upload_bytes) as upload:
+    async with Upload(services.store, account_id, services.settings.max_upload_bytes, services.uploads.disk) as upload:
         await upload.receive(chunks, on_size)
         return await upload.adopt()
 

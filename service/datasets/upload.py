@@ -1,22 +1,21 @@
 """A request's body on its way to disk, whole or not at all."""
 
 import asyncio
-import errno
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 from uuid import UUID
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 
 from service.body import too_large
 from service.errors import FieldError, RequestTimeout, Unavailable, Unprocessable
 from service.registry.artifacts import ArtifactStore, hold
+from service.registry.faults import NO_SPACE
 
 BUFFER_BYTES = 1 << 20
 MAX_SECONDS = 6 * 3600.0  # 2 GB in 6 h are 100 kB/s
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 OnSize = Callable[[int], Awaitable[None]]
 
 
@@ -27,8 +26,8 @@ async def taken(size: int) -> None:
 class Upload:
     """A body on its way to disk. Leave the context without `adopt` and nothing stays behind."""
 
-    def __init__(self, store: ArtifactStore, account_id: UUID, limit: int) -> None:
-        self._store, self._account_id, self._limit = store, account_id, limit
+    def __init__(self, store: ArtifactStore, account_id: UUID, limit: int, disk: CapacityLimiter) -> None:
+        self._store, self._account_id, self._limit, self._disk = store, account_id, limit, disk
         self._size = 0
         self._path: Path | None = None
         self._file: IO[bytes] | None = None
@@ -55,7 +54,7 @@ class Upload:
                     buffer += chunk
                     if len(buffer) >= BUFFER_BYTES:
                         await on_size(self._size)
-                        await to_thread.run_sync(self._write, bytes(buffer))
+                        await to_thread.run_sync(self._write, bytes(buffer), limiter=self._disk)
                         buffer.clear()
         except TimeoutError as error:
             detail = f"The upload took more than {MAX_SECONDS / 3600:g} h; send it in parts."
@@ -64,11 +63,11 @@ class Upload:
         if self._size == 0:
             message = "is empty; send the file's bytes"
             raise Unprocessable("empty_upload", "The upload is empty.", [FieldError("", message)])
-        await to_thread.run_sync(self._write, bytes(buffer))
+        await to_thread.run_sync(self._write, bytes(buffer), limiter=self._disk)
 
     async def adopt(self) -> tuple[str, int]:
         """Make it a stored file; its digest and size in bytes."""
-        return await to_thread.run_sync(self._adopt)
+        return await to_thread.run_sync(self._adopt, limiter=self._disk)
 
     def _open(self) -> None:
         with storage_errors():

@@ -71,7 +71,7 @@ class RouteUnits(Write):
 
 
 class PlanRequest(Addressed):
-    """A route of 200 m to 200 km as points, and the heart rate to stay under."""
+    """A route of 200 m to 100 km as points, and the heart rate to stay under; it may take 16 h."""
 
     model_config = example(_REQUEST, extra="forbid", protected_namespaces=())
     distance: RouteRow = Field(description="From the start: 0 first, strictly increasing, in `units.distance`.")

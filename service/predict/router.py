@@ -72,7 +72,8 @@ async def plan_pace(body: PlanRequest, caller: PredictCaller, services: Services
     """Plan the fastest pace for a route whose predicted heart rate stays under a cap.
 
     One speed per segment of about 500 m (longer beyond 15 km): slower uphill, at the even effort for the first 5
-    minutes, then at most 15 % above it. Where even the slowest speed is over the cap, the plan keeps that speed and
+    minutes, then at most 15 % above it; beyond 45 km at the even effort all the way. A route may have 100 km and take
+    16 h. Where even the slowest speed is over the cap, the plan keeps that speed and
     says so. `t`, `speed` and `altitude` can go to `POST /predict` as they are, later with the heart rate observed so
     far. Without a subject the plan is for a runner of average speed and heart rate.
     """

@@ -14,7 +14,6 @@ import http.client
 import json
 import multiprocessing
 import os
-import socket
 import statistics
 import sys
 import tempfile
@@ -22,19 +21,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
-
-import numpy as np
 
 from service.background import Running, running
 from service.child import die_with_parent
+from tests.end_to_end.attacker_kinds import KINDS
 from tests.end_to_end.costs import api_of, key_of, resident, rows
 
 CLIENTS = 4
 PAUSE = 0.05  # s between two requests of a client
-PIECE = 1 << 16
 TIMES, FLOOR = 3.0, 0.1
 ALONE_SECONDS = 15.0
 
@@ -80,124 +77,7 @@ def clients(port: int, key: str, seconds: float) -> tuple[list[float], list[str]
     return [wait for one in each for wait in one.waits], [error for one in each for error in one.errors]
 
 
-# -- attackers: each does its worst once, and is called again and again ------------------------------------------------
-
-
-def opened(port: int) -> socket.socket:
-    """A connection."""
-    return socket.create_connection(("127.0.0.1", port), timeout=20)
-
-
-def flood(port: int, begin: bytes, piece: bytes, size: int) -> None:
-    """Send pieces for as long as they are taken."""
-    with opened(port) as stream:
-        stream.sendall(begin)
-        for _ in range(size // len(piece)):
-            stream.sendall(piece)
-        stream.recv(PIECE)
-
-
-def endless_url(port: int, key: str) -> None:
-    """A request line without end."""
-    flood(port, b"GET /", b"a" * PIECE, 40 * 2**20)
-
-
-def endless_headers(port: int, key: str) -> None:
-    """Header lines without end."""
-    flood(port, b"GET / HTTP/1.1\r\nHost: x\r\n", b"a: b\r\n" * 10_000, 40 * 2**20)
-
-
-def half_requests(port: int, key: str) -> None:
-    """Two hundred requests that are begun and never end."""
-    with contextlib.ExitStack() as stack:
-        for _ in range(200):
-            stack.enter_context(opened(port)).sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Le")
-        time.sleep(5)
-
-
-def slow_reads(port: int, key: str) -> None:
-    """Large answers that nobody reads."""
-    body = json.dumps({"requests": [rows(12_000, 12_000.0, known=False)] * 8}).encode()
-    head = (
-        f"POST /predict/batch HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
-    )
-    with contextlib.ExitStack() as stack:
-        for _ in range(4):
-            stream = stack.enter_context(opened(port))
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            stream.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        time.sleep(5)
-
-
-def wrong_keys(port: int, key: str) -> None:
-    """Guesses."""
-    for number in range(50):
-        asked(port, f"sw_{number:016x}_{'x' * 43}", "GET", "/jobs")
-
-
-def segment_batches(port: int, key: str) -> None:
-    """Batches of workouts of which each sample is a segment of its own."""
-    asked(port, key, "POST", "/predict/batch", {"requests": [rows(1416, 86_390.0, known=True, gap=1)] * 4})
-    asked(port, key, "POST", "/predict/batch", {"requests": [rows(1416, 86_390.0, known=True, gap=1)] * 64})
-
-
-def big_batches(port: int, key: str) -> None:
-    """As much as a batch may hold, and more."""
-    asked(port, key, "POST", "/predict/batch", {"requests": [rows(560, 5600.0, known=True)] * 64})
-    asked(port, key, "POST", "/predict/batch", {"requests": [rows(50_000, 50_000.0, known=True)] * 20})
-
-
-def long_plans(port: int, key: str) -> None:
-    """The longest routes."""
-    distance = np.linspace(0, 150_000, 2000)
-    body = {"distance": distance.tolist(), "altitude": (99 * np.sin(distance / 900)).tolist(), "heart_rate_cap": 140}
-    asked(port, key, "POST", "/predict/plan", body)
-
-
-def odd_json(port: int, key: str) -> None:
-    """Deep, and empty again and again."""
-    for content in (b"[" * 8_000_000, b"[" + b'{"":0},' * 1_100_000 + b"0]", b'{"a":' * 100_000):
-        asked(port, key, "POST", "/predict", content)
-        asked(port, key, "POST", "/jobs/stage1", content)
-
-
-def uploads(port: int, key: str) -> None:
-    """Forty at once, none of which says how large it is."""
-    threads = [threading.Thread(target=_upload, args=(port, key)) for _ in range(40)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def _upload(port: int, key: str) -> None:
-    with contextlib.suppress(OSError, http.client.HTTPException):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        headers = {"Authorization": f"Bearer {key}"}
-        connection.request("POST", "/datasets", (b"x" * PIECE for _ in range(200)), headers, encode_chunked=True)
-        connection.getresponse().read()
-
-
-def asked(port: int, key: str, method: str, path: str, body: Any = None) -> None:
-    """An ordinary request, whatever is answered."""
-    content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    with contextlib.closing(connection):
-        connection.request(method, path, content, headers)
-        connection.getresponse().read()
-
-
-KINDS: dict[str, Callable[[int, str], None]] = {
-    each.__name__: each
-    for each in (
-        *(endless_url, endless_headers, half_requests, slow_reads, wrong_keys),
-        *(segment_batches, big_batches, long_plans, odd_json, uploads),
-    )
-}
-
-
-def attack(names: Sequence[str], port: int, key: str) -> None:
+def attack(names: Sequence[str], port: int, key: str, begun: EventType) -> None:
     """The process of the attackers: each kind again and again, until it is ended."""
     die_with_parent()
     os.nice(19)
@@ -210,15 +90,19 @@ def attack(names: Sequence[str], port: int, key: str) -> None:
 
     for name in names:
         threading.Thread(target=again, args=(KINDS[name],), daemon=True).start()
+    begun.set()
     time.sleep(3600)
 
 
 def beside(names: Sequence[str], port: int, keys: tuple[str, str], seconds: float) -> tuple[list[float], list[str]]:
     """What clients met beside these attackers."""
-    process = multiprocessing.get_context("spawn").Process(target=attack, args=(names, port, keys[1]))
+    context = multiprocessing.get_context("spawn")
+    begun = context.Event()
+    process = context.Process(target=attack, args=(names, port, keys[1], begun))
     process.start()
-    time.sleep(3)  # it imports, and begins
     try:
+        begun.wait(120)  # it imports first
+        time.sleep(1)
         return clients(port, keys[0], seconds)
     finally:
         process.kill()
@@ -258,7 +142,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--each", action="store_true")
-    parser.add_argument("kinds", nargs="*", metavar="kind", help="all unless some are named")
+    parser.add_argument("kinds", nargs="*", metavar="kind", help=f"all unless some are named: {', '.join(KINDS)}")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="stagewise-attackers-") as name, running(Path(name)) as service:
         other = key_of("attacker", Path(name))

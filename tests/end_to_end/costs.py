@@ -124,7 +124,7 @@ def batches() -> Iterator[Case]:
 
 def plans() -> Iterator[Case]:
     """Long and short, flat and hilly, at caps that are easy and hard to keep."""
-    for km in (15, 42, 100, 150, 200):
+    for km in (15, 42, 45, 100, 200):
         distance = np.linspace(0, km * 1000, 2000)
         for cap in (120, 140, 150, 165):
             body = {"distance": distance.tolist(), "heart_rate_cap": cap}
@@ -141,7 +141,7 @@ def others(dataset: str, job: str, version: str, workout: str) -> Iterator[Case]
     for path in (
         *(f"/datasets/{dataset}/report", f"/datasets/{dataset}/report.png"),
         *(f"/jobs/{job}/{what}" for what in ("metrics", "log", "events", "curves.png", "evaluation.png")),
-        *(f"/models/{version}", f"/models/{version}/file?format=onnx", f"/models/{version}/evaluation"),
+        *(f"/models/{version}", f"/models/{version}/download?format=onnx", f"/models/{version}/evaluation"),
         *(f"/subjects/me/workouts/{workout}", "/ui/people/me", "/", f"/ui/datasets/{dataset}", f"/ui/jobs/{job}"),
         *(f"/{what}?limit=200" for what in ("datasets", "jobs", "models", "subjects")),
         *("/openapi.json", "/readyz", "/metrics"),

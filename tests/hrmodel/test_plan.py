@@ -129,9 +129,9 @@ def test_what_counts_over_the_whole_workout_is_seen(base):
     assert 145 < highest(plan) <= 150 + TOLERANCE
 
 
-def test_a_plan_beyond_a_day_is_refused():
-    with pytest.raises(PlanTooLong, match="24 h"):
-        plan_route(heart, flat(200_000), 105)
+def test_a_plan_over_16_hours_is_refused():
+    with pytest.raises(PlanTooLong, match="16 h"):
+        plan_route(heart, flat(100_000), 105)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_route_that_is_none_is_refused(distance, altitude):
         Route(distance=distance, altitude=altitude)
 
 
-@pytest.mark.parametrize("metres", [1, 200, 760, 10_000, 26_000, 42_195, 200_000])
+@pytest.mark.parametrize("metres", [1, 200, 760, 10_000, 26_000, 42_195, 100_000])
 def test_segments_are_about_500_m_long_and_never_too_many(metres):
     edges = flat(metres).edges()
     assert (edges[0], edges[-1]) == (0, metres)

@@ -3,7 +3,7 @@
 import gc
 
 from service import app
-from service.preparing import prepare
+from service.registry.migrations import upgrade
 from service.settings import get_settings
 
 
@@ -11,7 +11,7 @@ def test_collecting_garbage_leaves_out_what_the_process_started_with(tmp_path, m
     monkeypatch.setenv("STAGEWISE_STATE_DIR", str(tmp_path))
     get_settings.cache_clear()
     try:
-        prepare(get_settings(), None)
+        upgrade(get_settings().database_url)
         made = app.process_app()
         assert gc.get_freeze_count() > 100_000
         assert not any(kept is made for kept in gc.get_objects())
