@@ -13,7 +13,7 @@ from service.embedded import only_one
 from service.registry import identity
 from service.registry.artifacts import ArtifactStore, sync_folder
 from service.registry.backup import Manifest, write_backup
-from service.registry.restore import RestoreError, restore
+from service.registry.restore import RestoreError, restore, waiting_jobs
 from service.registry.session import Database
 from service.registry.shipped import install_shipped_base
 from service.settings import Settings
@@ -54,9 +54,13 @@ def bring_back(settings: Settings, file: Path) -> str:
         try:
             manifest = restore(database, settings.database_url, store, source)
             install_shipped_base(database, store, Path(str(files("hrmodel.pretrained"))))
+            waiting = waiting_jobs(database)
         finally:
             database.dispose()
-    return f"{_say('Restored', manifest)} API keys are those of the backup."
+    said = f"{_say('Restored', manifest)} API keys are those of the backup."
+    if not waiting:
+        return said
+    return f"{said} Jobs that wait and go on with the next start: {waiting}; `stagewise api` alone starts none."
 
 
 @contextmanager

@@ -3,12 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from hrmodel.workouts import confinement
 from service.doctor_api import Api
 from service.doctor_machine import Away, Machine, State, Wrong
-from service.settings import Settings
+from service.settings import WrongSettings, read_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +22,11 @@ class Finding:
 def diagnose() -> Iterator[Finding]:
     """One finding for each check, as soon as it is there."""
     try:
-        settings = Settings()
+        settings = read_settings()
         _ = settings.database_url, settings.broker_url
-    except (ValidationError, OSError) as error:
+    except WrongSettings as error:
         advice = "Correct the variable: docs/reference/settings.md says what it may be."
-        yield Finding(check="settings", state="fault", message=_said(error), help=advice)
+        yield Finding(check="settings", state="fault", message=str(error), help=advice)
         return
     yield Finding(check="settings", state="ok", message=f"state in {settings.state_dir.resolve()}")
     machine = Machine(settings)
@@ -79,10 +77,3 @@ def _finding(name: str, check: Callable[[], str]) -> Finding:
         # Only the error's name: its text may hold what the settings hold, passwords too.
         advice = "The other lines or the logs may say why; if they do not, report this as a fault of doctor."
         return Finding(check=name, state="fault", message=f"cannot be looked at: {type(error).__name__}", help=advice)
-
-
-def _said(error: ValidationError | OSError) -> str:
-    if isinstance(error, OSError):
-        return f"{error.filename} cannot be read: {error.strerror}."
-    first = error.errors(include_input=False)[0]
-    return f"STAGEWISE_{'_'.join(map(str, first['loc']))}".upper() + f": {first['msg']}."

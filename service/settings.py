@@ -6,10 +6,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class WrongSettings(Exception):
+    """A variable of the environment says what it may not; the text names it and says why."""
 
 
 class Settings(BaseSettings):
@@ -75,13 +79,27 @@ class Settings(BaseSettings):
 
 
 def _content(file: Path | None) -> str | None:
-    return None if file is None else file.read_text().strip()
+    try:
+        return None if file is None else file.read_text().strip()
+    except OSError as error:
+        raise WrongSettings(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+
+def read_settings() -> Settings:
+    """What the environment says. Raises WrongSettings."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = "_".join(map(str, first["loc"])).upper()
+        reason = first["msg"].removeprefix("Value error, ")
+        raise WrongSettings(f"STAGEWISE_{name}: {reason}.") from error
 
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process."""
-    return Settings()
+    """The settings of this process. Raises WrongSettings."""
+    return read_settings()
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -13,31 +13,38 @@ import re
 import resource
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from zipfile import ZIP_STORED
 
 from hrmodel.workouts.cleaning import clean
 from hrmodel.workouts.confinement import Limits, confine
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.catalog import FORMATS
+from hrmodel.workouts.formats.scratch import open_ahead, temporary_file, writing
 from hrmodel.workouts.formats.seed import SCALER_FILE, SCALER_KEYS
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.upload import FoundWorkout, read_upload
 from hrmodel.workouts.isolated import MEMORY_BYTES
-from hrmodel.workouts.reader import packed_workout, unpacked_workout
+from hrmodel.workouts.reader import UNPACKED, UNPACKED_FILES, packed_workout, unpacked_workout
 from hrmodel.workouts.workout import Workout
 from tests import apple_writer, endomondo_writer, fit_writer, gpx_writer, hostile_tables, tcx_writer
 from tests.hostile_zips import tarred, zipped
 
 Files = tuple[bytes, ...]  # the one that is read, and what lies beside it
-ARCHIVES = ("zip", "gzip", "tar")
+ARCHIVES = ("zip", "gzip", "tar", "activities")
 READERS = (*(one.name for one in FORMATS), *ARCHIVES)
-BESIDE = {"apple_health": ("workout-routes/route_1.gpx",), "seed": (SCALER_FILE,)}
+BESIDE = {
+    "apple_health": ("workout-routes/route_1.gpx",),
+    "seed": (SCALER_FILE,),
+    "activities": ("activities/1.gpx", "activities/2.gpx.gz"),
+}
 NAMES = {"seed": "train.pt"}
 NUMBER = re.compile(rb"\d+(?:\.\d+)?")
 NUMBERS = (
@@ -54,6 +61,10 @@ NUMBERS = (
     b"1_0",
     b"12:60",
     b"x",
+)
+STRAVAS_LIST = (
+    b"Activity ID,Activity Date,Activity Type,Filename\n"
+    b'1,"Jan 1, 2024","Run",activities/1.gpx\n2,"Jan 2, 2024","Ride",activities/2.gpx.gz\n'
 )
 READ, REFUSED, OUT_OF_MEMORY = "read", "refused", "out of memory"
 EXTREMES = (b"\0" * 4, b"\xff" * 4, b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\xff" * 8, b"\x7f\xf0" + bytes(6), b"\1")
@@ -118,16 +129,16 @@ class Outcome:
 def seeds(reader: str) -> tuple[Files, ...]:
     """Small good files."""
     if reader == "gpx":
-        return tuple((gpx_writer.write(one, tracks=2, points=4),) for one in gpx_writer.DIALECTS)
+        return _and_soup(*((gpx_writer.write(one, tracks=2, points=4),) for one in gpx_writer.DIALECTS))
     if reader == "tcx":
-        return ((tcx_writer.write(activities=2, points=3),),)
+        return _and_soup((tcx_writer.write(activities=2, points=3),))
     if reader == "fit":
         return ((fit_writer.write(10),), (fit_writer.write(3) + fit_writer.write(4, sport=2),))
     if reader == "endomondo":
         two = endomondo_writer.line(points=4), endomondo_writer.line(points=3, speed=...)
         return tuple((endomondo_writer.write(*two, python=python),) for python in (True, False))
     if reader == "apple_health":
-        return (_apple_health(),)
+        return _and_soup(_apple_health())
     if reader == "parquet":
         return tuple(
             (hostile_tables.written(hostile_tables.table(), compression=how),) for how in ("snappy", "zstd", "none")
@@ -137,9 +148,18 @@ def seeds(reader: str) -> tuple[Files, ...]:
         return ((hostile_tables.saved(hostile_tables.tensors(userId=["a", "b"])), scaler),)
     gpx, fit = gpx_writer.write(points=3), fit_writer.write(3)
     inner = zipped({"a/1.gpx": gpx, "2.fit.gz": gzip.compress(fit, mtime=0), "photo.jpg": b"x"})
+    if reader == "activities":
+        return ((STRAVAS_LIST, gpx, gzip.compress(gpx, mtime=0)),)
     if reader == "tar":
-        return ((tarred({"in.zip": inner, "./b.gpx": gpx}),),)
+        members = {"in.zip": inner, f"./{'far/' * 40}b.gpx": gpx}
+        kinds = tarfile.PAX_FORMAT, tarfile.GNU_FORMAT
+        return *((tarred(members, format=kind),) for kind in kinds), (tarred(members, "w:gz", compresslevel=1),)
     return ((zipped({"in.zip": inner, "b.gpx": gpx}),),) if reader == "zip" else ((gzip.compress(fit, mtime=0),),)
+
+
+def _and_soup(*files: Files) -> tuple[Files, ...]:
+    """The same files, and each once more with what is no XML at its end: the second reader reads all of it."""
+    return *files, *((first + b"\n< 3 & more", *beside) for first, *beside in files)
 
 
 def _apple_health() -> Files:
@@ -185,30 +205,34 @@ def damaged(files: Files, chance: random.Random) -> list[bytes]:
     return [bytes(one) for one in changed]
 
 
-def workouts(reader: str, files: list[bytes], folder: Path) -> Iterator[Workout]:
+def workouts(reader: str, files: list[bytes]) -> Iterator[Workout]:
     """What the reader finds in the files. Raises InvalidFile."""
-    paths = {}
-    for name, content in zip(("upload", *BESIDE.get(reader, ())), files, strict=True):
-        paths[name] = folder / Path(name).name
-        paths[name].write_bytes(content)
-    if reader in ARCHIVES:
-        found = read_upload(paths["upload"], name="upload")
-        yield from (one.workout for one in found if isinstance(one, FoundWorkout))
-        return
-    format_ = next(one for one in FORMATS if one.name == reader)
+    contents = dict(zip(("upload", *BESIDE.get(reader, ())), files, strict=True))
+    if reader == "activities":  # damaged inside of a sound archive
+        contents = {"upload": zipped({"activities.csv": contents.pop("upload"), **contents}, ZIP_STORED)}
+    with ExitStack() as stack:
+        paths = {name: stack.enter_context(temporary_file()) for name in contents}
+        for name, path in paths.items():
+            with writing(path) as file:
+                file.write(contents[name])
+        if reader in ARCHIVES:
+            found = read_upload(paths["upload"], name="upload")
+            yield from (one.workout for one in found if isinstance(one, FoundWorkout))
+            return
+        format_ = next(one for one in FORMATS if one.name == reader)
 
-    def beside(name: str):
-        return nullcontext(Source(path=paths[name], name=Path(name).name) if name in paths else None)
+        def beside(name: str):
+            return nullcontext(Source(path=paths[name], name=Path(name).name) if name in paths else None)
 
-    yield from format_.read(Source(path=paths["upload"], name=NAMES.get(reader, ""), beside=beside))
+        yield from format_.read(Source(path=paths["upload"], name=NAMES.get(reader, ""), beside=beside))
 
 
-def execute(reader: str, number: int, seed: int, folder: Path) -> str:
+def execute(reader: str, number: int, seed: int) -> str:
     """Read one damaged file, and do with its workouts what an import does."""
     chance = random.Random(f"{seed} {reader} {number}")
     files = damaged(chance.choice(seeds(reader)), chance)
     try:
-        for workout in workouts(reader, files, folder):
+        for workout in workouts(reader, files):
             clean(unpacked_workout(packed_workout(FoundWorkout(reader, workout))).workout)
         return READ
     except InvalidFile:
@@ -223,13 +247,15 @@ def _child(reader: str, first: int, executions: int, seed: int) -> None:
     """Confined as an import's reader, in the folder where it was started. Tells of each file at once."""
     out = os.dup(1)
     os.dup2(2, 1)  # whatever a library prints never goes between the lines
-    list(workouts(reader, list(seeds(reader)[0]), Path()))  # loads what it needs
+    list(workouts(reader, list(seeds(reader)[0])))  # loads what it needs
+    unpacked = Path(UNPACKED).absolute()
+    open_ahead(unpacked, 1 + len(BESIDE.get(reader, ())) + UNPACKED_FILES)
     # the writers of the files are in this process too, and take 1 GB
     taken = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
-    confine(Limits(memory=taken + MEMORY_BYTES, cpu_seconds=1_000_000, file_bytes=1 << 30))
+    confine(Limits(memory=taken + MEMORY_BYTES, cpu_seconds=1_000_000, file_bytes=1 << 30), [unpacked])
     for number in range(first, executions):
         began = time.monotonic()
-        verdict = execute(reader, number, seed, Path())
+        verdict = execute(reader, number, seed)
         os.write(out, f"{time.monotonic() - began:.3f} {verdict}\n".encode())
 
 

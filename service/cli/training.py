@@ -58,8 +58,10 @@ def fleet(
     with connected() as api:
         job = api.submit_fleet(subjects=subjects or "all", recipe=recipe)
         if job["fleet"] and job["fleet"]["unchanged"] and not as_json:
-            said = f"{job['fleet']['unchanged']} people have no new workouts since they were trained: they are skipped."
-            typer.echo(f"{said} Name them to train them again.", err=True)
+            count = job["fleet"]["unchanged"]
+            people = "1 person has" if count == 1 else f"{count} people have"
+            said = f"{people} no new workouts since the last training: skipped."
+            typer.echo(f"{said} Who is named is trained all the same.", err=True)
         accepted(api, job, watch, as_json)
 
 

@@ -58,6 +58,12 @@ def restore(database: Database, database_url: str, store: ArtifactStore, source:
     return manifest
 
 
+def waiting_jobs(database: Database) -> int:
+    """How many jobs of a restored database go on as soon as a worker starts."""
+    with database.reading() as session:
+        return session.scalar(sa.select(sa.func.count()).where(Job.state == JobState.QUEUED)) or 0
+
+
 def _header(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> Header:
     if member is None or member.name != HEADER:
         raise RestoreError("This is not a backup of Stagewise.")

@@ -99,3 +99,9 @@ def test_an_export_keeps_its_runs_and_names_the_sport_of_the_rest(tmp_path):
     assert [workout.sport for workout in found] == ["running", "cycling", "walking"]
     assert [clean(workout).reasons[0].code for workout in found[1:]] == ["not_running"] * 2
     assert "list of activities" in clean(found[1]).reasons[0].message
+
+
+def test_empty_lines_in_a_list_cost_nothing():
+    table = b"\r\n\nActivity Type,Filename\n\nRun,activities/1.gpx\n"
+    assert listed_sports(["activities.csv", "activities/1.gpx"], lambda _: table) == {"activities/1.gpx": "Run"}
+    assert listed_sports(["activities.csv", "a.gpx"], lambda _: b"\n\n\n") == {}

@@ -13,20 +13,20 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 @pytest.mark.parametrize("reader", [reader for reader in READERS if reader != "parquet"])  # pyarrow ends processes
-def test_a_damaged_file_is_read_or_refused(reader, tmp_path):
+def test_a_damaged_file_is_read_or_refused(reader):
     outcome = Outcome()
     for number in range(60):
-        outcome.add(f"0 {execute(reader, number, 0, tmp_path)}")
+        outcome.add(f"0 {execute(reader, number, 0)}")
     assert outcome.faults == []
     assert outcome.read
-    assert outcome.refused
+    assert outcome.refused or reader == "activities"  # an archive of which one file is sound
 
 
-def test_another_exception_is_a_fault_that_can_be_repeated(tmp_path, monkeypatch):
+def test_another_exception_is_a_fault_that_can_be_repeated(monkeypatch):
     monkeypatch.setattr(timeline, "instant", lambda *_: 1 / 0)
-    verdicts = [execute("gpx", number, 0, tmp_path) for number in range(20)]
+    verdicts = [execute("gpx", number, 0) for number in range(20)]
     assert any("ZeroDivisionError" in verdict for verdict in verdicts)
-    assert verdicts == [execute("gpx", number, 0, tmp_path) for number in range(20)]
+    assert verdicts == [execute("gpx", number, 0) for number in range(20)]
 
 
 def test_a_child_that_dies_is_followed_by_another_behind_the_file(monkeypatch):

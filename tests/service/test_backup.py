@@ -300,6 +300,22 @@ def test_the_two_commands_by_file_the_file_is_private_and_a_second_restore_is_re
     assert stagewise("migrate").exit_code == 0
 
 
+def test_a_restore_says_which_jobs_would_go_on_and_how_to_look_without_them(state, tmp_path):
+    one = state("one")
+    assert stagewise("migrate").exit_code == 0
+    database = Database(get_settings().database_url)
+    fill(database, ArtifactStore(one / "artifacts"))
+    with database.reading() as session:
+        going_on = session.scalar(select(func.count()).where(Job.state.in_([JobState.QUEUED, JobState.RUNNING])))
+    database.dispose()
+    assert stagewise("backup", str(tmp_path / "backup.tar")).exit_code == 0
+    state("two")
+    done = stagewise("restore", str(tmp_path / "backup.tar"))
+    assert done.exit_code == 0, done.output
+    assert going_on
+    assert f"go on with the next start: {going_on}; `stagewise api` alone starts none" in done.stderr
+
+
 def test_commands_say_what_is_wrong_in_a_sentence(state, tmp_path):
     state("one")
     (tmp_path / "rubbish").write_bytes(b"rubbish" * 500)

@@ -143,6 +143,27 @@ def test_settings_read_the_urls_from_files(tmp_path, monkeypatch):
     assert Settings().database_url == "sqlite:///near"
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("STAGEWISE_TRUSTED_PROXIES", "10.0.0.0/99", "does not appear to be an IPv4 or IPv6 network"),
+        ("STAGEWISE_TRUSTED_PROXIES", "127.0.0.1,proxy", "'proxy'"),
+        ("STAGEWISE_PORT", "abc", "valid integer"),
+        ("STAGEWISE_LEASE_SECONDS", "0", "greater than or equal to 1"),
+        ("DATABASE_URL_FILE", "/nowhere/url", "/nowhere/url cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("given", ["up", "worker", "keys list", "jobs"])
+def test_a_wrong_setting_is_a_sentence_for_every_command(given, variable, value, said, state, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    get_settings.cache_clear()
+    ended = CliRunner().invoke(app, given.split())
+    assert ended.exit_code == 1
+    assert said in ended.output
+    assert "docs/reference/settings.md" in ended.output
+    assert isinstance(ended.exception, SystemExit)
+
+
 @pytest.mark.parametrize("command", ["api", "worker"])
 def test_api_and_worker_become_one_process(command, state, monkeypatch):
     run = []

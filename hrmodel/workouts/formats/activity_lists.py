@@ -68,11 +68,12 @@ def _rows(data: bytes, member: Callable[[str], str | None]) -> list[tuple[str, s
     """File and sport of each activity; none when it is no list of activities. `member` knows the export's files."""
     # spreadsheets write UTF-16
     text = data.decode("utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig", "replace")
-    head = text.partition("\n")[0]
+    head = text.lstrip("\r\n").partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
     rows: list[list[str]] = []
     with suppress(csv.Error):  # an endless field: the rows before it are good
-        rows.extend(islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), MAX_ROWS))
+        found = csv.reader(io.StringIO(text.lstrip("\r\n"), newline=""), delimiter=delimiter)
+        rows.extend(row for row in islice(found, MAX_ROWS) if row)
     if len(rows) < 2:
         return []
     header, sample = rows[0], rows[1 : SAMPLE_ROWS + 1]
