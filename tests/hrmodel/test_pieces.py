@@ -137,7 +137,7 @@ def test_laps_as_activities_of_a_tcx_are_one_workout(tmp_path):
 )
 def test_the_same_course_some_quarters_of_an_hour_apart_is_a_copy_under_another_clock(hours, same):
     run = piece(0, 1500).workout
-    copy = replace(run, started_at=START + timedelta(hours=hours), altitude=None)
+    copy = replace(run, started_at=START + timedelta(hours=hours), altitude=None, source="copy.gpx")
     assert bool(duplicates([extent_of(run), extent_of(copy)])) == same
 
 
@@ -150,4 +150,5 @@ def test_another_course_of_the_same_length_is_another_workout():
         replace(run, started_at=START + timedelta(hours=hours), heart_rate=np.full(len(run.t), 150.0))
         for hours in (6, 8)
     ]
-    assert duplicates([extent_of(one) for one in (run, faster, slower, longer, *steady)]) == {}
+    files = [replace(one, source=f"{i}.gpx") for i, one in enumerate((run, faster, slower, longer, *steady))]
+    assert duplicates([extent_of(one) for one in files]) == {}

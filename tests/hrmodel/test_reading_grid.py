@@ -7,6 +7,7 @@ import pytest
 
 from hrmodel.workouts.cleaning import Cleaned, clean
 from hrmodel.workouts.formats.upload import FileReport, read_upload
+from hrmodel.workouts.pieces import join_pieces
 from tests import reading_grid
 from tests.reading_grid import Case
 from tests.run_writer import START
@@ -17,7 +18,7 @@ CASES = list(reading_grid.cases())
 def read(path: Path, name: str) -> tuple[list[Cleaned], list[str]]:
     """What becomes of each workout of an upload, and the problems of its files."""
     cleaned, problems = [], []
-    for one in read_upload(path, name=name):
+    for one in join_pieces(read_upload(path, name=name)):
         if isinstance(one, FileReport):
             problems += [one.problem] if one.problem else []
         else:
