@@ -49,7 +49,7 @@ def age(database, **columns):
 def test_the_cookie_is_not_the_key_and_opens_only_the_dashboards_way(sign_in, key, connect):
     token = sign_in().cookies[COOKIE]
     assert key not in token
-    assert key.split("_")[2] not in token
+    assert key.split("_", 2)[2] not in token  # the secret may hold a _ of its own
     assert len(token) >= 43
     for header in (f"Bearer {token}", f"Bearer sw_{'0' * 16}_{token[:43]}"):
         assert connect().get("/jobs", headers={"Authorization": header}).status_code == 401
