@@ -287,7 +287,7 @@ def test_a_real_service_imports_a_real_file_and_draws_its_report(tmp_path, monke
         shown = stagewise(upload)
         assert shown.exit_code == 0, shown.output
         assert "is ready: 4 train, 2 val, 3 test" in shown.stdout
-        assert "notes.txt" in shown.stdout
+        assert "1 .txt" in shown.stdout  # one line for all files without workouts
         assert time.monotonic() - began < 60
         dataset_id = shown.stdout.split("Dataset ")[1].split()[0]
         headers = {"Authorization": f"Bearer {service.key}"}
