@@ -48,7 +48,11 @@ def _settings(name: str, value: str) -> bool:
     before = os.environ.get(name)
     os.environ[name] = value
     try:
-        return str(getattr(Settings(), name.removeprefix("STAGEWISE_").lower())) == value
+        taken = getattr(Settings(), name.removeprefix("STAGEWISE_").lower())
+        networks = (
+            ", ".join(str(network).removesuffix("/32") for network in taken) if isinstance(taken, tuple) else taken
+        )
+        return str(networks) == value
     finally:
         os.environ.pop(name) if before is None else os.environ.update({name: before})
 
@@ -88,6 +92,7 @@ NOT_RUN = (
     NotRun("make up", "test_readme.py runs it", _target),
     NotRun("make setup", "the tests run in what it made", _target),
     NotRun("env STAGEWISE_PORT=8010 make up", UNTIL_STOPPED, _target),
+    NotRun("env STAGEWISE_TRUSTED_PROXIES=127.0.0.1 make up", UNTIL_STOPPED, _target),
     NotRun("env STAGEWISE_DEVICE=cuda make up", f"{UNTIL_STOPPED}, and needs a GPU", _target),
     NotRun("env STAGEWISE_DEVICE=cpu make up", UNTIL_STOPPED, _target),
     NotRun("docker compose ", "needs a Docker engine; test_compose.py runs the first two where there is one", _compose),
