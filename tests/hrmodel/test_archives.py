@@ -241,3 +241,13 @@ def test_a_takeout_with_tens_of_thousands_of_files_is_read(read):
 def test_a_year_of_runs_in_one_tcx_is_read(read):
     workouts, said = read(tcx_writer.write(activities=250, points=20))
     assert (len(workouts), said) == (250, {})
+
+
+def test_archives_that_branch_at_every_depth_end_soon(tmp_path):
+    packed = zipped({"a.gpx": b"<gpx/>"})
+    for _ in range(4):  # 8 in each of the 8 in each ...
+        packed = zipped({f"{number}.zip": packed for number in range(8)})
+    (tmp_path / "branching.zip").write_bytes(packed)
+    reports = list(read_upload(tmp_path / "branching.zip", name="branching.zip"))
+    assert len(reports) < 3000
+    assert any("three deep" in (report.problem or "") for report in reports)

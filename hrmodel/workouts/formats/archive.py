@@ -20,6 +20,7 @@ from hrmodel.workouts.formats.scratch import writing
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_ENTRIES = 100_000  # of an archive; a Takeout holds everything that somebody has
 MAX_UPLOAD_ENTRIES = 150_000  # those of the archives inside it too; as many take 8 s
+MAX_ARCHIVES = 300  # that are inside an archive inside another; exports hold a handful
 MAX_FILES = 20_000  # that look like workouts
 MAX_TOTAL_BYTES = 10_000_000_000  # ten years of an Apple Watch unpack to 2 to 5 GB
 MAX_RATIO = 200  # deflate reaches 1,000 on nothing but zeros; real exports stay below 40
@@ -37,6 +38,7 @@ class Budget:
     left: int = MAX_TOTAL_BYTES
     entries: int = MAX_UPLOAD_ENTRIES
     files: int = MAX_FILES
+    archives: int = MAX_ARCHIVES
 
     @staticmethod
     def of(size: int) -> "Budget":
@@ -56,6 +58,13 @@ class Budget:
         self.entries -= count
         if self.entries < 0:
             hint = f"the archives of this upload hold more than {MAX_UPLOAD_ENTRIES} files"
+            raise InvalidFile("too_large", "", hint)
+
+    def spend_archive(self) -> None:
+        """One more archive inside an archive inside another. Raises InvalidFile when there are too many."""
+        self.archives -= 1
+        if self.archives < 0:
+            hint = f"more than {MAX_ARCHIVES} archives three deep and deeper; unpack some and upload these"
             raise InvalidFile("too_large", "", hint)
 
     def spend_file(self) -> None:

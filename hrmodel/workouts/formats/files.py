@@ -155,6 +155,8 @@ class Opener:
                 raise foreign.packed(head) or unknown_format(head)
             if detect(head) is None and place.depth + 1 >= MAX_DEPTH:
                 raise _too_deep()
+            if detect(head) is None and place.depth >= 1:
+                self.budget.spend_archive()
             with temporary_file() as target:
                 damage = opened.unpack(member, target, self.budget)
                 yield from self._at(
