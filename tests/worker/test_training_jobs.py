@@ -114,7 +114,7 @@ def test_a_job_interrupted_anywhere_ends_with_the_same_tensors_as_an_uninterrupt
     pieces = submit(dataset_id, stage, start=shipped_id, epochs=EPOCHS, batch_size=4)
     attempts = 0
     while job_row(pieces).state != JobState.SUCCEEDED:
-        run_job(replace(context, stopping=StopAfter(12 + 9 + 5 + 2 * attempts)), claim(context), "cpu")
+        run_job(replace(context, stopping=StopAfter(12 + 9 + 5 + 10 * attempts)), claim(context), "cpu")
         attempts += 1
         assert attempts < 40
     assert attempts > 2
