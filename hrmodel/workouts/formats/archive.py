@@ -18,8 +18,8 @@ from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.scratch import writing
 
 GZIP_MAGIC = b"\x1f\x8b"
-MAX_ENTRIES = 80_000  # of an archive; a Takeout holds everything that somebody has
-MAX_UPLOAD_ENTRIES = 80_000  # those of the archives inside it too; as many take 11 s
+MAX_ENTRIES = 60_000  # of an archive; a Takeout holds everything that somebody has
+MAX_UPLOAD_ENTRIES = 60_000  # those of the archives inside it too; as many take 10 s
 MAX_ARCHIVES = 300  # that are inside an archive inside another; exports hold a handful
 MAX_FILES = 20_000  # that look like workouts
 MAX_TOTAL_BYTES = 10_000_000_000  # ten years of an Apple Watch unpack to 2 to 5 GB
