@@ -42,7 +42,7 @@ NEXT_WORKOUT = 0.1  # weight of the workout to come, at infinity; 1 guarantees w
 _PLACES = (np.arange(200) + 0.5) / 200  # where a prior's quantile function is read
 
 # Last resort, for a base model that was trained without validation people: Laplace quantiles -MAE ln(1 - q) with round
-# errors for a person the model has never seen (design section 5: blind 12, forecast 8 bpm), on the wide side.
+# errors for a person the model has never seen (blind 12, forecast 8 bpm), on the wide side.
 _UNSEEN_MAE = {"blind": 12.0, "forecast_60": 10.0, "forecast_180": 8.5, "forecast_600": 8.0, "nowcast": 3.0}
 
 

@@ -73,7 +73,7 @@ class Response:
 def response_features(gridded: GriddedWorkout, level: Level, contract: FeatureContract) -> Array:
     """(S, F) features of all S steps in the order of NAMES, each about 1 large; unknown speed and climb count as usual.
 
-    Some are means over the whole workout: speed and route are known ahead (design section 4). None uses heart rate.
+    Some are means over the whole workout: speed and route are known ahead. None uses heart rate.
     """
     memories = len(MEMORIES)
     known = known_or_zero((channel(gridded, "speed") - level.speed) / contract.population_speed_spread)

@@ -1,4 +1,4 @@
-"""Which workouts teach, which stop the training, which measure it: whole workouts, in time order (design section 4)."""
+"""Which workouts teach, which stop the training, which measure it: whole workouts, in time order."""
 
 from collections.abc import Sequence
 

@@ -14,7 +14,7 @@ AltitudeUnit = Literal["m", "ft"]
 
 METRES_PER_FOOT = 0.3048
 TYPICAL_SPEED = 2.8  # m/s, the middle of real runs: picks the likely unit
-MEDIAN_BOUNDS = (0.3, 8.0)  # m/s, design section 4
+MEDIAN_BOUNDS = (0.3, 8.0)  # m/s, of the median moving speed of a run
 
 
 def _pace(minutes_per_km: Array) -> Array:
@@ -75,7 +75,7 @@ def pace(speed: float) -> str:
 
 
 def check_running_speed(speed: Array, units: Units) -> None:
-    """Raise ImplausibleSpeed when the median of the moving samples (above 0) is outside 0.3..8 m/s (design section 4).
+    """Raise ImplausibleSpeed when the median of the moving samples (above 0) is outside 0.3..8 m/s.
 
     `speed`: (N,) m/s, already converted from `units`, which name what it was converted from. Without a moving sample
     there is nothing to judge.

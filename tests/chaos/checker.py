@@ -1,6 +1,6 @@
 """Whether the promises were kept, from what was accepted, the append-only event log and the files; knows no worker.
 
-Reads with SQL of its own. The legal sequences of events are written down here once more, from design section 8.
+Reads with SQL of its own. The legal sequences of events are written down here once more, not taken from the code under test.
 """
 
 import hashlib

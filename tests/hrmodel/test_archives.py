@@ -90,12 +90,12 @@ def test_a_gzip_file_that_is_cut_keeps_the_points_before_the_cut(read, share):
     assert "the gzip file ends too early" in problem
 
 
-@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-@pytest.mark.parametrize("streamed", [False, True])
+# a stored member that was streamed has no end that a reader could find
+@pytest.mark.parametrize(
+    ("packing", "streamed"),
+    [(zipfile.ZIP_STORED, False), (zipfile.ZIP_DEFLATED, False), (zipfile.ZIP_DEFLATED, True)],
+)
 def test_a_zip_that_is_cut_keeps_the_members_and_the_points_before_the_cut(read, packing, streamed):
-    if streamed and packing == zipfile.ZIP_STORED:
-        pytest.skip("the end of such a member cannot be known")
-
     class Stream(io.BytesIO):
         def seekable(self):
             return not streamed
@@ -184,12 +184,12 @@ def test_names_in_old_encodings_cost_nothing(read):
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as file:
         for number in range(3):
-            file.writestr(f"XXXX{number}.gpx", GPX)
+            file.writestr(f"NAME{number}.gpx", GPX)
     data = made.getvalue()
     for old, new in (
-        (b"XXXX0", "跑步".encode("gbk") + b"0"),
-        (b"XXXX1", b"L\x84uf1"),
-        (b"XXXX2", "äö".encode() + b"2"),
+        (b"NAME0", "跑步".encode("gbk") + b"0"),
+        (b"NAME1", b"L\x84uf1"),
+        (b"NAME2", "äö".encode() + b"2"),
     ):
         data = data.replace(old, new)
     workouts, said = read(data)

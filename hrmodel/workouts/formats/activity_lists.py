@@ -24,18 +24,21 @@ MAX_ROWS = 100_000
 SAMPLE_ROWS = 200
 LEAST_SPORTS = 0.3  # of a column's cells, where its header is not known
 TYPE_HEADERS = frozenset(
-    folded(header)
-    for header in (
-        *("Activity Type", "type", "Aktivitätsart", "Type d'activité", "Tipo de actividad", "Tipo de atividade"),
-        *(
+    map(
+        folded,
+        (
+            "Activity Type",
+            "type",
+            "Aktivitätsart",
+            "Type d'activité",
+            "Tipo de actividad",
+            "Tipo de atividade",
             "Tipo di attività",
             "Tipo attività",
             "Activiteitstype",
             "Soort activiteit",
             "アクティビティタイプ",
             "活动类型",
-        ),
-        *(
             "運動類型",
             "활동 유형",
             "Тип тренировки",
