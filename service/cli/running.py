@@ -95,27 +95,21 @@ def api() -> None:
     """Run the HTTP API in this process."""
     from service.embedded import API
 
-    _check_start()
     os.execv(API[0], API)
-
-
-def _check_start() -> None:
-    from service.registry.artifacts import ArtifactStore
-    from service.registry.starting import NotPrepared, check_start
-
-    settings = get_settings()
-    try:
-        check_start(settings.database_url, ArtifactStore(settings.artifact_dir))
-    except NotPrepared as error:
-        fail(str(error))
 
 
 @app.command()
 def worker() -> None:
     """Run a worker in this process: it trains what is queued, one job per GPU or core."""
     from service.embedded import WORKER
+    from service.registry.artifacts import ArtifactStore
+    from service.registry.starting import NotPrepared, check_start
 
-    _check_start()
+    settings = get_settings()
+    try:
+        check_start(settings.database_url, ArtifactStore(settings.artifact_dir))
+    except NotPrepared as error:  # Celery would say it as a line of JSON
+        fail(str(error))
     os.execv(WORKER[0], WORKER)
 
 

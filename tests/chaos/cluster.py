@@ -106,6 +106,7 @@ class Cluster:
             "STAGEWISE_STATE_DIR": str(folder / "state"),
             "STAGEWISE_LEASE_SECONDS": str(LEASE),
             "STAGEWISE_DEVICE": "cpu",
+            "STAGEWISE_PORT": str(self.ports["api"]),
             entry.WITHOUT: without,
         }
         self._apis: list[subprocess.Popen[bytes]] = []
@@ -166,8 +167,7 @@ class Cluster:
             time.sleep(0.2)
 
     def _launch_api(self, log: Path) -> int:
-        command = [sys.executable, "-m", "uvicorn", "--factory", "service.app:create_app", "--no-access-log"]
-        command += ["--host", "127.0.0.1", "--port", str(self.ports["api"])]
+        command = [sys.executable, "-m", "service.cli", "api"]
         with log.open("ab") as output:
             popen = subprocess.Popen(
                 command,

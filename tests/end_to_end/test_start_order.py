@@ -49,13 +49,14 @@ class Parts:
             "ARTIFACT_DIR": str(folder / "artifacts"),
             "STAGEWISE_STATE_DIR": str(folder / "state"),
             "STAGEWISE_DEVICE": "cpu",
+            "STAGEWISE_PORT": str(self._port),
         }
 
     def start(self, name: str) -> None:
         """One part."""
         starts: dict[str, Callable[[], Any]] = {
-            "api": lambda: self._run("uvicorn", "--factory", "service.app:create_app", "--port", str(self._port)),
-            "worker": lambda: self._run("celery", "-A", "worker.app", "worker", "-l", "INFO"),
+            "api": lambda: self._run("service.cli", "api"),
+            "worker": lambda: self._run("service.cli", "worker"),
             "broker": lambda: self._at_end.enter_context(self._valkey),
             "database": self._start_database,
             "migrate": lambda: self._run("service.cli", "migrate").wait(timeout=60),
@@ -68,7 +69,7 @@ class Parts:
             connection.execute("CREATE DATABASE stagewise")
 
     def _run(self, *command: str) -> "subprocess.Popen[bytes]":
-        with (self._folder / f"{command[0]}.log").open("ab") as log:
+        with (self._folder / f"{command[-1]}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 env=self._environment,
