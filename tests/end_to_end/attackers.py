@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,53 +28,23 @@ from urllib.parse import urlsplit
 from service.background import Running, running
 from service.child import die_with_parent
 from tests.end_to_end.attacker_kinds import KINDS
+from tests.end_to_end.attacks import neighbour
 from tests.end_to_end.costs import api_of, key_of, resident, rows
 
 CLIENTS = 4
-PAUSE = 0.05  # s between two requests of a client
 TIMES, FLOOR = 3.0, 0.1
 ALONE_SECONDS = 15.0
 
 
-@dataclass
-class Ordinary:
-    """A client that predicts again and again, and what it met."""
-
-    port: int
-    key: str
-    waits: list[float] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def run(self, until: float) -> None:
-        """Ask until then."""
-        body = json.dumps(rows(500, 5000.0, known=False) | {"heart_rate": [140] * 18 + [None] * 482})
-        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        while time.monotonic() < until:
-            started = time.monotonic()
-            try:
-                connection.request("POST", "/predict", body, headers)
-                answer = connection.getresponse()
-                answer.read()
-                if answer.status != 200:
-                    self.errors.append(str(answer.status))
-            except (OSError, http.client.HTTPException) as error:
-                self.errors.append(repr(error))
-                connection.close()
-            self.waits.append(time.monotonic() - started)
-            time.sleep(PAUSE)
-        connection.close()
-
-
 def clients(port: int, key: str, seconds: float) -> tuple[list[float], list[str]]:
-    """What four of them met in this time."""
-    each = [Ordinary(port, key) for _ in range(CLIENTS)]
-    threads = [threading.Thread(target=one.run, args=(time.monotonic() + seconds,)) for one in each]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [wait for one in each for wait in one.waits], [error for one in each for error in one.errors]
+    """The waits (s) and errors of four clients that predict again and again for this time."""
+    body = json.dumps(rows(500, 5000.0, known=False) | {"heart_rate": [140] * 18 + [None] * 482})
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    asks = {"path": "/predict", "headers": headers, "body": body}
+    with ExitStack() as open_clients:
+        several = [open_clients.enter_context(neighbour(port, fresh=False, **asks)) for _ in range(CLIENTS)]
+        time.sleep(seconds)
+    return [wait for one in several for wait in one.waits], [error for one in several for error in one.errors]
 
 
 def attack(names: Sequence[str], port: int, key: str, begun: EventType) -> None:

@@ -55,6 +55,7 @@ class Neighbour:
     port: int
     path: str = "/healthz"
     headers: dict[str, str] = field(default_factory=dict)
+    body: str | None = None  # with one it is a POST
     waits: list[float] = field(default_factory=list)  # s
     errors: list[str] = field(default_factory=list)
 
@@ -71,7 +72,7 @@ class Neighbour:
         """Once."""
         started = time.monotonic()
         try:
-            connection.request("GET", self.path, headers=self.headers)
+            connection.request("POST" if self.body else "GET", self.path, self.body, self.headers)
             answer = connection.getresponse()
             answer.read()
             if answer.status != 200:

@@ -2,8 +2,9 @@
 
 python -m tests.end_to_end.costs
 
-Prints processor time of the API process, wall time, the longest wait of somebody else meanwhile (GET /healthz on a
-connection of their own, and a prediction of another account), and the growth of memory. Asserts nothing.
+Prints processor time of the API process (that of two other clients' requests meanwhile included), wall time, the
+longest wait of these clients (GET /healthz, and predictions of another account), and the growth of memory. Asserts
+nothing.
 """
 
 import http.client
@@ -12,10 +13,10 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,11 +27,11 @@ from hrmodel.workouts.simulate import simulate_runner
 from service.background import Running, running
 from service.client import Client
 from service.demo import write_parquet
+from tests.end_to_end.attacks import Neighbour, neighbour
 from tests.processes import command_line, descendants
 
 TICKS = os.sysconf("SC_CLK_TCK")
 DAY = 86_390.0
-PAUSE = 0.02  # s between two requests of the other one
 
 
 @dataclass(frozen=True)
@@ -55,31 +56,13 @@ class Found:
     grown: float  # MB
 
 
-@dataclass
-class Other:
-    """Somebody else, who asks all the time."""
-
-    url: str
-    key: str
-    longest: float = 0.0
-    errors: list[str] = field(default_factory=list)
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def run(self) -> None:
-        """Until it is stopped."""
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=120)
-        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-        body = json.dumps({"speed": [2.5] * 60})
-        while not self.stop.wait(PAUSE):
-            for method, path, content in (("GET", "/healthz", None), ("POST", "/predict", body)):
-                started = time.monotonic()
-                try:
-                    connection.request(method, path, content, headers)
-                    connection.getresponse().read()
-                except (OSError, http.client.HTTPException) as error:
-                    self.errors.append(repr(error))
-                    connection.close()
-                self.longest = max(self.longest, time.monotonic() - started)
+@contextmanager
+def others(port: int, key: str) -> Iterator[list[Neighbour]]:
+    """Two clients, of an account of their own: one asks for health, the other for predictions."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    asks = {"path": "/predict", "headers": headers, "body": json.dumps({"speed": [2.5] * 60})}
+    with neighbour(port, fresh=False) as first, neighbour(port, fresh=False, **asks) as second:
+        yield [first, second]
 
 
 def rows(samples: int, span: float, *, known: bool, gap: int = 0) -> dict[str, Any]:
@@ -132,7 +115,7 @@ def plans() -> Iterator[Case]:
             yield Case("POST /predict/plan", f"{km} km, {cap} bpm", "/predict/plan", body)
 
 
-def others(dataset: str, job: str, version: str, workout: str) -> Iterator[Case]:
+def reads(dataset: str, job: str, version: str, workout: str) -> Iterator[Case]:
     """Everything else that may be large, or takes a picture."""
     junk = [{"": 0}] * 3000
     yield Case("POST /jobs/stage1", "8 MB of objects", "/jobs/stage1", {"dataset_id": dataset, "x": junk * 250})
@@ -152,28 +135,26 @@ def others(dataset: str, job: str, version: str, workout: str) -> Iterator[Case]
 def measure(case: Case, service: Running, api: int, other: str) -> Found:
     """Send it once."""
     content = None if case.body is None else json.dumps(case.body, separators=(",", ":")).encode()
-    watcher = Other(service.url, other)
-    thread = threading.Thread(target=watcher.run)
-    thread.start()
-    time.sleep(0.2)
-    connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=300)
+    port = urlsplit(service.url).port or 0
     headers = {"Authorization": f"Bearer {service.key}", "Content-Type": "application/json"}
-    used, held, started = cpu(api), resident(api), time.monotonic()
-    try:
-        connection.request("GET" if content is None else "POST", case.path, content, headers)
-        answer = connection.getresponse()
-        answer.read()
-        status = answer.status
-    except (OSError, http.client.HTTPException):  # refused before the body was read
-        status = 0
-    wall = time.monotonic() - started
-    spent = cpu(api) - used
-    watcher.stop.set()
-    thread.join()
-    connection.close()
-    if watcher.errors:
-        print(f"{case.endpoint} {case.what}: somebody else met {watcher.errors[0]}")
-    return Found(case, status, spent, wall, watcher.longest, (resident(api) - held) / 2**20)
+    with others(port, other) as clients:
+        time.sleep(0.2)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+        used, held, started = cpu(api), resident(api), time.monotonic()
+        try:
+            connection.request("GET" if content is None else "POST", case.path, content, headers)
+            answer = connection.getresponse()
+            answer.read()
+            status = answer.status
+        except (OSError, http.client.HTTPException):  # refused before the body was read
+            status = 0
+        wall = time.monotonic() - started
+        spent = cpu(api) - used
+        connection.close()
+    if errors := [error for client in clients for error in client.errors]:
+        print(f"{case.endpoint} {case.what}: another client met {errors[0]}")
+    longest = max(client.longest for client in clients)
+    return Found(case, status, spent, wall, longest, (resident(api) - held) / 2**20)
 
 
 def cpu(pid: int) -> float:
@@ -232,7 +213,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stagewise-costs-") as name:
         folder = Path(name)
         with running(folder / "state") as service, Client(service.url, service.key) as client:
-            cases = [*predictions(), *batches(), *plans(), *others(*fill(client, folder))]
+            cases = [*predictions(), *batches(), *plans(), *reads(*fill(client, folder))]
             other = key_of("other", folder / "state")
             measure(cases[0], service, api_of(service), other)  # models are read at the first request
             show([measure(case, service, api_of(service), other) for case in cases])
