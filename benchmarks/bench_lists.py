@@ -24,7 +24,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from uuid import uuid4
 
@@ -39,10 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' serve
 
 from service.app import create_app
 from service.embedded import API
-from service.registry import migrations
-from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
-from service.registry.shipped import install_shipped_base
 from service.settings import Settings
 from tests import servers
 
@@ -172,10 +168,9 @@ def table(kind: str, sizes: Sizes, rounds: int) -> list[Row]:
         if kind == "postgresql":
             url = stack.enter_context(postgresql(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
         settings = Settings(state_dir=state, database_url_setting=url, broker_url_setting="redis://127.0.0.1:1/0")
-        migrations.upgrade(url)
+        prepare(settings, key_file=None)
         database = Database(url)
         stack.callback(database.dispose)
-        install_shipped_base(database, ArtifactStore(settings.artifact_dir), Path(str(files("hrmodel.pretrained"))))
         filled = filled_with(database, kind, sizes)
         names = {"DATABASE_URL": url, "STAGEWISE_STATE_DIR": str(state), "BROKER_URL": settings.broker_url}
         port = free_port()

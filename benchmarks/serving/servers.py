@@ -9,15 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
+from service import preparing
 from service.child import die_with_parent
 from service.embedded import API
-from service.registry import accounts, migrations, subjects
-from service.registry.artifacts import ArtifactStore
+from service.registry import accounts, subjects
 from service.registry.session import Database
-from service.registry.shipped import install_shipped_base
 from service.settings import Settings, environment
 
 HERE = Path(__file__).resolve().parents[1]
@@ -91,9 +89,8 @@ def prepare(folder: Path, variables: dict[str, str]) -> tuple[str, dict[str, str
     settings = Settings(
         state_dir=folder, broker_url_setting="redis://127.0.0.1:1/0", max_predictions_per_minute=10_000_000
     )
-    migrations.upgrade(settings.database_url)
+    preparing.prepare(settings, key_file=None)
     database = Database(settings.database_url)
-    install_shipped_base(database, ArtifactStore(settings.artifact_dir), Path(str(files("hrmodel.pretrained"))))
     with database.unit_of_work() as session:
         account = accounts.ensure_account(session)
         key = accounts.create_key(session, account, "bench", ["predict"])

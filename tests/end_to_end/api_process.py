@@ -6,16 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from service.child import die_with_parent
 from service.embedded import API
-from service.registry import migrations
+from service.preparing import prepare
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
-from service.registry.shipped import install_shipped_base
 from service.settings import Settings, environment
 from tests import builders
 from tests.servers import free_port
@@ -57,9 +55,8 @@ def running_api(folder: Path, **changed: Any) -> Iterator[ApiProcess]:
     """Start it on a free port; gone with this process."""
     nowhere = {"broker_url_setting": "redis://127.0.0.1:1/0"}
     settings = Settings(state_dir=folder, port=free_port(), **{**nowhere, **changed})
-    migrations.upgrade(settings.database_url)
+    prepare(settings, key_file=None)
     database, store = Database(settings.database_url), ArtifactStore(settings.artifact_dir)
-    install_shipped_base(database, store, Path(str(files("hrmodel.pretrained"))))
     key, named = builders.add_key(database, "admin"), add_things(database, store)
     database.dispose()
     command = [*API, "--host", settings.host, "--port", str(settings.port)]
