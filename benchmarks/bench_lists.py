@@ -38,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' serve
 
 from service.app import create_app
 from service.embedded import API
+from service.preparing import prepare
 from service.registry.session import Database
 from service.settings import Settings
 from tests import servers
