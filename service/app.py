@@ -22,7 +22,7 @@ from service.dashboard import rendering
 from service.dashboard import router as dashboard
 from service.datasets import router as datasets
 from service.datasets.in_flight import InFlight
-from service.deps import PROBES, TRANSACTIONS, Services
+from service.deps import OF_ONE_ACCOUNT, PROBES, TRANSACTIONS, WAITING_TRANSACTIONS, Services
 from service.error_handlers import add_error_handlers
 from service.held_files import HeldFiles
 from service.jobs import router as jobs
@@ -172,7 +172,7 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         live=live,
         metrics=metrics,
         parts=Parts(settings.broker_url),
-        transactions=CapacityLimiter(TRANSACTIONS),
+        transactions=Turns(TRANSACTIONS, of_one=OF_ONE_ACCOUNT, most_waiting=WAITING_TRANSACTIONS),
         uploads=InFlight(),
         decoding=Turns(1),
         compute=compute,

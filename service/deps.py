@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -36,6 +37,8 @@ from service.settings import Settings
 from service.turns import Turns
 
 TRANSACTIONS = 12  # at once; SQLAlchemy's pool for SQLite has 15 connections, anyio 40 threads
+OF_ONE_ACCOUNT = 4
+WAITING_TRANSACTIONS = 256  # of one account
 SLOT_SECONDS = 10.0
 PROBES = 4
 BEARER = HTTPBearer(auto_error=False, description="An API key, `sw_<public>_<secret>`: `stagewise keys create`.")
@@ -58,7 +61,7 @@ class Services:
     live: Live
     metrics: Metrics
     parts: Parts
-    transactions: CapacityLimiter  # fewer at once than there are threads and connections
+    transactions: Turns  # fewer at once than there are threads and connections
     uploads: InFlight
     decoding: Turns  # of large bodies: a thread that holds Python's lock is what the event loop waits for
     compute: Turns  # as many plans and pictures at once as there are cores
@@ -172,21 +175,20 @@ PredictCaller = Annotated[Caller, _with_scope("predict")]
 
 
 async def transaction_slot(request: Request) -> AsyncIterator[None]:
-    """Wait for a transaction's turn where waiting takes no thread. Raises Unavailable.
+    """Wait for the turn of the caller's account where waiting takes no thread. Raises Unavailable.
 
     Whoever holds SQLite's write lock, or a row that others wait for, needs a thread again to answer and commit: were
     all of them taken by the waiting, nobody would get ahead.
     """
     services: Services = request.app.state.services
-    try:
-        with fail_after(SLOT_SECONDS):
-            await services.transactions.acquire_on_behalf_of(request)
-    except TimeoutError as error:
-        raise Unavailable("busy", "Too many requests at once; try again in a moment.", retry_after=5) from error
-    try:
+    caller: Caller | None = getattr(request.state, "caller", None)
+    async with AsyncExitStack() as held:
+        try:
+            with fail_after(SLOT_SECONDS):
+                await held.enter_async_context(services.transactions.of(caller and caller.account_id))
+        except TimeoutError as error:
+            raise Unavailable("busy", "Too many requests at once; try again in a moment.", retry_after=5) from error
         yield
-    finally:
-        services.transactions.release_on_behalf_of(request)
 
 
 def get_session(request: Request, _: Annotated[None, Depends(transaction_slot, scope="function")]) -> Iterator[Session]:

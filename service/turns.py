@@ -1,7 +1,7 @@
 """Who is next where little can be done at once: accounts take turns, so that nobody waits behind another's pile."""
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
@@ -15,21 +15,24 @@ class Turns:
     thread.
     """  # fmt: skip
 
-    def __init__(self, places: int, most_waiting: int = MAX_WAITING) -> None:
-        self._free, self._most = places, most_waiting
+    def __init__(self, places: int, *, of_one: int | None = None, most_waiting: int = MAX_WAITING) -> None:
+        """`of_one`: the places that one account may hold at once, by default all."""
+        self._free, self._of_one, self._most = places, of_one or places, most_waiting
+        self._held: Counter[Hashable] = Counter()
+        # where a place is free, all of these accounts hold as many as they may
         self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
 
     @asynccontextmanager
     async def of(self, account: Hashable) -> AsyncIterator[None]:
         """Hold a place. Raises Unavailable when too many of this account's wait already."""
-        if self._free and not self._waiting:
-            self._free -= 1
+        if self._free and self._held[account] < self._of_one:
+            self._take(account)
         else:
             await self._wait(account)
         try:
             yield
         finally:
-            self._pass_on()
+            self._give_back(account)
 
     async def _wait(self, account: Hashable) -> None:
         own = self._waiting.get(account, deque())
@@ -42,19 +45,32 @@ class Turns:
             await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
-                self._pass_on()
+                self._give_back(account)
             raise
 
+    def _take(self, account: Hashable) -> None:
+        self._free -= 1
+        self._held[account] += 1
+
+    def _give_back(self, account: Hashable) -> None:
+        self._free += 1
+        self._held[account] -= 1
+        if not self._held[account]:
+            del self._held[account]
+        self._pass_on()
+
     def _pass_on(self) -> None:
-        while self._waiting:
-            account, own = self._waiting.popitem(last=False)
+        while self._free:
+            account = next((each for each in self._waiting if self._held[each] < self._of_one), None)
+            if account is None:
+                return
+            own = self._waiting.pop(account)
             place = own.popleft()
             if own:
                 self._waiting[account] = own  # behind the other accounts
             if not place.done():
+                self._take(account)
                 place.set_result(None)
-                return
-        self._free += 1
 
 
 def too_many_waiting() -> Unavailable:

@@ -19,11 +19,13 @@ Feed = Callable[[Session, UUID, UUID, int], Page]
 def stream(live: Live, session: Session, account_id: UUID, job_id: UUID, after: int, feed: Feed) -> Response:
     """The answer that goes on until the job ends; 204 when all has been said, which tells a browser to stay away.
 
-    Raises NotFound; the answer says that there are too many streams.
+    Raises NotFound, and TooManyRequests or Unavailable, as the answer does, when there are too many streams.
     """
-    page = feed(session, account_id, job_id, after)
-    if page.ended and page.last <= after:
-        return Response(status_code=204)
+    live.check_room(account_id)
+    if jobs.require(session, account_id, job_id).state in TERMINAL_STATES:
+        page = feed(session, account_id, job_id, after)
+        if page.ended and page.last <= after:
+            return Response(status_code=204)
     read = partial(_read, feed=feed, account_id=account_id, job_id=job_id)
     return LiveResponse(live, account_id, live.follow(job_id, after, read))
 

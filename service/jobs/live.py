@@ -60,14 +60,18 @@ class Live:
         """How many there are."""
         return self._streams.total()
 
-    @contextmanager
-    def place(self, account_id: UUID) -> Iterator[None]:
-        """Count a stream of an account while it goes on. Raises Unavailable, or TooManyRequests for its own."""
+    def check_room(self, account_id: UUID) -> None:
+        """Raise Unavailable, or TooManyRequests for those of the account, when there are too many streams."""
         if self._streams[account_id] >= MAX_ACCOUNT_STREAMS:
             detail = f"An account may follow {MAX_ACCOUNT_STREAMS} jobs live at once; ask again without SSE."
             raise TooManyRequests("too_many_streams", detail, retry_after=10)
         if self.streams >= MAX_STREAMS:
             raise Unavailable("busy", "Too many clients follow jobs live; ask again without SSE.", retry_after=10)
+
+    @contextmanager
+    def place(self, account_id: UUID) -> Iterator[None]:
+        """Count a stream of an account while it goes on. Raises as `check_room`."""
+        self.check_room(account_id)
         self._streams[account_id] += 1
         try:
             yield

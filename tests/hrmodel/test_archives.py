@@ -4,6 +4,7 @@ import gzip
 import io
 import lzma
 import tarfile
+import time
 import zipfile
 
 import pytest
@@ -241,6 +242,22 @@ def test_a_takeout_with_tens_of_thousands_of_files_is_read(read):
 def test_a_year_of_runs_in_one_tcx_is_read(read):
     workouts, said = read(tcx_writer.write(activities=250, points=20))
     assert (len(workouts), said) == (250, {})
+
+
+def test_nothing_is_unpacked_any_more_once_an_upload_has_unpacked_to_too_much(read, monkeypatch):
+    monkeypatch.setattr(archive, "SMALL_UPLOAD_BYTES", 3 * len(GPX))
+    monkeypatch.setattr(archive, "MAX_UPLOAD_RATIO", 0)
+    workouts, said = read(zipped({f"{number}.gpx": GPX for number in range(5)} | {"small.gpx": GPX[: len(GPX) // 2]}))
+    assert len(workouts) == 3
+    assert [*said] == ["3.gpx", "4.gpx", "small.gpx"]
+    assert all("unpacks to more than" in problem for problem in said.values())
+
+
+def test_control_characters_cost_no_more_than_letters(read):
+    begun = time.process_time()
+    with pytest.raises(InvalidFile, match="damaged"):
+        read(b"<gpx>" + bytes(20_000_000))
+    assert time.process_time() - begun < 10
 
 
 def test_archives_that_branch_at_every_depth_end_soon(tmp_path):

@@ -86,3 +86,28 @@ def test_who_has_gone_keeps_no_place():
             pass
 
     asyncio.run(ask())
+
+
+def test_an_account_never_holds_more_places_than_one_may_and_the_others_go_past_it():
+    async def ask() -> tuple[int, list[str]]:
+        turns, held, begun = Turns(4, of_one=2), asyncio.Event(), list[str]()
+
+        async def work(account: str) -> None:
+            async with turns.of(account):
+                begun.append(account)
+                await held.wait()
+
+        tasks = [asyncio.create_task(work("busy")) for _ in range(10)]
+        await asyncio.sleep(0)
+        first = len(begun)
+        tasks += [asyncio.create_task(work(f"quiet {number}")) for number in range(2)]
+        await asyncio.sleep(0)
+        before = begun.copy()
+        held.set()
+        await asyncio.gather(*tasks)
+        assert len(begun) == 12
+        return first, before
+
+    first, before = asyncio.run(ask())
+    assert first == 2
+    assert before == ["busy", "busy", "quiet 0", "quiet 1"]

@@ -24,7 +24,7 @@ MAX_ARCHIVES = 300  # that are inside an archive inside another; exports hold a 
 MAX_FILES = 20_000  # that look like workouts
 MAX_TOTAL_BYTES = 10_000_000_000  # ten years of an Apple Watch unpack to 2 to 5 GB
 MAX_RATIO = 200  # deflate reaches 1,000 on nothing but zeros; real exports stay below 40
-MAX_UPLOAD_RATIO = 100  # of an upload, whatever is inside what
+MAX_UPLOAD_RATIO = 50  # of an upload, whatever is inside what
 SMALL_UPLOAD_BYTES = 200 << 20  # which it may unpack to at least
 SMALL_BYTES = 1 << 20  # below it no ratio hurts
 COPY_BYTES = 1 << 20
@@ -47,11 +47,11 @@ class Budget:
         return Budget(left=left, entries=MAX_UPLOAD_ENTRIES, files=MAX_FILES)
 
     def spend(self, size: int) -> None:
-        """Raises InvalidFile when it is not enough."""
-        if size > self.left:
+        """Raises InvalidFile when it is not enough, and each time from then on."""
+        self.left -= size
+        if self.left < 0:
             hint = f"the upload unpacks to more than {MAX_TOTAL_BYTES} bytes or {MAX_UPLOAD_RATIO} times its size"
             raise InvalidFile("too_large", "", hint)
-        self.left -= size
 
     def spend_entries(self, count: int) -> None:
         """Raises InvalidFile when there are too many, and each time from then on."""

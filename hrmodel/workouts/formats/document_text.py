@@ -17,8 +17,8 @@ MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
 )
-NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\ufffe\uffff]")  # XML forbids it, or it means nothing
-UNDECODED = re.compile("[\udc80-\udcff]")
+NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\ufffe\uffff]+")  # XML forbids it, or it means nothing
+UNDECODED = re.compile("[\udc80-\udcff]+")
 PROBE = "<a b='1.5'>&amp;-2</a>"
 NOT_OF_FILES = ("unicode_escape", "raw_unicode_escape", "utf-7")  # codecs that give a backslash or a + a meaning
 
@@ -61,10 +61,10 @@ def _known(declared: str) -> str:
 
 
 def _clean(text: str) -> str:
-    if UNDECODED.search(text):
+    if not text.isascii() and UNDECODED.search(text):
         text = UNDECODED.sub(_western, text)
     return NO_TEXT.sub("", text)
 
 
 def _western(escaped: re.Match[str]) -> str:
-    return bytes([ord(escaped[0]) - 0xDC00]).decode("windows-1252", "replace")
+    return bytes(ord(one) - 0xDC00 for one in escaped[0]).decode("windows-1252", "replace")

@@ -148,6 +148,7 @@ class Opener:
     def _member(self, place: "_Place", opened: Archive, member: Member, sport: str) -> Iterator[UploadedFile]:
         inside = place.inside(member.label)
         try:
+            self.budget.spend(0)  # nothing is worth a look once it is spent
             if member.name.lower().endswith(PLAINLY_OTHERS):
                 raise unknown_format()
             head = opened.head(member, HEAD_BYTES)
