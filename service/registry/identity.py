@@ -54,12 +54,14 @@ def of_database(session: Session) -> UUID | None:
 
 
 def read(database: Database, store: ArtifactStore) -> Identities:
-    """Both identities, also of a database without tables. Raises what the driver raises, OSError."""
+    """Both identities, also of a database without tables. Raises what the driver raises, OSError.
+
+    The folder comes first, here and below: others that start at the same time write to the database before the folder.
+    """
+    folder = of_folder(store)
     with database.reading() as session:
         row = _row(session)
-        if row is None:
-            return Identities(None, of_folder(store))
-        return Identities(row.identity, of_folder(store), row.adopted_at)
+        return Identities(row.identity, folder, row.adopted_at) if row else Identities(None, folder)
 
 
 def check(database: Database, store: ArtifactStore) -> None:
@@ -74,8 +76,9 @@ def check_before(database_url: str, store: ArtifactStore) -> None:
     or one without tables, must not come to files that are somebody's.
     """  # fmt: skip
     file = sqlite_file(database_url)
+    is_used = of_folder(store) is not None or _holds_files(store)
     if file is not None and (not file.exists() or file.stat().st_size == 0):
-        if of_folder(store) is not None or _holds_files(store):
+        if is_used:
             raise OtherStore(_sentence(store, f"{file} ({'empty' if file.exists() else 'not there'})", None))
         return
     database = Database(database_url)
@@ -129,12 +132,13 @@ def _may_claim(database: Database, store: ArtifactStore, found: Identities) -> b
     """  # fmt: skip
     if found.folder is not None:
         return False
+    holders = set(_accounts(store))
     with database.reading() as session:
         if not inspect(session.connection()).has_table(Account.__tablename__):
-            return not _holds_files(store)
+            return not holders
         accounts = set(session.scalars(select(Account.id)))
         named = [name for name in references.everything(session) if name[0] is not None]
-    if not all(account_id in accounts for account_id in _accounts(store)):
+    if not holders <= accounts:
         return False
     there = sum(store.path(*name).exists() for name in named)
     return 2 * there >= len(named)
