@@ -17,9 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hrmodel.workouts.simulate import simulate_runner
-from service.background import running
-from service.client import Client, Json, RequestFailed
-from service.demo import write_parquet
+from service.cli.demo import write_parquet
+from service.client.client import Client, Json, RequestFailed
+from service.local.background import running
 
 POLL_SECONDS = 1.0
 

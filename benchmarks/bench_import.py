@@ -25,9 +25,9 @@ READ = "--read"
 
 def read_export(archive: Path) -> int:
     """What is measured. The number of workouts of the export that are kept."""
-    from hrmodel.workouts.cleaning import clean
+    from hrmodel.workouts.cleaning.clean import clean
     from hrmodel.workouts.formats.upload import FileReport
-    from hrmodel.workouts.isolated import read_isolated
+    from hrmodel.workouts.sandbox.isolated import read_isolated
 
     kept = 0
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:

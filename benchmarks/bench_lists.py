@@ -37,8 +37,8 @@ from serving.servers import free_port, listening
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' servers
 
 from service.app import create_app
-from service.embedded import API
-from service.preparing import prepare
+from service.local.embedded import API
+from service.local.preparing import prepare
 from service.registry.session import Database
 from service.settings import Settings
 from tests import servers

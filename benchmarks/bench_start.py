@@ -19,9 +19,9 @@ from pathlib import Path
 from bench_predict import bodies, warm
 
 from hrmodel.workouts.simulate import simulate_runner
-from service.background import running as running_service
-from service.client import Client, Json
-from service.demo import write_parquet
+from service.cli.demo import write_parquet
+from service.client.client import Client, Json
+from service.local.background import running as running_service
 from serving.servers import OURS, PLAIN, running
 
 

@@ -30,12 +30,12 @@ from hrmodel.evaluation.contenders import EvaluationData
 from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.offline.paths import shipped_base
-from hrmodel.signals.batches import ScaledWorkout
 from hrmodel.signals.grid import to_grid
-from hrmodel.signals.views import TrainingViews, ValidationViews
-from hrmodel.training import cache
+from hrmodel.training import frozen_cache as cache
+from hrmodel.training.batches import ScaledWorkout
 from hrmodel.training.fit import Stop, fit
 from hrmodel.training.stages import StageConfig, resolve
+from hrmodel.training.views import TrainingViews, ValidationViews
 from hrmodel.workouts.simulate import simulate_runner
 
 RUNS = Path(__file__).resolve().parents[2] / "shared" / "data" / "runs" / "personal.parquet"

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hrmodel.network.lstm import HeartRateLSTM
-from hrmodel.signals.batches import Batch
+from hrmodel.training.batches import Batch
 from hrmodel.training.losses import masked_mse
 from hrmodel.training.stages import StageConfig
 

@@ -1,4 +1,4 @@
-"""Puts the API together; `service.serve` runs it."""
+"""Puts the API together; `service.web.serve` runs it."""
 
 import asyncio
 import gc
@@ -17,39 +17,39 @@ from fastapi_offline import FastAPIOffline
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from service import health
 from service.dashboard import rendering
 from service.dashboard import router as dashboard
 from service.datasets import router as datasets
 from service.datasets.in_flight import InFlight
-from service.deps import OF_ONE_ACCOUNT, PROBES, TRANSACTIONS, WAITING_TRANSACTIONS, Services
-from service.error_handlers import add_error_handlers
-from service.held_files import HeldFiles
 from service.jobs import router as jobs
 from service.jobs.live import Live
 from service.logs import log_as_json
-from service.metrics import Metrics
 from service.models import router as models
-from service.openapi import describe, operation_id
-from service.parts import Parts
-from service.pictures import Pictures
+from service.operations import health
+from service.operations.metrics import Metrics
+from service.operations.parts import Parts
+from service.operations.queue import BrokerSender, Sender
 from service.predict import router as predict
 from service.predict.batcher import Batcher
 from service.predict.cache import ModelCache
 from service.predict.lookup import Lookup
-from service.proxies import BehindProxies, Proxies
-from service.queue import BrokerSender, Sender
-from service.rate_limits import RateLimits
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
 from service.registry.starting import NotPrepared, check_start
-from service.request_log import RequestLog
-from service.security import KeyRing
-from service.security_headers import STATIC, SecurityHeaders, page_policies
-from service.sessions import Sessions
 from service.settings import Settings, get_settings
 from service.subjects import router as subjects
-from service.turns import Turns
+from service.web.deps import OF_ONE_ACCOUNT, PROBES, TRANSACTIONS, WAITING_TRANSACTIONS, Services
+from service.web.error_handlers import add_error_handlers
+from service.web.held_files import HeldFiles
+from service.web.openapi import describe, operation_id
+from service.web.pictures import Pictures
+from service.web.proxies import BehindProxies, Proxies
+from service.web.rate_limits import RateLimits
+from service.web.request_log import RequestLog
+from service.web.security import KeyRing
+from service.web.security_headers import STATIC, SecurityHeaders, page_policies
+from service.web.sessions import Sessions
+from service.web.turns import Turns
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 # predictions come first: every route before theirs is compared with their address

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from hrmodel.network.export import to_seed_pt
-from hrmodel.signals.response import NAMES, Response
+from hrmodel.network.original_format import to_seed_pt
+from hrmodel.personal.response import NAMES, Response
 from hrmodel.workouts.simulate import simulate_runner
 from service.registry import accounts, champions, jobs, model_versions
 from service.registry.artifacts import ArtifactStore

@@ -23,16 +23,16 @@ from functools import cache
 from pathlib import Path
 from zipfile import ZIP_STORED
 
-from hrmodel.workouts.cleaning import clean
-from hrmodel.workouts.confinement import Limits, confine
+from hrmodel.workouts.cleaning.clean import clean
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.catalog import FORMATS
+from hrmodel.workouts.formats.original import SCALER_FILE, SCALER_KEYS
 from hrmodel.workouts.formats.scratch import open_ahead, temporary_file, writing
-from hrmodel.workouts.formats.seed import SCALER_FILE, SCALER_KEYS
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.upload import FoundWorkout, read_upload
-from hrmodel.workouts.isolated import MEMORY_BYTES
-from hrmodel.workouts.reader import UNPACKED, UNPACKED_FILES, packed_workout, unpacked_workout
+from hrmodel.workouts.sandbox.confinement import Limits, confine
+from hrmodel.workouts.sandbox.isolated import MEMORY_BYTES
+from hrmodel.workouts.sandbox.reader import UNPACKED, UNPACKED_FILES, packed_workout, unpacked_workout
 from hrmodel.workouts.workout import Workout
 from tests import apple_writer, endomondo_writer, fit_writer, gpx_writer, hostile_tables, tcx_writer
 from tests.hostile_zips import tarred, zipped

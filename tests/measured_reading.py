@@ -19,7 +19,7 @@ from typing import IO
 
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.upload import FileReport
-from hrmodel.workouts.isolated import read_isolated
+from hrmodel.workouts.sandbox.isolated import read_isolated
 from service.registry.artifacts import SCRATCH, ArtifactStore
 
 

@@ -7,10 +7,10 @@ import torch
 
 from hrmodel.network.config import NetworkConfig
 from hrmodel.network.lstm import HeartRateLSTM
-from hrmodel.signals.batches import Batch, Key, ScaledWorkout, View
-from hrmodel.signals.features import FeatureContract
+from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
-from hrmodel.signals.level import fit_level
+from hrmodel.signals.scale import fit_scale
+from hrmodel.training.batches import Batch, Key, ScaledWorkout, View
 from hrmodel.workouts.workout import Workout
 
 torch.set_num_threads(1)  # on tiny tensors a second thread only costs
@@ -46,7 +46,7 @@ def small_gridded(count: int, *, steps: int = 20) -> list[GriddedWorkout]:
 def small_scaled(count: int, *, steps: int = 20) -> list[ScaledWorkout]:
     """The same with the person's level."""
     gridded = small_gridded(count, steps=steps)
-    level = fit_level(gridded, FeatureContract())
+    level = fit_scale(gridded, FeatureContract())
     return [ScaledWorkout(gridded=workout, level=level) for workout in gridded]
 
 

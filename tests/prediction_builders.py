@@ -9,13 +9,13 @@ import torch
 from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
+from hrmodel.personal.response import NAMES, Response
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.signals.features import FeatureContract
+from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, Segment
-from hrmodel.signals.level import Level
-from hrmodel.signals.response import NAMES, Response
+from hrmodel.signals.scale import SubjectScale
 
-LEVEL = Level(heart_rate=150.0, spread=12.0, speed=2.8, speed_spread=0.5, workouts=20)
+LEVEL = SubjectScale(heart_rate=150.0, spread=12.0, speed=2.8, speed_spread=0.5, workouts=20)
 
 
 def make_checkpoint(*, seed: int = 0, gain: float = 4.0, hidden: int = 8, **overrides: Any) -> Checkpoint:

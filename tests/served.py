@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from service.connections import Bounds
-from service.serve import configuration
 from service.settings import Settings
+from service.web.connections import Bounds
+from service.web.serve import configuration
 from tests.servers import free_port
 
 START_SECONDS = 30.0

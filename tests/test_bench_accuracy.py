@@ -15,15 +15,15 @@ from accuracy.goals import goals
 from accuracy.rows import boosted_trees
 from accuracy.scoring import score_baseline, score_network
 from hrmodel.evaluation.baselines import ridge, training_mean
-from hrmodel.evaluation.comparison import compare
 from hrmodel.evaluation.contenders import Network
+from hrmodel.evaluation.promotion import compare
 from hrmodel.evaluation.protocols import PROTOCOLS
 from hrmodel.evaluation.report import evaluate
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.steps import measured_heart_rate
 from hrmodel.training.stages import resolve
 from hrmodel.workouts.simulate import simulate_workouts
-from service.demo import write_parquet
+from service.cli.demo import write_parquet
 from tests.prediction_builders import make_checkpoint
 
 

@@ -1,6 +1,5 @@
 """The benchmarks of training run on a few simulated workouts, so that they are there when somebody needs them."""
 
-import bench_stacked
 import bench_training
 
 
@@ -9,8 +8,3 @@ def test_every_contender_trains_and_the_ratios_are_shown_beside_their_bounds(cap
     table = capsys.readouterr().out
     for label in ("stage 1 / stage 2", "stage 1 / plain loop, layer 0 frozen", "stages 1 + 2 / plain loop"):
         assert label in table
-
-
-def test_people_are_trained_one_by_one_and_together(capsys):
-    bench_stacked.main(["--people", "2", "--alone", "1", "--workouts", "4", "--epochs", "1"])
-    assert "2 together, cpu" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest
 import redis
 import yaml
 
-from service import secret_files
+from service.local import secret_files
 from service.settings import Settings
 from tests import servers
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service import rate_limits, serve
 from service.app import create_app
-from service.connections import Bounds
 from service.jobs import live
 from service.registry import faults
 from service.settings import Settings
+from service.web import rate_limits, serve
+from service.web.connections import Bounds
 from tests.page_commands import NOT_RUN, not_run
 from tests.readme import DOCS, PAGES, README, ROOT, prose, shell_blocks, table_under
 from worker.failures import CODES

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.queue import broker_options
+from service.operations.queue import broker_options
 from tests.test_imports import FILES, ROOT, imports_of, within
 
 MODULES = ("pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "jsonpickle", "code")

@@ -11,7 +11,7 @@ import pytest
 
 from hrmodel.workouts.simulate import simulate_runner
 from service.app import create_app
-from service.demo import write_parquet
+from service.cli.demo import write_parquet
 from service.settings import Settings
 from tests.readme import ENDPOINTS, README, ROOT, SETTINGS, table_under
 

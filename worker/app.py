@@ -19,8 +19,8 @@ from celery import Celery, bootsteps, signals
 from celery.apps import worker as words
 from kombu.entity import Queue
 
-from service import queue
 from service.logs import log_as_json
+from service.operations import queue
 from service.registry.artifacts import ArtifactStore
 from service.registry.starting import NotPrepared, check_start
 from service.settings import environment, get_settings

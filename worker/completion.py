@@ -9,11 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from hrmodel.evaluation.comparison import compare
 from hrmodel.evaluation.population import evaluate_people
+from hrmodel.evaluation.promotion import compare
 from hrmodel.evaluation.report import evaluate
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.export import seed_pt
+from hrmodel.network.original_format import seed_pt
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
 from service.errors import Conflict

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from hrmodel.evaluation.contenders import EvaluationData, in_time
 from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
-from hrmodel.signals.batches import ScaledWorkout
-from hrmodel.signals.features import FeatureContract
+from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
-from hrmodel.signals.level import Level, fit_level
+from hrmodel.signals.scale import SubjectScale, fit_scale
+from hrmodel.training.batches import ScaledWorkout
 from hrmodel.workouts.bounds import within_bounds
 from hrmodel.workouts.workout import Workout
 from service.errors import Conflict
@@ -30,7 +30,7 @@ class PersonData:
     """One person's workouts by split, on the grid, in time order."""
 
     splits: dict[str, list[GriddedWorkout]]
-    level: Level
+    level: SubjectScale
 
     @property
     def workouts(self) -> list[GriddedWorkout]:
@@ -53,7 +53,7 @@ def load_person(
     workouts: Sequence[StoredWorkout],
     on_progress: Callable[[], None],
     *,
-    level: Level | None = None,
+    level: SubjectScale | None = None,
 ) -> PersonData:
     """Read one person's stored workouts. The level is fitted on train + val unless it is given."""
     splits: dict[str, list[GriddedWorkout]] = {split: [] for split in SPLITS}
@@ -61,7 +61,7 @@ def load_person(
         splits[stored.split].append(load_workout(store, account_id, stored))
         on_progress()
     known = splits["train"] + splits["val"]
-    return PersonData(splits=splits, level=level or fit_level(known or splits["test"], FeatureContract()))
+    return PersonData(splits=splits, level=level or fit_scale(known or splits["test"], FeatureContract()))
 
 
 def load_workout(store: ArtifactStore, account_id: UUID, stored: StoredWorkout) -> GriddedWorkout:

@@ -12,11 +12,11 @@ from sqlalchemy.exc import IntegrityError
 from hrmodel.evaluation.report import evaluate
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.workouts.cleaning import clean, heart_rate_density
-from hrmodel.workouts.duplicates import Extent, extent_of
+from hrmodel.workouts.cleaning.clean import clean, heart_rate_density
+from hrmodel.workouts.cleaning.duplicates import Extent, extent_of
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.upload import FileReport, FoundWorkout
-from hrmodel.workouts.isolated import read_isolated
+from hrmodel.workouts.sandbox.isolated import read_isolated
 from hrmodel.workouts.splits import extend_split
 from hrmodel.workouts.units import Units
 from service.errors import Conflict

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hrmodel.workouts.duplicates import Extent, duplicates, why_dropped
+from hrmodel.workouts.cleaning.duplicates import Extent, duplicates, why_dropped
 from service.registry.imports import ImportedWorkout
 
 HELD_OUT_FIRST = ("test", "val", "train")  # a recording that was ever held out stays so

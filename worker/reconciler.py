@@ -9,8 +9,8 @@ import time
 
 import structlog
 
-from service import queue
 from service.logs import log_as_json
+from service.operations import queue
 from service.registry import fleets, identity, jobs, leftovers, reserve, sweep, turns
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database, spoken_reason

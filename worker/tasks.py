@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import structlog
 
-from service import queue
+from service.operations import queue
 from service.registry import jobs
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database

@@ -13,15 +13,15 @@ from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
 from hrmodel.network.config import NetworkConfig
 from hrmodel.network.lstm import HeartRateLSTM
-from hrmodel.prediction.intervals import Intervals
+from hrmodel.personal.bands import Intervals
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.signals.batches import ScaledWorkout
-from hrmodel.signals.features import FeatureContract
-from hrmodel.signals.level import Level
-from hrmodel.signals.views import TrainingViews, ValidationViews
+from hrmodel.signals.contract import FeatureContract
+from hrmodel.signals.scale import SubjectScale
+from hrmodel.training.batches import ScaledWorkout
 from hrmodel.training.fit import fit
 from hrmodel.training.stages import StageConfig
 from hrmodel.training.state import TrainingState
+from hrmodel.training.views import TrainingViews, ValidationViews
 from hrmodel.version import CODE_VERSION
 from service.registry import imports, model_versions
 from service.registry.artifacts import ArtifactDamaged, ArtifactMissing
@@ -46,7 +46,7 @@ class Assignment:
     start: Checkpoint | None
 
     @property
-    def level(self) -> Level | None:
+    def level(self) -> SubjectScale | None:
         """The subject's level; a base model has none."""
         return None if self.job.stage == Stage.BASE else self.people[PERSONAL].level
 
@@ -84,7 +84,7 @@ def _load(reporter: Reporter, job: Job) -> Assignment:
         dataset = session.get_one(Dataset, job.dataset_id)
         stored = imports.stored_workouts(session, dataset.id)
         parent = _parent(session, job)
-    level = Level.from_dict(dataset.level) if dataset.level else None
+    level = SubjectScale.from_dict(dataset.level) if dataset.level else None
     people = {
         name: load_person(context.store, job.account_id, workouts, reporter.beat, level=level)
         for name, workouts in (by_person(stored) if job.stage == Stage.BASE else {PERSONAL: stored}).items()

@@ -10,14 +10,14 @@ from accuracy.people import Runner, Splits, split
 from accuracy.rows import boosted_trees, response_alone
 from accuracy.scoring import Scores, decision_report, score_baseline, score_network, score_stranger
 from hrmodel.evaluation.baselines import BASELINES
-from hrmodel.evaluation.comparison import compare
 from hrmodel.evaluation.contenders import Contender, EvaluationData, Network
+from hrmodel.evaluation.promotion import compare
 from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.signals.views import TrainingViews, ValidationViews
 from hrmodel.training.fit import fit
 from hrmodel.training.stages import StageConfig, resolve
+from hrmodel.training.views import TrainingViews, ValidationViews
 
 STAGES = ("stage1", "stage2")
 ALL = "all"  # the size that is every workout before the test

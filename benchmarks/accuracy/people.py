@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hrmodel.evaluation.contenders import EvaluationData
-from hrmodel.signals.features import FeatureContract
+from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
-from hrmodel.signals.level import fit_level
-from hrmodel.workouts.cleaning import clean
-from hrmodel.workouts.reading import read_workouts
+from hrmodel.signals.scale import fit_scale
+from hrmodel.workouts.cleaning.clean import clean
+from hrmodel.workouts.sandbox.reading import read_workouts
 from hrmodel.workouts.splits import chronological_split
 from hrmodel.workouts.workout import Workout
 
@@ -69,7 +69,7 @@ def split(runner: Runner) -> Splits:
     for workout, name in zip(runner.known, chronological_split(len(runner.known)), strict=True):
         parts[name].append(workout)
     fitted = parts["train"] + parts["val"]
-    level = fit_level(fitted, FeatureContract()) if fitted else None
+    level = fit_scale(fitted, FeatureContract()) if fitted else None
     train, val, test = parts.values()
     return Splits(
         inner=EvaluationData(**parts, level=level),

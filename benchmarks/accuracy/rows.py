@@ -10,11 +10,11 @@ from hrmodel.evaluation.baselines import Baseline
 from hrmodel.evaluation.contenders import Answer, EvaluationData, Known
 from hrmodel.evaluation.protocols import Task
 from hrmodel.evaluation.ridge import motion_table
-from hrmodel.prediction.corrector import causal_past
-from hrmodel.signals.features import FeatureContract
+from hrmodel.personal.correction import causal_past
+from hrmodel.personal.response import response_features
+from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout
-from hrmodel.signals.level import Level
-from hrmodel.signals.response import response_features
+from hrmodel.signals.scale import SubjectScale
 from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
 from hrmodel.workouts.workout import Array
 
@@ -57,7 +57,7 @@ def _grow(count: int, features: Array, target: Array) -> Any:
 class ResponseAlone:
     """The level, and the person's response tracked on top of it: all that is served but the network."""
 
-    level: Level
+    level: SubjectScale
 
     def features(self, workout: GriddedWorkout) -> Array:
         """Those of the response, as for the network."""
@@ -82,17 +82,17 @@ def response_alone(data: EvaluationData) -> ResponseAlone:
     return ResponseAlone(level=_level(data))
 
 
-def _level(data: EvaluationData) -> Level:
+def _level(data: EvaluationData) -> SubjectScale:
     if data.level is None:
         raise ValueError("a person without a level can only be predicted by a base model")
     return data.level
 
 
-def _features(workout: GriddedWorkout, level: Level) -> Array:
+def _features(workout: GriddedWorkout, level: SubjectScale) -> Array:
     return np.column_stack([motion_table(workout), response_features(workout, level, CONTRACT)[:, 1:-WHOLE_WORKOUT]])
 
 
-def _table(workouts: Sequence[GriddedWorkout], level: Level) -> tuple[Array, Array]:
+def _table(workouts: Sequence[GriddedWorkout], level: SubjectScale) -> tuple[Array, Array]:
     """Features and heart rate less the level of all measured steps."""
     measured = [np.isfinite(measured_heart_rate(workout)) for workout in workouts]
     features = [_features(workout, level)[known] for workout, known in zip(workouts, measured, strict=True)]

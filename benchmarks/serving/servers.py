@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from service import preparing
-from service.child import die_with_parent
-from service.embedded import API
+from service.local import preparing
+from service.local.child import die_with_parent
+from service.local.embedded import API
 from service.registry import accounts, subjects
 from service.registry.session import Database
 from service.settings import Settings, environment

@@ -8,10 +8,10 @@ import numpy as np
 from hrmodel.evaluation.contenders import Answer, EvaluationData, Known, nothing
 from hrmodel.evaluation.protocols import Task
 from hrmodel.evaluation.ridge import fit_ridge
-from hrmodel.prediction.corrector import Past, causal_past
+from hrmodel.personal.correction import Past, causal_past
+from hrmodel.personal.kalman import OFFSET_VARIANCE
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
-from hrmodel.signals.tracking import OFFSET_VARIANCE
 from hrmodel.workouts.workout import Array
 
 SMOOTH_STEPS = 7

@@ -7,9 +7,9 @@ from dataclasses import replace
 from hrmodel.evaluation.contenders import EvaluationData, Known, Network, nothing, replay
 from hrmodel.evaluation.protocols import after_prefix, blind, fully_observed
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.prediction.intervals import KINDS, WINDOW, Residuals, personal_intervals
+from hrmodel.personal.bands import KINDS, WINDOW, Residuals, personal_intervals
+from hrmodel.personal.followed import Followed
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.signals.followed import Followed
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.steps import measured_heart_rate
 

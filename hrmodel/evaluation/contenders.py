@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from hrmodel.evaluation.metrics import Scored
 from hrmodel.evaluation.protocols import Task
-from hrmodel.prediction.intervals import Intervals, half_widths
+from hrmodel.personal.bands import Intervals, half_widths
+from hrmodel.personal.kalman import Tracking
+from hrmodel.personal.response import NAMES, Response, response_features
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.prediction.stepwise import StepPrediction
 from hrmodel.signals.grid import GriddedWorkout
-from hrmodel.signals.level import Level
-from hrmodel.signals.response import NAMES, Response, response_features
+from hrmodel.signals.scale import SubjectScale
 from hrmodel.signals.steps import measured_heart_rate
-from hrmodel.signals.tracking import Tracking
 from hrmodel.workouts.workout import Array
 
 State = TypeVar("State")
@@ -25,12 +25,12 @@ COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EvaluationData:
-    """One subject's workouts, each list in time order, and the static level. Level None: people never seen before."""
+    """One subject's workouts, each list in time order, and the static scale (None: people never seen before)."""
 
     train: Sequence[GriddedWorkout]
     val: Sequence[GriddedWorkout]
     test: Sequence[GriddedWorkout]
-    level: Level | None
+    level: SubjectScale | None
 
     @property
     def workouts(self) -> list[GriddedWorkout]:
@@ -95,7 +95,7 @@ class Network:
     """A checkpoint as it would serve this subject. A person without a level has no tracking either."""
 
     predictor: Predictor
-    level: Level | None
+    level: SubjectScale | None
 
     def features(self, workout: GriddedWorkout) -> Array:
         """The response's features, where there is a level."""

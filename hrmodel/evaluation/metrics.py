@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.prediction.zones import ZONES
+from hrmodel.personal.zones import ZONES
 from hrmodel.workouts.workout import Array
 
 

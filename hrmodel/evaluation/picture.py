@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from hrmodel.prediction.zones import ZONES
+from hrmodel.personal.zones import ZONES
 from hrmodel.workouts.workout import Array
 
 Report = Mapping[str, Any]

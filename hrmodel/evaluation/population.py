@@ -9,11 +9,11 @@ import numpy as np
 from hrmodel.evaluation.calibration import residuals_of
 from hrmodel.evaluation.contenders import EvaluationData, Known, Network, nothing, replay
 from hrmodel.evaluation.report import Report, evaluate, ignore
-from hrmodel.prediction.intervals import Intervals, Residuals, population_intervals
+from hrmodel.personal.bands import Intervals, Residuals, population_intervals
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.signals.features import FeatureContract
+from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout
-from hrmodel.signals.level import fit_level
+from hrmodel.signals.scale import fit_scale
 from hrmodel.workouts.splits import chronological_split
 
 MIN_WORKOUTS = 5
@@ -26,7 +26,7 @@ def held_out_person(workouts: Person) -> EvaluationData:
     splits: dict[str, list[GriddedWorkout]] = {"train": [], "val": [], "test": []}
     for workout, split in zip(workouts, chronological_split(len(workouts)), strict=True):
         splits[split].append(workout)
-    return EvaluationData(**splits, level=fit_level(splits["train"] + splits["val"], FeatureContract()))
+    return EvaluationData(**splits, level=fit_scale(splits["train"] + splits["val"], FeatureContract()))
 
 
 def evaluate_people(

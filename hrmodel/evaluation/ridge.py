@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from hrmodel.personal.response import running_mean
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, Segment
-from hrmodel.signals.response import running_mean
 from hrmodel.signals.steps import measured_heart_rate
 from hrmodel.workouts.workout import Array
 

@@ -7,7 +7,7 @@ from hrmodel.evaluation.contenders import EvaluationData, Network, in_time, repl
 from hrmodel.evaluation.report import ignore
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.signals.batches import ScaledWorkout
+from hrmodel.training.batches import ScaledWorkout
 
 
 def personal_targets(

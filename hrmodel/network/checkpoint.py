@@ -13,9 +13,9 @@ from torch import Tensor
 from hrmodel.network.architectures import build_network
 from hrmodel.network.config import NetworkConfig
 from hrmodel.network.lstm import HeartRateLSTM
-from hrmodel.signals.features import FeatureContract
-from hrmodel.signals.followed import Followed
-from hrmodel.signals.level import Level
+from hrmodel.personal.followed import Followed
+from hrmodel.signals.contract import FeatureContract
+from hrmodel.signals.scale import SubjectScale
 
 FORMAT_VERSION = 2
 WITHOUT_FOLLOWED = 1  # the version of a file without the person's response: earlier code reads it, too
@@ -37,7 +37,7 @@ class Checkpoint:
     stage: str
     configuration: dict[str, Any]
     history: list[dict[str, float | int | None]]
-    level: Level | None = None  # the subject's static level; None for a base model
+    level: SubjectScale | None = None  # the subject's static level; None for a base model
     intervals: dict[str, list[float]] | None = None
     data_digest: str = ""
     code_version: str = ""
@@ -117,7 +117,7 @@ def from_metadata(metadata: str, *, weights: dict[str, Tensor], training: dict[s
     return Checkpoint(
         network=NetworkConfig.from_dict(values.pop("network")),
         contract=FeatureContract.from_dict(values.pop("contract")),
-        level=None if level is None else Level.from_dict(level),
+        level=None if level is None else SubjectScale.from_dict(level),
         followed=None if followed is None else Followed.from_dict(followed),
         weights=weights,
         training=training,

@@ -14,21 +14,21 @@ from hrmodel.evaluation.population import calibrate_people, evaluate_people
 from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
-from hrmodel.network.export import to_seed_pt
+from hrmodel.network.original_format import to_seed_pt
 from hrmodel.offline.console import progress_bar
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.signals.batches import ScaledWorkout
-from hrmodel.signals.features import FeatureContract
+from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
-from hrmodel.signals.level import fit_level
-from hrmodel.signals.views import TrainingViews, ValidationViews
+from hrmodel.signals.scale import fit_scale
+from hrmodel.training.batches import ScaledWorkout
 from hrmodel.training.fit import fit
 from hrmodel.training.stages import StageConfig, resolve
 from hrmodel.training.state import TrainingState
+from hrmodel.training.views import TrainingViews, ValidationViews
 from hrmodel.version import CODE_VERSION, digest_of
-from hrmodel.workouts.cleaning import clean
-from hrmodel.workouts.reading import read_workouts
+from hrmodel.workouts.cleaning.clean import clean
+from hrmodel.workouts.sandbox.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_workouts
 from hrmodel.workouts.workout import Workout
 
@@ -131,7 +131,7 @@ def _scaled(people: Iterable[list[GriddedWorkout]], contract: FeatureContract) -
     """Everybody's workouts, each person in their own scale."""
     scaled = []
     for workouts in people:
-        level = fit_level(workouts, contract)
+        level = fit_scale(workouts, contract)
         scaled += [ScaledWorkout(gridded=workout, level=level) for workout in workouts]
     return scaled
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from hrmodel.evaluation.contenders import EvaluationData
 from hrmodel.offline.errors import UserError
-from hrmodel.signals.features import FeatureContract
+from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
-from hrmodel.signals.level import fit_level
+from hrmodel.signals.scale import fit_scale
 from hrmodel.version import digest_of
-from hrmodel.workouts.cleaning import clean
-from hrmodel.workouts.duplicates import duplicates, extent_of, why_dropped
+from hrmodel.workouts.cleaning.clean import clean
+from hrmodel.workouts.cleaning.duplicates import duplicates, extent_of, why_dropped
 from hrmodel.workouts.formats.source import SaidSport
-from hrmodel.workouts.reading import read_with_format
+from hrmodel.workouts.sandbox.reading import read_with_format
 from hrmodel.workouts.splits import MIN_WORKOUTS, chronological_split
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
@@ -43,7 +43,7 @@ def load_data(
         splits[split].append(to_grid(workout, workout.digest))
     if not splits["train"]:
         raise UserError(f"{path} holds no training workouts: train.pt is missing, empty, or all of it was dropped.")
-    level = fit_level(splits["train"] + splits["val"], FeatureContract())
+    level = fit_scale(splits["train"] + splits["val"], FeatureContract())
     data = EvaluationData(**splits, level=level)
     _describe(data, own_split)
     return data

@@ -18,14 +18,14 @@ from hrmodel.offline.errors import UserError
 from hrmodel.offline.paths import Folders
 from hrmodel.offline.start import Found, read_base, read_checkpoint
 from hrmodel.offline.tables import prediction_table
+from hrmodel.personal.kalman import Tracking
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, to_grid
 from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
-from hrmodel.signals.tracking import Tracking
 from hrmodel.workouts.bounds import within_bounds
-from hrmodel.workouts.cleaning import clean
-from hrmodel.workouts.duplicates import duplicates, extent_of
-from hrmodel.workouts.faults import take_out
+from hrmodel.workouts.cleaning.clean import clean
+from hrmodel.workouts.cleaning.duplicates import duplicates, extent_of
+from hrmodel.workouts.cleaning.faults import take_out
 from hrmodel.workouts.workout import Array, Workout
 
 BAND = "0.9"  # the coverage of lower and upper

@@ -15,19 +15,19 @@ from hrmodel.evaluation.contenders import EvaluationData
 from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
-from hrmodel.network.export import to_seed_pt
 from hrmodel.network.freezing import freeze_layers, parameter_report
 from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.network.original_format import to_seed_pt
 from hrmodel.offline.console import progress_bar
 from hrmodel.offline.data import training_digest
 from hrmodel.offline.errors import Interrupted, UserError
 from hrmodel.offline.paths import Folders
 from hrmodel.offline.resuming import START, resumed, start_digest
-from hrmodel.signals.views import TrainingViews, ValidationViews
 from hrmodel.training.curves import best_entry, draw_curves
 from hrmodel.training.fit import explain_out_of_memory, fit
 from hrmodel.training.stages import StageConfig
 from hrmodel.training.state import Entry, TrainingState
+from hrmodel.training.views import TrainingViews, ValidationViews
 from hrmodel.version import CODE_VERSION
 
 log = logging.getLogger("hrmodel.stages")

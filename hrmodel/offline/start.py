@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.export import from_seed_pt
+from hrmodel.network.original_format import from_seed_pt
 from hrmodel.offline.errors import UserError
 from hrmodel.offline.paths import shipped_base
 

@@ -6,7 +6,7 @@ from typing import Any
 from hrmodel.evaluation.baselines import BASELINES
 from hrmodel.evaluation.protocols import PROTOCOLS
 from hrmodel.evaluation.report import SCORE_PROTOCOLS, Report
-from hrmodel.prediction.zones import ZONES
+from hrmodel.personal.zones import ZONES
 
 MISSING = "-"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.prediction.corrector import causal_past
+from hrmodel.personal.correction import causal_past
 from hrmodel.prediction.stepwise import HIGHEST, LOWEST, Ready, StepPrediction, blind_heart_rate, with_history
 from hrmodel.signals.features import Features, history_feature, scaled
 from hrmodel.signals.grid import STEP_SECONDS, carried, carried_on

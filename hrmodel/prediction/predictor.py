@@ -9,19 +9,19 @@ import torch
 from numpy.typing import NDArray
 
 from hrmodel.network.checkpoint import Checkpoint
+from hrmodel.personal.bands import DEFAULT_INTERVALS, NOWCAST, Intervals, half_widths
+from hrmodel.personal.kalman import NEW, UNKNOWN
+from hrmodel.personal.response import Response, response_features
 from hrmodel.prediction.ahead import answer_ahead
-from hrmodel.prediction.intervals import DEFAULT_INTERVALS, NOWCAST, Intervals, half_widths
 from hrmodel.prediction.passes import run_branches, run_each, run_together
 from hrmodel.prediction.sampling import step_of_sample, within_step
 from hrmodel.prediction.stepwise import HIGHEST, LOWEST, Ready, StepPrediction, answer_steps, blind_output
 from hrmodel.prediction.tries import Tries
 from hrmodel.signals.features import Features, motion_of, vertical_speed
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, to_grid
-from hrmodel.signals.level import Level, population_level
-from hrmodel.signals.response import Response, response_features
 from hrmodel.signals.rows import rows_of
+from hrmodel.signals.scale import SubjectScale, population_scale
 from hrmodel.signals.steps import channel, measured_heart_rate, segment_begins, step_bins
-from hrmodel.signals.tracking import NEW, UNKNOWN
 from hrmodel.workouts.workout import Array, Workout
 
 
@@ -47,7 +47,7 @@ class Query:
     """
 
     workout: Workout
-    level: Level | None = None
+    level: SubjectScale | None = None
     response: Response | None = None
     intervals: Intervals | None = None
     correct: bool = True
@@ -83,7 +83,7 @@ class Predictor:
         self,
         workout: Workout,
         *,
-        level: Level | None = None,
+        level: SubjectScale | None = None,
         response: Response | None = None,
         intervals: Intervals | None = None,
         correct: bool = True,
@@ -137,7 +137,7 @@ class Predictor:
             level="subject" if ready.known else "population",
         )
 
-    def tries(self, level: Level, response: Response | None = None) -> Tries:
+    def tries(self, level: SubjectScale, response: Response | None = None) -> Tries:
         """For many blind predictions of somebody on one route, each a little different from the one before."""
         followed = response or self._own_response(level) or NEW
         return Tries(self._network, self.checkpoint.contract, level, followed)
@@ -147,7 +147,7 @@ class Predictor:
         gridded: GriddedWorkout,
         views: Sequence[Array],
         *,
-        level: Level | None = None,
+        level: SubjectScale | None = None,
         response: Response | None = None,
         correct: bool = True,
     ) -> list[StepPrediction]:
@@ -165,7 +165,7 @@ class Predictor:
         targets: NDArray[np.intp],
         horizon: int,
         *,
-        level: Level | None = None,
+        level: SubjectScale | None = None,
         response: Response | None = None,
     ) -> StepPrediction:
         """Predict the steps `targets` (O,), each with what `view` (S,) holds `horizon` steps before it and earlier.
@@ -180,12 +180,12 @@ class Predictor:
         self,
         gridded: GriddedWorkout,
         views: Sequence[Array],
-        level: Level | None,
+        level: SubjectScale | None,
         response: Response | None,
         correct: bool,
     ) -> Ready:
         known, contract = level or self.checkpoint.level, self.checkpoint.contract
-        scale = known or population_level(contract, gridded.mean_speed)
+        scale = known or population_scale(contract, gridded.mean_speed)
         followed = response or self._own_response(level) or (NEW if known else UNKNOWN)
         begins = segment_begins(gridded)
         climb = vertical_speed(channel(gridded, "altitude"), contract, begins)
@@ -202,7 +202,7 @@ class Predictor:
             correct=correct,
         )
 
-    def _own_response(self, level: Level | None) -> Response | None:
+    def _own_response(self, level: SubjectScale | None) -> Response | None:
         """The checkpoint's, which is in the scale of its own level."""
         same = level is None or level == self.checkpoint.level
         return self.followed.response if self.followed and same else None

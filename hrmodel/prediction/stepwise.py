@@ -7,12 +7,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.prediction.corrector import causal_past
-from hrmodel.prediction.intervals import BLIND
+from hrmodel.personal.bands import BLIND
+from hrmodel.personal.correction import causal_past
 from hrmodel.signals.features import Features, history_feature
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, carried
-from hrmodel.signals.level import Level
 from hrmodel.signals.rows import Rows
+from hrmodel.signals.scale import SubjectScale
 from hrmodel.signals.steps import elapsed_steps, segment_slices
 from hrmodel.workouts.workout import Array
 
@@ -36,7 +36,7 @@ class Ready:
     gridded: GriddedWorkout
     views: Sequence[Array]  # V of (S,) bpm
     known: bool  # whether the level is a subject's
-    scale: Level
+    scale: SubjectScale
     variance: float  # bpm^2, of the level's offset
     added: Array  # (S,) bpm: the response
     motion: Features  # (S, 2)

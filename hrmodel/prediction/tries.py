@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from hrmodel.network.lstm import HeartRateLSTM, State
+from hrmodel.personal.response import Response, response_features
 from hrmodel.prediction.passes import run_together
 from hrmodel.prediction.stepwise import HIGHEST, LOWEST
-from hrmodel.signals.features import FeatureContract, Features, motion_of, vertical_speed
+from hrmodel.signals.contract import FeatureContract
+from hrmodel.signals.features import Features, motion_of, vertical_speed
 from hrmodel.signals.grid import GriddedWorkout, to_grid
-from hrmodel.signals.level import Level
-from hrmodel.signals.response import Response, response_features
+from hrmodel.signals.scale import SubjectScale
 from hrmodel.signals.steps import channel
 from hrmodel.workouts.workout import Array, Workout
 
@@ -27,7 +28,9 @@ GRAIN = 16  # steps: what is run is a multiple of it, or the library would prepa
 class Tries:
     """Blind heart rates of one person. Workouts have one sample per step of 10 s, without gaps and heart rate."""
 
-    def __init__(self, network: HeartRateLSTM, contract: FeatureContract, level: Level, response: Response) -> None:
+    def __init__(
+        self, network: HeartRateLSTM, contract: FeatureContract, level: SubjectScale, response: Response
+    ) -> None:
         self._network, self._contract, self._level, self._response = network, contract, level, response
         self._inputs: Features = np.empty((0, 3), dtype=np.float32)
         self._states: list[tuple[int, State]] = [(0, network.start_state(1))]  # of the network, before some steps

@@ -1,53 +1,22 @@
-"""From a segment to the network's inputs, and every constant that they depend on."""
-
-from __future__ import annotations
-
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+"""From a segment to the network's inputs."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.signals.grid import STEP_SECONDS, Segment
+from hrmodel.signals.contract import FeatureContract
+from hrmodel.signals.grid import Segment
+from hrmodel.signals.scale import SubjectScale
 from hrmodel.workouts.workout import Array
-
-if TYPE_CHECKING:  # level.py reads the contract's constants
-    from hrmodel.signals.level import Level
 
 Features = NDArray[np.float32]
 
 
-@dataclass(frozen=True, kw_only=True)
-class FeatureContract:
-    """What the numbers in a network's input mean. Stored in its checkpoint: other constants need another network."""
-
-    step_seconds: float = STEP_SECONDS
-    vertical_speed_clip: float = 2.0  # m/s
-    vertical_speed_scale: float = 0.2  # m/s
-    population_heart_rate: float = 146.0  # bpm
-    population_spread: float = 14.0  # bpm
-    spread_prior_workouts: float = 4.0
-    population_speed_spread: float = 0.55  # m/s
-
-    def to_dict(self) -> dict[str, float]:
-        """Plain numbers by name, for JSON."""
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(values: dict[str, Any]) -> FeatureContract:
-        """The inverse of `to_dict`. Raises ValueError for a missing, unknown or non-numeric constant."""
-        names = {field.name for field in fields(FeatureContract)}
-        if set(values) != names:
-            raise ValueError(f"a feature contract has {sorted(names)}, not {sorted(values)}")
-        return FeatureContract(**{name: float(value) for name, value in values.items()})
-
-
-def motion_features(segment: Segment, level: Level, contract: FeatureContract) -> Features:
+def motion_features(segment: Segment, level: SubjectScale, contract: FeatureContract) -> Features:
     """(T, 2): speed in the subject's scale, and vertical speed; 0 where either is unknown."""
     return motion_of(segment.speed, vertical_speed(segment.altitude, contract), level)
 
 
-def motion_of(speed: Array, climb: Array, level: Level) -> Features:
+def motion_of(speed: Array, climb: Array, level: SubjectScale) -> Features:
     """The same from (T,) speed in m/s and (T,) `vertical_speed`."""
     features = np.empty((len(speed), 2), dtype=np.float32)
     features[:, 0] = known_or_zero((speed - level.speed) / level.speed_spread)

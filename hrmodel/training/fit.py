@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import torch
 
 from hrmodel.network.lstm import HeartRateLSTM
-from hrmodel.signals.batches import Batch
-from hrmodel.signals.views import FixedViews, Views
-from hrmodel.training.cache import LowerCache
+from hrmodel.training.batches import Batch
+from hrmodel.training.frozen_cache import LowerCache
 from hrmodel.training.losses import masked_mse
 from hrmodel.training.stages import StageConfig
 from hrmodel.training.state import Entry, TrainingState
+from hrmodel.training.views import FixedViews, Views
 
 
 class Stop(Exception):

@@ -13,7 +13,7 @@ from service.settings import get_settings
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from service.client import Client
+    from service.client.client import Client
     from service.registry.session import Database
 
 SHORTEST_ID, LOOKED_AT = 6, 500
@@ -25,8 +25,8 @@ SubjectOption = Annotated[str, typer.Option(help="The person.")]
 @contextmanager
 def connected() -> "Iterator[Client]":
     """A client of the API that the settings name; what goes wrong ends the command with a sentence."""
-    from service.client import Client, NoAnswer, RequestFailed
-    from service.import_files import ImportFailed, key_of
+    from service.cli.import_files import ImportFailed, key_of
+    from service.client.client import Client, NoAnswer, RequestFailed
 
     settings = get_settings()
     try:
@@ -91,7 +91,7 @@ def table(*columns: str) -> Rows:
 @contextmanager
 def opened() -> Iterator["Database"]:
     """The database of the settings; a missing or old schema ends the command with a sentence."""
-    from service.preparing import said
+    from service.local.preparing import said
     from service.registry.migrations import schema_is_behind
     from service.registry.session import Database
     from service.registry.starting import NotPrepared

@@ -10,8 +10,8 @@ import typer
 from service.cli.common import JsonOption, LimitOption, connected, fail, show_json, table, whole_id
 
 if TYPE_CHECKING:
-    from service.client import Client
-    from service.client_types import Job
+    from service.client.client import Client
+    from service.client.types import Job
 
 app = typer.Typer()
 
@@ -90,7 +90,7 @@ def metrics(job: JobArgument, as_json: JsonOption = False) -> None:
     if found["evaluation"] and found["evaluation"]["test_workouts"]:
         from rich.console import Console
 
-        from service.demo_show import error_table
+        from service.cli.demo_show import error_table
 
         Console().print(error_table({"this model": found["evaluation"]}))
 

@@ -26,8 +26,8 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Upload workouts of one person as a dataset to a service that runs, and show what became of them."""
-    from service.import_files import ImportFailed, import_files
-    from service.import_show import show
+    from service.cli.import_files import ImportFailed, import_files
+    from service.cli.import_show import show
 
     given = {"subject": subject, "name": name, "kind": kind, "min_hr_per_minute": min_hr_per_minute}
     given |= {"speed_unit": speed_unit, "altitude_unit": altitude_unit, "sport": sport}

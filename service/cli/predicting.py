@@ -24,7 +24,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Predict the heart rate of a workout: before it (blind), or after its first minutes (--observed 180)."""
-    from service.workout_files import UnreadableWorkout, ask, draw, read, summary, write_csv
+    from service.cli.workout_files import UnreadableWorkout, ask, draw, read, summary, write_csv
 
     try:
         workout = read(file, number, sport)

@@ -15,8 +15,8 @@ app = typer.Typer()
 @app.command()
 def up() -> None:
     """Run the whole service on this machine until Ctrl-C: a broker, the API and a worker."""
-    from service.embedded import StartError, supervise
-    from service.preparing import said
+    from service.local.embedded import StartError, supervise
+    from service.local.preparing import said
     from service.registry.starting import NotPrepared
 
     settings = get_settings()
@@ -32,7 +32,7 @@ def migrate(
     key_file: Annotated[Path | None, typer.Option(help="Also write an admin key here, unless it holds one.")] = None,
 ) -> None:
     """Bring the database up to date and put the shipped base model into the artifact folder."""
-    from service.preparing import prepare
+    from service.local.preparing import prepare
     from service.registry.starting import NotPrepared
 
     try:
@@ -46,8 +46,8 @@ def adopt(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Let the artifact folder belong to this database from now on, whatever database it belonged to before."""
-    from service.embedded import StartError, only_one
-    from service.preparing import said
+    from service.local.embedded import StartError, only_one
+    from service.local.preparing import said
     from service.registry import identity, migrations
     from service.registry.artifacts import ArtifactStore
     from service.registry.session import Database
@@ -93,7 +93,7 @@ def sweep(
 @app.command()
 def api() -> None:
     """Run the HTTP API in this process."""
-    from service.embedded import API
+    from service.local.embedded import API
 
     os.execv(API[0], API)
 
@@ -101,7 +101,7 @@ def api() -> None:
 @app.command()
 def worker() -> None:
     """Run a worker in this process: it trains what is queued, one job per GPU or core."""
-    from service.embedded import WORKER
+    from service.local.embedded import WORKER
     from service.registry.artifacts import ArtifactStore
     from service.registry.starting import NotPrepared, check_start
 
@@ -121,7 +121,7 @@ def backup(
     ] = False,
 ) -> None:
     """Write everything into one file, also while the service runs. It holds heart rates: keep it private."""
-    from service.archive import back_up
+    from service.cli.archive import back_up
     from service.registry.backup import IncompleteBackup
     from service.registry.identity import OtherStore
 
@@ -140,9 +140,9 @@ def backup(
 @app.command()
 def restore(file: Annotated[Path, typer.Argument(help="A backup; - for standard input.")]) -> None:
     """Bring a backup back into an empty database and artifact folder, while no service runs on them."""
-    from service.archive import bring_back
-    from service.embedded import StartError
-    from service.preparing import said
+    from service.cli.archive import bring_back
+    from service.local.embedded import StartError
+    from service.local.preparing import said
     from service.registry.restore import RestoreError
     from service.registry.starting import NotPrepared
 
@@ -160,7 +160,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
     from rich.console import Console
 
-    from service.doctor import diagnose
+    from service.cli.doctor import diagnose
 
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
     colors = {"ok": "green", "warning": "yellow", "fault": "bold red", "skipped": "dim"}
@@ -181,9 +181,9 @@ def demo(
     data: Annotated[Path | None, typer.Option(help="Your own export: a file or a folder.", exists=True)] = None,
 ) -> None:
     """Run the main job from upload to prediction on a service of its own, and show what came out."""
-    from service.demo import DemoFailed, play
-    from service.embedded import StartError
-    from service.preparing import said
+    from service.cli.demo import DemoFailed, play
+    from service.local.embedded import StartError
+    from service.local.preparing import said
     from service.registry.starting import NotPrepared
 
     try:
@@ -196,6 +196,6 @@ def demo(
 @app.command()
 def init_secrets(folder: Annotated[Path, typer.Argument(help="Where the secrets lie, one folder per reader.")]) -> None:
     """Make the random secrets that docker-compose.yml needs; those already there stay."""
-    from service.secret_files import write_compose_secrets
+    from service.local.secret_files import write_compose_secrets
 
     write_compose_secrets(folder)

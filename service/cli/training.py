@@ -8,7 +8,7 @@ from service.cli.common import JsonOption, connected, fail, whole_id
 from service.cli.jobs import Watch, accepted
 
 if TYPE_CHECKING:
-    from service.client import Client
+    from service.client.client import Client
 
 app = typer.Typer()
 

@@ -4,8 +4,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.requests import Request
 
-from service.body import read_body
 from service.errors import BadRequest
+from service.web.body import read_body
 
 MAX_FORM_BYTES = 10_000
 HOME = "/"

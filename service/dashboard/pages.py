@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from hrmodel.workouts import confinement
+from hrmodel.workouts.sandbox import confinement
 from service.datasets import service as datasets
 from service.datasets.schemas import DatasetRead, WorkoutRead
 from service.errors import NotFound

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from service.sessions import cookie_of
+from service.web.sessions import cookie_of
 
 STATIC = "/ui/static"
 FOLDER = Path(__file__).parent / "static"

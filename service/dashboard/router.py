@@ -14,19 +14,19 @@ from starlette.responses import RedirectResponse, Response
 from service.dashboard import pages
 from service.dashboard.forms import HOME, page_of_ours, read_form
 from service.dashboard.rendering import render
-from service.deps import ApiRoute, ReadCaller, Services, ServicesDep, SessionDep, TrainCaller, admit
-from service.error_handlers import DATABASE_AWAY
 from service.errors import ServiceError, Unavailable, Unprocessable
-from service.fields import CursorQuery, SubjectPath
 from service.jobs import service as jobs
 from service.jobs.router import JobId, SubmissionDep
 from service.jobs.schemas import JobCreate, JobRead, Stage1JobCreate, Stage2JobCreate
 from service.jobs.service import Submission
-from service.predict.review import review
-from service.predict.review_schemas import WorkoutId
-from service.security import check_origin
-from service.sessions import cookie_of, forget, forget_key, keep
 from service.subjects import service as subjects
+from service.subjects.review import review
+from service.subjects.review_schemas import WorkoutId
+from service.web.deps import ApiRoute, ReadCaller, Services, ServicesDep, SessionDep, TrainCaller, admit
+from service.web.error_handlers import DATABASE_AWAY
+from service.web.fields import CursorQuery, SubjectPath
+from service.web.security import check_origin
+from service.web.sessions import cookie_of, forget, forget_key, keep
 
 SIGN_IN = "/ui/sign-in"
 SEE_OTHER = 303

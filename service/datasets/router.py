@@ -5,11 +5,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from service.body import check_announced_size
 from service.datasets import service
 from service.datasets.picture import draw_import
 from service.datasets.schemas import DatasetPage, DatasetQuery, DatasetRead, DatasetReport, UploadRead
-from service.deps import (
+from service.errors import UnsupportedType
+from service.registry.idempotency import Once
+from service.web.body import check_announced_size
+from service.web.deps import (
     ApiRoute,
     IdempotencyHeader,
     PageDep,
@@ -19,10 +21,8 @@ from service.deps import (
     TrainCaller,
     once,
 )
-from service.errors import UnsupportedType
-from service.fields import MAX_AFTER, After, SubjectFilter
-from service.openapi import PICTURE, problems
-from service.registry.idempotency import Once
+from service.web.fields import MAX_AFTER, After, SubjectFilter
+from service.web.openapi import PICTURE, problems
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=ApiRoute)
 

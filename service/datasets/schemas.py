@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from service.fields import ErrorRead, Label, Read, SubjectName, Write, example
 from service.registry.tables import DatasetKind, DatasetState
+from service.web.fields import ErrorRead, Label, Read, SubjectName, Write, example
 
 DEFAULT_SUBJECT = "me"
 DEFAULT_MIN_HR_PER_MINUTE = 6.0

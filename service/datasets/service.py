@@ -7,7 +7,6 @@ from uuid import UUID
 from anyio import to_thread
 from sqlalchemy.orm import Session
 
-from service.cleanup import remove
 from service.datasets.in_flight import Incoming
 from service.datasets.picture_text import MAX_PROBLEMS
 from service.datasets.schemas import (
@@ -24,16 +23,17 @@ from service.datasets.schemas import (
 )
 from service.datasets.summary import summarise
 from service.datasets.upload import OnSize, Upload, taken
-from service.deps import Services
-from service.error_handlers import DATABASE_AWAY
 from service.errors import Conflict, FieldError, Unavailable, Unprocessable
-from service.fields import ErrorRead
-from service.queue import hint, send_after_commit
+from service.operations.cleanup import remove
+from service.operations.queue import hint, send_after_commit
 from service.registry import datasets, idempotency, jobs, leftovers, quotas, removal, subjects
 from service.registry.datasets import DatasetRow, Outline
 from service.registry.idempotency import Once
 from service.registry.pages import PageRequest
 from service.registry.tables import DatasetKind, DatasetState, Stage
+from service.web.deps import Services
+from service.web.error_handlers import DATABASE_AWAY
+from service.web.fields import ErrorRead
 
 RESERVED_BYTES = 4 * 1024**2  # ahead of an upload that does not say its size: a look at the database for each
 

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
 
-from service.body import too_large
 from service.errors import FieldError, RequestTimeout, Unavailable, Unprocessable
 from service.registry.artifacts import ArtifactStore, hold
 from service.registry.faults import NO_SPACE
+from service.web.body import too_large
 
 BUFFER_BYTES = 1 << 20
 MAX_SECONDS = 6 * 3600.0  # 2 GB in 6 h are 100 kB/s

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
-from service.fields import SubjectName, Write, example
 from service.jobs.schemas import Hyperparameters
+from service.web.fields import SubjectName, Write, example
 
 MAX_PEOPLE = 2000  # twice as many jobs: half a second of work
 _STAGES = (["stage1"], ["stage1", "stage2"])

@@ -14,11 +14,11 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from sqlalchemy.orm import Session
 from starlette.types import Receive, Scope, Send
 
-from service.error_handlers import DATABASE_AWAY
 from service.errors import NotFound, TooManyRequests, Unavailable
 from service.registry import job_history
 from service.registry.job_history import Mark
 from service.registry.session import Database
+from service.web.error_handlers import DATABASE_AWAY
 
 MEDIA_TYPE = "text/event-stream"
 POLL_SECONDS = 0.5

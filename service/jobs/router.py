@@ -5,8 +5,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
-from service.deps import ApiRoute, OnceDep, PageDep, ReadCaller, ServicesDep, SessionDep, TrainCaller
-from service.fields import MAX_AFTER, After, SubjectFilter, instant
 from service.jobs import feeds, fleet, live, service, views
 from service.jobs.fleet_schemas import FleetJobCreate
 from service.jobs.schemas import (
@@ -20,9 +18,11 @@ from service.jobs.schemas import (
     Stage2JobCreate,
 )
 from service.jobs.service import Submission
-from service.openapi import PICTURE, problems
 from service.registry.job_history import JobFilter
 from service.registry.tables import JobState, Stage
+from service.web.deps import ApiRoute, OnceDep, PageDep, ReadCaller, ServicesDep, SessionDep, TrainCaller
+from service.web.fields import MAX_AFTER, After, SubjectFilter, instant
+from service.web.openapi import PICTURE, problems
 
 JSON_LINES = "application/x-ndjson"
 _STREAM = {

@@ -7,8 +7,8 @@ from uuid import UUID
 from pydantic import Field, StrictFloat, StrictInt
 
 from hrmodel.training.stages import BOUNDS
-from service.fields import ErrorRead, Read, Write, example
 from service.registry.tables import JobState, Stage
+from service.web.fields import ErrorRead, Read, Write, example
 
 _DATASET_ID = "6f1ad0c5-3a5c-4a38-9a57-6c1f3b1f7a11"
 _JOB_ID = "b0a1b6de-6a0e-49d7-9d39-9f2fb6a3f0f1"

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from hrmodel.training.stages import InvalidHyperparameter, resolve
 from service.errors import Conflict, FieldError, Unprocessable
-from service.fields import pointing
 from service.jobs import views
 from service.jobs.schemas import (
     BaseJobCreate,
@@ -19,10 +18,11 @@ from service.jobs.schemas import (
     Stage1JobCreate,
     Stage2JobCreate,
 )
-from service.queue import hint
+from service.operations.queue import hint
 from service.registry import datasets, fleets, idempotency, job_history, jobs, model_versions, quotas
 from service.registry.idempotency import Once
 from service.registry.tables import Dataset, DatasetKind, DatasetState, Job, JobState, Stage
+from service.web.fields import pointing
 
 
 @dataclass(frozen=True, kw_only=True)

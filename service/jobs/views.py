@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from hrmodel.evaluation.picture import draw_evaluation
 from hrmodel.training.curves import draw_curves
 from service.errors import Conflict
-from service.fields import ErrorRead
 from service.jobs.schemas import (
     EpochRead,
     EventRead,
@@ -28,6 +27,7 @@ from service.registry.fleets import Summary
 from service.registry.job_history import JobFilter, JobRow
 from service.registry.pages import PageRequest
 from service.registry.tables import EpochMetrics, Job, JobEvent, JobState, Stage
+from service.web.fields import ErrorRead
 
 
 def show(session: Session, account_id: UUID, job_id: UUID) -> JobRead:

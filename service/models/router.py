@@ -7,15 +7,15 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query
 from starlette.responses import FileResponse, Response
 
-from service.deps import ApiRoute, PageDep, ReadCaller, ServicesDep, SessionDep, TrainCaller
-from service.fields import SubjectFilter
 from service.models import service
 from service.models.schemas import EvaluationRead, Format, ModelPage, ModelRead, Promotion
-from service.openapi import problems
 from service.registry.model_pages import ModelFilter
 from service.registry.tables import Stage
 from service.subjects import service as subjects
 from service.subjects.schemas import ChampionRead
+from service.web.deps import ApiRoute, PageDep, ReadCaller, ServicesDep, SessionDep, TrainCaller
+from service.web.fields import SubjectFilter
+from service.web.openapi import problems
 
 BINARY = "application/octet-stream"
 _FILE: dict[int | str, dict[str, Any]] = {

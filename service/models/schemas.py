@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic import Field, StrictBool
 
-from service.fields import Read, Write, example
 from service.registry.tables import Stage
+from service.web.fields import Read, Write, example
 
 Format = Literal["safetensors", "pt", "onnx"]
 _MODEL = {

@@ -8,15 +8,15 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from service.deps import Services
 from service.errors import Conflict, NotFound, Unavailable
+from service.models.check import check_serves, decide
+from service.models.onnx import onnx_of
 from service.models.schemas import EvaluationRead, Format, ModelPage, ModelRead
-from service.predict.check import check_serves, decide
-from service.predict.onnx import onnx_of
 from service.registry import champions, datasets, model_pages, model_versions
 from service.registry.artifacts import ArtifactStore
 from service.registry.model_pages import ModelFilter, ModelRow
 from service.registry.pages import PageRequest
+from service.web.deps import Services
 
 
 @dataclass(frozen=True)

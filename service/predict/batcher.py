@@ -21,7 +21,7 @@ from hrmodel.prediction.predictor import Prediction, Predictor, Prepared
 from hrmodel.workouts.workout import Array
 from service.errors import Unavailable
 from service.predict.queues import Queues
-from service.turns import too_many_waiting
+from service.web.turns import too_many_waiting
 
 MAX_BATCH = 8  # more save nothing, and the event loop would have nothing to do until all are there
 MAX_BATCH_SIZE = 30_000  # steps of all passes and samples: another account waits for it about 0.1 s

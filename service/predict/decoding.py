@@ -14,9 +14,9 @@ from msgspec import UNSET, UnsetType
 
 from hrmodel.workouts.units import AltitudeUnit, SpeedUnit
 from hrmodel.workouts.workout import Array
-from service.body import LARGEST
-from service.fields import check_subject
 from service.predict.schemas import MAX_REQUESTS, MAX_SAMPLES, BatchRequest, PredictRequest, UnitsChoice
+from service.web.body import LARGEST
+from service.web.fields import check_subject
 
 MAX_SUBJECT = 100
 _Row = list[float | None] | None

@@ -10,14 +10,14 @@ from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
 
-from hrmodel.prediction.intervals import Intervals
-from hrmodel.signals.level import Level
-from hrmodel.signals.response import Response
-from service.error_handlers import DATABASE_AWAY
+from hrmodel.personal.bands import Intervals
+from hrmodel.personal.response import Response
+from hrmodel.signals.scale import SubjectScale
 from service.registry import serving
 from service.registry.serving import Serving
 from service.registry.session import Database
 from service.registry.tables import ModelVersion
+from service.web.error_handlers import DATABASE_AWAY
 
 FRESH_SECONDS = 0.5
 PATIENCE_SECONDS = 0.4  # with the database, before an old answer serves: a new champion is seen within a second
@@ -38,7 +38,7 @@ class Wanted:
 class Known(TypedDict):
     """What a predictor takes about a person."""
 
-    level: Level | None
+    level: SubjectScale | None
     response: Response | None
     intervals: Intervals | None
 
@@ -137,8 +137,8 @@ def _answering(found: Serving) -> Answering:
     )
 
 
-def _level(found: Serving) -> Level | None:
+def _level(found: Serving) -> SubjectScale | None:
     """A personal version brings its own level; a base takes the known subject's; else None: the population's."""
     if found.version.subject_id is not None or found.subject is None or found.subject.level is None:
         return None
-    return Level.from_dict(found.subject.level)
+    return SubjectScale.from_dict(found.subject.level)

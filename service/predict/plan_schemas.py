@@ -5,11 +5,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, StrictFloat, WithJsonSchema
 
-from hrmodel.prediction.plan import CAPS
-from hrmodel.prediction.route import MAX_POINTS
+from hrmodel.planning.plan import CAPS
+from hrmodel.planning.route import MAX_POINTS
 from hrmodel.workouts.units import AltitudeUnit
-from service.fields import Read, Write, example
 from service.predict.schemas import MODEL_EXAMPLE, Addressed, AnsweredBy, Coverage, decode_row
+from service.web.fields import Read, Write, example
 
 DistanceUnit = Literal["m", "km", "mi"]
 _ROW_SCHEMA = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": MAX_POINTS}

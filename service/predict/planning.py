@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from anyio import to_thread
 
-from hrmodel.prediction.plan import Plan, PlannedSegment, PlanTooLong, known_speeds, plan_route
+from hrmodel.personal.zones import ZONES, likely_highest, seconds_in_zones
+from hrmodel.planning.plan import Plan, PlannedSegment, PlanTooLong, known_speeds, plan_route
+from hrmodel.planning.route import MAX_METRES, Route
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.prediction.route import MAX_METRES, Route
-from hrmodel.prediction.zones import ZONES, likely_highest, seconds_in_zones
-from hrmodel.signals.level import Level, population_level
+from hrmodel.signals.scale import SubjectScale, population_scale
 from hrmodel.workouts.units import METRES_PER_FOOT, TYPICAL_SPEED
 from hrmodel.workouts.workout import Array
-from service.deps import Services
 from service.predict.lookup import Answering
 from service.predict.plan_schemas import DistanceUnit, PlanRequest
 from service.predict.samples import ALTITUDES, refuse, wrong
 from service.predict.service import DIGITS, ready, to_json
+from service.web.deps import Services
 
 MIN_METRES = 200.0
 METRES: dict[DistanceUnit, float] = {"m": 1.0, "km": 1000.0, "mi": 1609.344}
@@ -87,11 +87,11 @@ def _check_length(metres: float, unit: DistanceUnit) -> None:
     raise wrong("/distance", message)
 
 
-def _usual_runner(predictor: Predictor) -> Level:
+def _usual_runner(predictor: Predictor) -> SubjectScale:
     """The level to plan with for somebody unknown. Their usual speed cannot be that of the request, as it is for
     /predict: every pace would then be the usual one, and none too fast.
     """  # fmt: skip
-    return population_level(predictor.checkpoint.contract, TYPICAL_SPEED)
+    return population_scale(predictor.checkpoint.contract, TYPICAL_SPEED)
 
 
 def _show(plan: Plan) -> dict[str, Any]:

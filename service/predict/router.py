@@ -7,13 +7,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.body import IN_THREAD_BYTES
-from service.deps import ApiRoute, PredictCaller, ServicesDep, get_services
-from service.openapi import problems
 from service.predict import planning, service
 from service.predict.decoding import decode_batch, decode_request
 from service.predict.plan_schemas import PlanRead, PlanRequest
 from service.predict.schemas import BatchRead, BatchRequest, PredictionRead, PredictRequest
+from service.web.body import IN_THREAD_BYTES
+from service.web.deps import ApiRoute, PredictCaller, ServicesDep, get_services
+from service.web.openapi import problems
 
 _DECODERS = {"predict": decode_request, "predict_batch": decode_batch}
 

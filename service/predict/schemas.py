@@ -10,8 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from hrmodel.workouts.units import AltitudeUnit, SpeedUnit
 from hrmodel.workouts.workout import Array
-from service.fields import Read, SubjectName, Write, example
 from service.registry.tables import Stage
+from service.web.fields import Read, SubjectName, Write, example
 
 MAX_SAMPLES = 50_000
 MAX_REQUESTS = 64

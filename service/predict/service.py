@@ -15,13 +15,13 @@ from anyio import to_thread
 from hrmodel.prediction.predictor import Prediction, Predictor, Prepared, Query
 from hrmodel.signals.grid import SEGMENT_GAP_SECONDS, STEP_SECONDS
 from hrmodel.workouts.workout import Workout
-from service.deps import Services
 from service.errors import Conflict, FieldError, Unavailable
-from service.fields import pointing
 from service.predict.lookup import Answering, Wanted
 from service.predict.samples import check_length, check_samples, to_workout
 from service.predict.schemas import Addressed, PredictRequest
 from service.registry import damage
+from service.web.deps import Services
+from service.web.fields import pointing
 
 IN_THREAD_SAMPLES = 5000  # or steps, of one request; more are checked and prepared beside the event loop
 IN_THREAD_SEGMENTS = 100

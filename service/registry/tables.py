@@ -394,7 +394,7 @@ class Tracked(Base):
     model_version_id: Mapped[UUID] = mapped_column(
         ForeignKey("model_versions.id", ondelete="CASCADE"), primary_key=True, index=True
     )
-    response: Mapped[dict[str, Any]] = mapped_column(Json)  # hrmodel.signals.response.Response
+    response: Mapped[dict[str, Any]] = mapped_column(Json)  # hrmodel.personal.response.Response
     intervals: Mapped[dict[str, Any] | None] = mapped_column(Json)  # None: the version's own
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 

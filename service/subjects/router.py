@@ -5,13 +5,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from service.deps import ApiRoute, PageDep, ReadCaller, ServicesDep, SessionDep, TrainCaller
-from service.fields import SubjectPath
-from service.openapi import problems
-from service.predict.review import review
-from service.predict.review_schemas import ReviewRead, WorkoutId
 from service.subjects import service
+from service.subjects.review import review
+from service.subjects.review_schemas import ReviewRead, WorkoutId
 from service.subjects.schemas import ChampionRead, ChangePage, SubjectDetail, SubjectPage
+from service.web.deps import ApiRoute, PageDep, ReadCaller, ServicesDep, SessionDep, TrainCaller
+from service.web.fields import SubjectPath
+from service.web.openapi import problems
 
 router = APIRouter(prefix="/subjects", tags=["subjects"], route_class=ApiRoute)
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from service.fields import Read, example
 from service.registry.tables import Stage
+from service.web.fields import Read, example
 
 _CHAMPION = {
     "model_version_id": "0d4d9b0e-5f7c-4f58-9d5f-8d7a3f3a54cf",

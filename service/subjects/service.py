@@ -5,10 +5,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from service.cleanup import remove
-from service.deps import Services
 from service.errors import Conflict
-from service.predict.check import check_serves
+from service.models.check import check_serves
+from service.operations.cleanup import remove
 from service.registry import champions, model_pages, model_versions, removal, standing, subjects
 from service.registry.pages import PageRequest
 from service.registry.subjects import SubjectRow
@@ -24,6 +23,7 @@ from service.subjects.schemas import (
     Summary,
 )
 from service.subjects.words import why
+from service.web.deps import Services
 
 
 def show_page(session: Session, account_id: UUID, wanted: PageRequest) -> SubjectPage:

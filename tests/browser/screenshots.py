@@ -9,9 +9,9 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from hrmodel.workouts.simulate import simulate_runner
-from service.background import running
-from service.client import Client
-from service.demo import write_parquet
+from service.cli.demo import write_parquet
+from service.client.client import Client
+from service.local.background import running
 from tests.browser.chromium import SIZES, chromium, page_of, sign_in
 
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"

@@ -8,8 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from hrmodel.workouts.reading import read_workouts
-from service.background import Running, running
+from hrmodel.workouts.sandbox.reading import read_workouts
+from service.local.background import Running, running
 from tests.browser.chromium import SIZES, Seen, chromium, page_of, sign_in
 from tests.browser.recordings import gpx, write_gpx_zip
 from tests.shared_data import personal_parquet

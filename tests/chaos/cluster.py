@@ -16,9 +16,9 @@ import psycopg
 import redis
 
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.export import to_seed_pt
-from hrmodel.signals.features import FeatureContract
-from service.child import die_with_parent
+from hrmodel.network.original_format import to_seed_pt
+from hrmodel.signals.contract import FeatureContract
+from service.local.child import die_with_parent
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
 from service.registry.shipped import install_shipped_base

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from service.child import die_with_parent
+from service.local.child import die_with_parent
 from service.registry import champions, jobs
 from service.registry.tables import Champion, Job, JobState
 from worker import completion, training

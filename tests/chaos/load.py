@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import httpx2
 
 from hrmodel.workouts.workout import Workout
-from service.demo import write_parquet
+from service.cli.demo import write_parquet
 from tests.chaos.entry import POISON_SEED
 from tests.network_builders import small_workout
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import psycopg
 import redis
 
-from service import queue
+from service.operations import queue
 from tests.chaos.cluster import BROKER, DATABASE, LEASE, Cluster, Process, some
 from tests.processes import alive
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.child import die_with_parent
-from service.embedded import API
-from service.preparing import prepare
+from service.local.child import die_with_parent
+from service.local.embedded import API
+from service.local.preparing import prepare
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
 from service.settings import Settings, environment

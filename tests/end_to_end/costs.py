@@ -24,9 +24,9 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from hrmodel.workouts.simulate import simulate_runner
-from service.background import Running, running
-from service.client import Client
-from service.demo import write_parquet
+from service.cli.demo import write_parquet
+from service.client.client import Client
+from service.local.background import Running, running
 from tests.end_to_end.attacks import Neighbour, neighbour
 from tests.processes import command_line, descendants
 
@@ -170,7 +170,7 @@ def resident(pid: int) -> int:
 
 def api_of(service: Running) -> int:
     """The API among the supervisor's children."""
-    named = ("service.app", "service.serve")
+    named = ("service.app", "service.web.serve")
     return next(pid for pid in descendants(service.pid) if any(name in command_line(pid) for name in named))
 
 

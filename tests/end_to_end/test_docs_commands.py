@@ -11,8 +11,8 @@ from apple_export import write_export
 
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
 from hrmodel.workouts.workout import Workout
-from service.background import running
-from service.demo import write_parquet
+from service.cli.demo import write_parquet
+from service.local.background import running
 from tests import endomondo_writer
 from tests.browser.recordings import gpx
 from tests.page_commands import not_run

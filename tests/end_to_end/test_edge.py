@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from service.background import running
+from service.local.background import running
 from tests.end_to_end.attacks import Neighbour, answer_to, connected, flood, neighbour
 from tests.processes import command_line, descendants
 from tests.servers import free_port
@@ -31,7 +31,7 @@ HALF_SENT = 1001
 def service(tmp_path_factory) -> Iterator[tuple[int, int, str]]:
     """Port and process of the API, with the usual 1,024 open files, and a key."""
     with few_files(), running(tmp_path_factory.mktemp("edge")) as up:
-        [api] = [pid for pid in descendants(up.pid) if "service.serve" in command_line(pid)]
+        [api] = [pid for pid in descendants(up.pid) if "service.web.serve" in command_line(pid)]
         yield int(up.url.rsplit(":", 1)[1]), api, up.key
 
 

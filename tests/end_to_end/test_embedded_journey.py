@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.background import running
+from service.local.background import running
 from tests.end_to_end.journey import broken_promises, show, travel
 from tests.shared_data import personal_parquet
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.background import running
+from service.local.background import running
 from tests.end_to_end.journey import Api
 from tests.shared_data import format_samples
 

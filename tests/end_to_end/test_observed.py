@@ -7,8 +7,8 @@ import httpx2
 import pytest
 
 from hrmodel.workouts.simulate import simulate_runner
-from service.background import running
-from service.demo import write_parquet
+from service.cli.demo import write_parquet
+from service.local.background import running
 
 pytestmark = pytest.mark.slow
 UPLOAD, TRAINING = "upload-1", "training-1"

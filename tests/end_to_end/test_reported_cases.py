@@ -10,7 +10,7 @@ import pytest
 from hrmodel.offline.data import load_data
 from hrmodel.offline.errors import UserError
 from hrmodel.workouts.errors import InvalidFile
-from service.background import running
+from service.local.background import running
 from tests.end_to_end.journey import Api
 from tests.reported_cases import RIGHT, Right, case_file
 

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from service.background import running
+from service.local.background import running
 from tests import servers
 from tests.end_to_end.journey import broken_promises, show, travel
 from tests.shared_data import personal_parquet

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 from hrmodel.workouts.simulate import simulate_runner
-from service.child import die_with_parent
-from service.demo import write_parquet
+from service.cli.demo import write_parquet
+from service.local.child import die_with_parent
 from service.registry.session import Database
 from tests import builders, servers
 from tests.processes import wait_until

@@ -9,15 +9,15 @@ from uuid import UUID
 import pytest
 
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.export import to_seed_pt
-from hrmodel.signals.features import FeatureContract
+from hrmodel.network.original_format import to_seed_pt
+from hrmodel.signals.contract import FeatureContract
 from hrmodel.training.stages import resolve
+from hrmodel.workouts.cleaning.pieces import join_pieces
 from hrmodel.workouts.formats.upload import FileReport, FoundWorkout, read_upload
-from hrmodel.workouts.pieces import join_pieces
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
-from service.demo import write_parquet
+from service.cli.demo import write_parquet
 from service.registry import jobs
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database

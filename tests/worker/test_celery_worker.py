@@ -20,8 +20,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from hrmodel.network.checkpoint import Checkpoint
-from service import queue
 from service.app import create_app
+from service.operations import queue
 from service.registry import accounts, model_versions
 from service.registry.tables import EpochMetrics, JobEvent, JobState
 from service.settings import Settings

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from hrmodel.workouts.simulate import simulate_runner
 from service.app import create_app
-from service.demo import write_parquet
+from service.cli.demo import write_parquet
 from service.registry.tables import Base
 from service.settings import Settings
 from tests import builders

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.training.cache import LowerCache
+from hrmodel.training.frozen_cache import LowerCache
 from hrmodel.workouts.simulate import simulate_workouts
 from service.registry import model_versions
 from service.registry.tables import DatasetKind, JobState

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from service import queue
+from service.operations import queue
 from service.registry.tables import TERMINAL_STATES, DatasetFile, Job, JobState
 from tests import hostile_files, hostile_recordings, servers
 from tests.processes import command_line, descendants, wait_until

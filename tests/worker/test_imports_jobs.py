@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from sqlalchemy import select
 
-from hrmodel.workouts.formats.seed import write_seed_dataset
+from hrmodel.workouts.formats.original import write_seed_dataset
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
 from service.registry import champions, imports, model_versions
 from service.registry.tables import (

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hrmodel.workouts.duplicates import Extent
+from hrmodel.workouts.cleaning.duplicates import Extent
 from service.registry.imports import ImportedWorkout
 from worker.merging import Merged
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import select
 
-from hrmodel.evaluation import comparison, population, report
+from hrmodel.evaluation import population, report
+from hrmodel.evaluation import promotion as comparison
 from hrmodel.evaluation.contenders import EvaluationData
 from hrmodel.prediction.predictor import Predictor
 from service.app import make_services
-from service.deps import Services
 from service.errors import Conflict
 from service.models import service as models
 from service.registry import champions, jobs, model_versions, removal
@@ -34,6 +34,7 @@ from service.registry.tables import (
 )
 from service.settings import Settings
 from service.subjects import service as subjects
+from service.web.deps import Services
 from tests import registry_builders as builders
 from tests.builders import Sent, on_sqlite
 from tests.prediction_builders import LEVEL, make_checkpoint, make_gridded

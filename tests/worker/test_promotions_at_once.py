@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import select
 
-from hrmodel.evaluation import comparison
+from hrmodel.evaluation import promotion as comparison
 from service.registry import champions, jobs, model_versions
 from service.registry.tables import ChampionChange, Evaluation, Job, JobState, Stage
 from tests import registry_builders as builders

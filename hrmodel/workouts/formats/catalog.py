@@ -46,7 +46,9 @@ def _read_parquet(source: Source) -> Iterator[Workout]:
 
 
 def _read_seed(source: Source) -> Iterator[Workout]:
-    from hrmodel.workouts.formats import seed  # torch: 200 MB and 2 s, not for those who bring something else
+    from hrmodel.workouts.formats import (
+        original as seed,  # torch: 200 MB and 2 s, not for those who bring something else
+    )
 
     return seed.read(source)
 

@@ -1,0 +1,172 @@
+"""What one person's heart rate adds to the network's answer: a linear response to their own effort, in bpm.
+
+The network knows runners; a person differs from them in ways that are nearly linear in speed, climb and time: how steep
+their answer to speed is, how fast they warm up, how much they drift. Sixteen numbers say it, and they are followed from
+workout to workout (tracking.py). On people whom the base model never saw they take 0.7 bpm off the blind error, where
+following the mean alone leaves 5.5 bpm (ARCHITECTURE.md).
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrmodel.signals.contract import FeatureContract
+from hrmodel.signals.features import known_or_zero, vertical_speed
+from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout
+from hrmodel.signals.rows import Rows, rows_of
+from hrmodel.signals.scale import SubjectScale
+from hrmodel.signals.steps import channel, elapsed_steps, segment_begins
+from hrmodel.workouts.workout import Array
+
+MEMORIES = (30.0, 120.0, 600.0)  # s, of the running means of effort
+RISES = (60.0, 300.0)  # s, of the rise at a workout's start
+USUAL_SPREAD = 0.3  # m/s: the speed's deviation within a workout at which `speed_spread` is 0
+USUAL_STEPS = 300  # 50 min: the workout length at which `duration` is 0
+FASTEST = 6.0  # spreads from the usual speed, either way: a wrong speed must not move the whole workout
+BLOCK = 32  # steps
+BLOCKS = 64  # of a stretch
+WHOLE = 4  # features that are means over the whole workout, the last ones
+LONGEST = 7200.0  # s: drift is not drawn on beyond it
+
+NAMES = (
+    "level",
+    "speed",
+    *(f"speed_{memory:g}s" for memory in MEMORIES),
+    "climb",
+    *(f"climb_{memory:g}s" for memory in MEMORIES),
+    *(f"rise_{rise:g}s" for rise in RISES),
+    "drift",
+    "mean_speed",
+    "speed_spread",
+    "duration",
+    "hilliness",
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Response:
+    """What is added to the network's answer at each step: `response_features @ weights`."""
+
+    weights: Array  # (F,) bpm per unit of a feature, in the order of NAMES; the first is the level's offset
+    variance: float  # bpm^2: how unsure the offset is before the next workout
+
+    @property
+    def offset(self) -> float:
+        """How far the level has moved, bpm."""
+        return float(self.weights[0])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: weights by name."""
+        return {"weights": dict(zip(NAMES, self.weights.tolist(), strict=True)), "variance": self.variance}
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "Response":
+        """The inverse of `to_dict`. Raises ValueError for other names than NAMES."""
+        weights = values["weights"]
+        if set(weights) != set(NAMES):
+            raise ValueError(f"a response has weights for {', '.join(NAMES)}, not {', '.join(sorted(weights))}")
+        return Response(weights=np.array([float(weights[name]) for name in NAMES]), variance=float(values["variance"]))
+
+
+def response_features(gridded: GriddedWorkout, level: SubjectScale, contract: FeatureContract) -> Array:
+    """(S, F) features of all S steps in the order of NAMES, each about 1 large; unknown speed and climb count as usual.
+
+    Some are means over the whole workout: speed and route are known ahead. None uses heart rate.
+    """
+    memories = len(MEMORIES)
+    known = known_or_zero((channel(gridded, "speed") - level.speed) / contract.population_speed_spread)
+    climb = vertical_speed(channel(gridded, "altitude"), contract, segment_begins(gridded))
+    motion = np.column_stack([np.clip(known, -FASTEST, FASTEST), climb])
+    means = np.empty((len(motion), 2 * memories))
+    for rows in rows_of(gridded):
+        _put_means(rows, motion, means)
+    speed = motion[:, 0]
+    features = np.empty((len(motion), len(NAMES)))
+    features[:, 0] = 1.0
+    features[:, 1], features[:, 2 : 2 + memories] = speed, means[:, :memories]
+    features[:, 2 + memories], features[:, 3 + memories : 3 + 2 * memories] = climb, means[:, memories:]
+    features[:, 3 + 2 * memories : -WHOLE] = _of_time(gridded)
+    features[:, -WHOLE:] = (
+        speed.mean(),
+        speed.std() * contract.population_speed_spread / USUAL_SPREAD - 1.0,
+        np.clip(2.0 * np.log(len(speed) / USUAL_STEPS), -1.0, 1.0),
+        np.abs(climb).mean() - 0.5,
+    )
+    return features
+
+
+def _put_means(rows: Rows, motion: Array, means: Array) -> None:
+    """The running means of (S, 2) motion in each segment of `rows`, into (S, 2 * M)."""
+    taken = rows.take(motion)  # (k, L, 2)
+    count, steps = taken.shape[:2]
+    side = running_means(taken.transpose(1, 0, 2).reshape(steps, -1), MEMORIES)
+    rows.put(side.reshape(steps, count, -1).transpose(1, 0, 2), means)
+
+
+def _of_time(gridded: GriddedWorkout) -> Array:
+    """(S, len(RISES) + 1): the rises and the drift."""
+    if len(gridded.segments) == 1:
+        return _of_first_steps(gridded.segments[0].steps)
+    return _rise_and_drift(elapsed_steps(gridded))
+
+
+@lru_cache(maxsize=64)
+def _of_first_steps(steps: int) -> Array:
+    return _rise_and_drift(np.arange(steps))
+
+
+def _rise_and_drift(elapsed: NDArray[np.int64]) -> Array:
+    seconds = elapsed * STEP_SECONDS
+    rises = [np.exp(-seconds / rise) for rise in RISES]
+    return np.column_stack([*rises, np.minimum(seconds, LONGEST) / 1800.0 - 1.0])
+
+
+def running_mean(values: Array, memory: float) -> Array:
+    """(T,) -> (T,): exponential mean that forgets with `memory` in s; 0, the usual, before the segment."""
+    return running_means(values[:, None], (memory,))[:, 0]
+
+
+def running_means(values: Array, memories: tuple[float, ...]) -> Array:
+    """(T, C) -> (T, C * M): the running means of every column with every memory in s, a column's side by side.
+
+    Block by block, so that two products carry the recurrence: one within all blocks, one from block to block of a
+    stretch. From stretch to stretch it goes one by one, so that time and memory grow with T alone.
+    """
+    stretch = BLOCK * BLOCKS
+    parts = [np.empty((0, values.shape[1] * len(memories)))]
+    for start in range(0, len(values), stretch):
+        before = parts[-1][-1] if start else None
+        parts.append(_stretch_means(values[start : start + stretch], memories, before))
+    return parts[-1] if len(parts) == 2 else np.concatenate(parts)
+
+
+def _stretch_means(values: Array, memories: tuple[float, ...], before: Array | None) -> Array:
+    """The same for at most BLOCK * BLOCKS steps; `before` (C * M,) are the means of the step before the first."""
+    steps, columns = values.shape
+    count = -(-steps // BLOCK)
+    within, fade, between = _recurrence(memories, count)
+    blocks = np.zeros((count * BLOCK, columns))
+    blocks[:steps] = values
+    side = blocks.reshape(count, BLOCK, columns).transpose(1, 0, 2).reshape(BLOCK, -1)
+    means: Array = (within @ side).reshape(len(memories), BLOCK, count, columns)
+    ends = between @ means[:, -1]  # (M, count, C): of the step before each block
+    if before is not None:
+        ends += fade[:, -1][:, None, None] ** np.arange(count)[:, None] * before.reshape(columns, -1).T[:, None]
+    means += fade[:, :, None, None] * ends[:, None]
+    return means.transpose(2, 1, 3, 0).reshape(count * BLOCK, columns * len(memories))[:steps]
+
+
+@lru_cache(maxsize=32)
+def _recurrence(memories: tuple[float, ...], count: int) -> tuple[Array, Array, Array]:
+    """What a block's steps give to each later one (M * BLOCK, BLOCK), what the step before a block gives to each of its
+    steps (M, BLOCK), and what the ends of blocks give to the steps before later ones (M, count, count).
+    """  # fmt: skip
+    keep = np.exp(-STEP_SECONDS / np.array(memories))[:, None, None]
+    later = np.arange(BLOCK)[:, None] - np.arange(BLOCK)
+    within = np.where(later >= 0, (1 - keep) * keep ** np.maximum(later, 0), 0.0)
+    behind = np.arange(count)[:, None] - np.arange(count) - 1
+    between = np.where(behind >= 0, keep ** (BLOCK * np.maximum(behind, 0)), 0.0)
+    return within.reshape(-1, BLOCK), keep[:, 0] ** np.arange(1, BLOCK + 1), between

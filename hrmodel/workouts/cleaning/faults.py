@@ -1,0 +1,111 @@
+"""The faults that cleaning looks for: each with its code, how it is found, and what to say of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hrmodel.workouts.cleaning import heart_rate_faults, speed_faults
+from hrmodel.workouts.cleaning.cadence_lock import cadence_lock
+from hrmodel.workouts.cleaning.spells import Mask, durations
+from hrmodel.workouts.reasons import Reason, lasting
+from hrmodel.workouts.workout import MARKS, Workout
+
+LONGEST_SAMPLE = 10.0  # s that one sample stands for in what is said
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """`find`: which values of `channel` are not to be believed; `why` completes "took 34 s of speed as missing:"."""
+
+    code: str
+    channel: str
+    find: Callable[[Workout], Mask]
+    why: str
+
+
+# in this order: each looks at what the ones before believed
+FAULTS: tuple[Fault, ...] = (
+    Fault(
+        code="speed_impossible",
+        channel="speed",
+        find=speed_faults.impossible_speed,
+        why="it was outside {:g}..{:g} m/s".format(*speed_faults.SPEED_BOUNDS),
+    ),
+    Fault(
+        code="speed_jump",
+        channel="speed",
+        find=speed_faults.speed_spikes,
+        why="it leapt far beyond what you ran otherwise (positions that jumped)",
+    ),
+    Fault(
+        code="altitude_impossible",
+        channel="altitude",
+        find=speed_faults.altitude_jumps,
+        why=f"it jumped faster than {speed_faults.MAX_CLIMB:g} m/s",
+    ),
+    Fault(
+        code="heart_rate_impossible",
+        channel="heart_rate",
+        find=heart_rate_faults.impossible,
+        why="it was outside {:g}..{:g} bpm".format(*heart_rate_faults.HEART_RATE_BOUNDS),
+    ),
+    Fault(
+        code="cadence_lock",
+        channel="heart_rate",
+        find=cadence_lock,
+        why="it followed your steps (cadence lock)",
+    ),
+    Fault(
+        code="heart_rate_spike",
+        channel="heart_rate",
+        find=heart_rate_faults.spikes,
+        why="it leapt up and back faster than a heart can",
+    ),
+    Fault(
+        code="heart_rate_dropout",
+        channel="heart_rate",
+        find=heart_rate_faults.dropouts,
+        why="it fell and came back faster than a heart can (lost contact)",
+    ),
+    Fault(
+        code="heart_rate_held",
+        channel="heart_rate",
+        find=heart_rate_faults.held,
+        why="the sensor went on showing an old value",
+    ),
+    Fault(
+        code="heart_rate_start",
+        channel="heart_rate",
+        find=heart_rate_faults.late_start,
+        why="the sensor found it only after you had run for a while",
+    ),
+    Fault(
+        code="standing_pause",
+        channel="heart_rate",
+        find=heart_rate_faults.standing,
+        why=f"you had stood still for over {heart_rate_faults.RECOVERED_SECONDS / 60:g} min by then",
+    ),
+)
+
+
+def take_out(workout: Workout, on_fault: Callable[[], None] = lambda: None) -> tuple[Workout, tuple[Reason, ...]]:
+    """The workout with every value that is not to be believed missing and marked, and a reason for each fault.
+
+    `on_fault` is called after each kind was looked for.
+    """
+    reasons = []
+    marks = np.zeros(len(workout.t), dtype=np.uint16) if workout.marks is None else workout.marks.copy()
+    for fault in FAULTS:
+        bad = fault.find(workout)
+        on_fault()
+        if not bad.any():
+            continue
+        believed: dict[str, Any] = {fault.channel: np.where(bad, np.nan, getattr(workout, fault.channel))}
+        workout = replace(workout, **believed)
+        marks[bad] |= MARKS[fault.code]
+        amount = lasting(durations(workout.t, LONGEST_SAMPLE)[bad].sum())
+        message = f"took {amount} of {fault.channel.replace('_', ' ')} as missing: {fault.why}"
+        reasons.append(Reason(code=fault.code, samples=int(bad.sum()), message=message))
+    return (replace(workout, marks=marks) if reasons else workout), tuple(reasons)

@@ -1,0 +1,154 @@
+"""Workouts that were recorded in pieces, one lap or file after another: joined again.
+
+Which pieces belong together is known when the whole upload has been read. Until then the workouts lie in a temporary
+file, so that memory does not grow with them.
+"""
+
+import tempfile
+from bisect import bisect_right, insort
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrmodel.workouts.cleaning.duplicates import Extent, extent_of
+from hrmodel.workouts.formats.upload import FileReport, FoundWorkout
+from hrmodel.workouts.workout import CHANNELS, Array, Workout, advancing
+
+RECORDED = frozenset({"gpx", "tcx", "fit", "apple_health"})  # formats in which a person's device writes pieces
+MAX_GAP = 120.0  # s from the end of one to the beginning of the next
+MAX_OVERLAP = 1.0  # s: a lap may begin with the last point of the one before
+MAX_SECONDS = 86_400.0  # of the whole
+MAX_LOOKS = 20  # at pieces that end at about the same time
+STORED = {"t", "marks", "started_at", "sport", *CHANNELS}  # fields of a workout that are in its bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """A workout in the temporary file."""
+
+    place: int
+    size: int
+    format: str
+    sport: str
+    person: str | None
+    extent: Extent
+    facts: dict[str, Any]  # what is not in its bytes
+
+
+def join_pieces(
+    found: Iterable[FoundWorkout | FileReport],
+    *,
+    folder: Path | None = None,
+    on_joined: Callable[[float], None] = lambda _: None,
+) -> Iterator[FoundWorkout | FileReport]:
+    """What was found, the reports at once and the workouts at the end; those that are pieces of one as one.
+
+    A piece begins within 2 minutes of the end of the one before, in the same format, sport and person. `folder`: where
+    the temporary file is; `on_joined` hears the fraction that has been handed over.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        kept = []
+        for one in found:
+            if isinstance(one, FileReport):
+                yield one
+            else:
+                kept.append(_put(file, one))
+        chains = _chains(kept)
+        for number, chain in enumerate(chains, 1):
+            yield FoundWorkout(kept[chain[0]].format, _joined([_get(file, kept[i]) for i in chain]))
+            on_joined(number / len(chains))
+
+
+def _put(file: IO[bytes], found: FoundWorkout) -> _Kept:
+    workout = found.workout
+    data = workout.to_bytes()
+    place = file.tell()
+    file.write(data)
+    facts = {field.name: getattr(workout, field.name) for field in fields(Workout) if field.name not in STORED}
+    return _Kept(
+        place=place,
+        size=len(data),
+        format=found.format,
+        sport=workout.sport,
+        person=workout.person,
+        extent=extent_of(workout),
+        facts=facts,
+    )
+
+
+def _get(file: IO[bytes], kept: _Kept) -> Workout:
+    file.seek(kept.place)
+    return replace(Workout.from_bytes(file.read(kept.size)), **kept.facts)
+
+
+def _chains(kept: list[_Kept]) -> list[list[int]]:
+    """The indices of the workouts, those that belong together in time order; by the first one of each."""
+    following: dict[int, int] = {}  # index of a piece -> of the next one
+    groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
+    for i, one in enumerate(kept):
+        if one.format in RECORDED and one.extent.has_clock:
+            groups[one.format, one.person].append(i)
+    for group in groups.values():
+        following |= _following(kept, sorted(group, key=lambda i: kept[i].extent.interval))
+    later = set(following.values())
+    chains = []
+    for i in range(len(kept)):
+        if i not in later:
+            chain = [i]
+            while chain[-1] in following:
+                chain.append(following[chain[-1]])
+            chains.append(chain)
+    return chains
+
+
+def _following(kept: list[_Kept], in_order: list[int]) -> dict[int, int]:
+    """Index of a piece -> index of the piece that goes on where it ends, of workouts in the order of their starts."""
+    following: dict[int, int] = {}
+    ends: list[tuple[float, int]] = []
+    began: dict[int, float] = {}  # of the whole that a piece belongs to
+    for i in in_order:
+        begin, end = kept[i].extent.interval
+        place = bisect_right(ends, (begin + MAX_OVERLAP, len(kept)))
+        for earlier_end, earlier in reversed(ends[max(place - MAX_LOOKS, 0) : place]):
+            if earlier_end < begin - MAX_GAP or kept[earlier].sport != kept[i].sport:
+                break  # another sport in between divides a run into two
+            if earlier not in following and end - began[earlier] <= MAX_SECONDS:
+                following[earlier], began[i] = i, began[earlier]
+                break
+        began.setdefault(i, begin)
+        insort(ends, (end, i))
+    return following
+
+
+def _joined(pieces: list[Workout]) -> Workout:
+    """One workout of pieces in time order."""
+    first = pieces[0]
+    if len(pieces) == 1 or first.started_at is None:
+        return first
+    starts = [(piece.started_at - first.started_at).total_seconds() for piece in pieces if piece.started_at]
+    t = np.round(np.concatenate([piece.t + start for piece, start in zip(pieces, starts, strict=True)]), 3)
+    advances = advancing(t)
+    return replace(
+        first,
+        t=t[advances],
+        speed=np.concatenate([piece.speed for piece in pieces])[advances],
+        altitude=_channel(pieces, "altitude", advances),
+        heart_rate=_channel(pieces, "heart_rate", advances),
+        cadence=_channel(pieces, "cadence", advances),
+        source=f"{first.source} and what follows it, up to {pieces[-1].source} ({len(pieces)} pieces of one workout)",
+        removed_samples=sum(piece.removed_samples for piece in pieces),
+        mended=tuple(reason for piece in pieces for reason in piece.mended),
+    )
+
+
+def _channel(pieces: list[Workout], name: str, advances: NDArray[np.bool_]) -> Array | None:
+    parts = [getattr(piece, name) for piece in pieces]
+    if all(part is None for part in parts):
+        return None
+    missing = (np.full(len(piece.t), np.nan) for piece in pieces)
+    return np.concatenate([gap if part is None else part for part, gap in zip(parts, missing, strict=True)])[advances]

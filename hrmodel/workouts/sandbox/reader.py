@@ -1,0 +1,128 @@
+"""The child that reads an upload: `python -m hrmodel.workouts.sandbox.reader`.
+
+Its input is a request, its output are frames.
+
+A frame is a kind, a length and a payload: JSON, or a workout as it is stored.
+"""
+
+import json
+import os
+import struct
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats.scratch import open_ahead
+from hrmodel.workouts.formats.source import SaidSport
+from hrmodel.workouts.formats.upload import FileReport, FoundWorkout, read_upload
+from hrmodel.workouts.reasons import Reason
+from hrmodel.workouts.sandbox.confinement import Limits, confine
+from hrmodel.workouts.units import Units
+from hrmodel.workouts.workout import Workout
+
+BEGUN, WORKOUT, REPORT, PROGRESS, REFUSED, ENDED = b"B", b"W", b"R", b"P", b"X", b"E"
+FRAME = struct.Struct(">cI")
+TOLD_STEP = 0.002  # of the upload
+OUT_OF_MEMORY = 77  # exit status
+UNPACKED = "unpacked"  # the folder of temporary files, below the one that the child starts in
+UNPACKED_FILES = 16  # at once: an archive in an archive in an archive, and what lies beside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the child is asked for."""
+
+    path: str
+    name: str
+    units: dict[str, Any] | None
+    sport: SaidSport | None
+    skip: list[str]
+    limits: dict[str, int]
+
+
+def packed_workout(found: FoundWorkout) -> bytes:
+    """A frame's payload."""
+    workout = found.workout
+    facts = {
+        "format": found.format,
+        "person": workout.person,
+        "source": workout.source,
+        "split": workout.split,
+        "sport_source": workout.sport_source,
+        "removed_samples": workout.removed_samples,
+        "mended": [asdict(reason) for reason in workout.mended],
+    }
+    header = json.dumps(facts).encode()
+    return struct.pack(">I", len(header)) + header + workout.to_bytes()
+
+
+def unpacked_workout(payload: bytes) -> FoundWorkout:
+    """The inverse. Raises ValueError, KeyError or struct.error for something else."""
+    (size,) = struct.unpack_from(">I", payload)
+    facts = json.loads(payload[4 : 4 + size])
+    workout = Workout.from_bytes(
+        payload[4 + size :], person=facts["person"], source=facts["source"], split=facts["split"]
+    )
+    mended = tuple(Reason(**reason) for reason in facts["mended"])
+    removed, sport_source = int(facts["removed_samples"]), str(facts["sport_source"])
+    told = replace(workout, removed_samples=removed, sport_source=sport_source, mended=mended)
+    return FoundWorkout(facts["format"], told)
+
+
+def _main(out: IO[bytes], request: Request) -> None:
+    """The child: read, and tell what was found."""
+
+    def send(kind: bytes, payload: bytes) -> None:
+        out.write(FRAME.pack(kind, len(payload)))
+        out.write(payload)
+        out.flush()
+
+    told = -1.0
+
+    def progress(fraction: float) -> None:
+        nonlocal told
+        if fraction - told >= TOLD_STEP:
+            told = fraction
+            send(PROGRESS, json.dumps(fraction).encode())
+
+    try:
+        for found in read_upload(
+            Path(request.path),
+            name=request.name,
+            units=Units(**request.units) if request.units else None,
+            sport=request.sport,
+            skip=frozenset(request.skip),
+            on_file=lambda label: send(BEGUN, json.dumps(label).encode()),
+            on_progress=progress,
+        ):
+            if isinstance(found, FileReport):
+                send(REPORT, json.dumps(asdict(found)).encode())
+            else:
+                send(WORKOUT, packed_workout(found))
+        send(ENDED, b"null")
+    except InvalidFile as error:
+        facts = {"code": error.code, "where": error.where, "hint": error.hint}
+        send(REFUSED, json.dumps(facts).encode())
+
+
+def start() -> None:
+    """Confine this process, then read."""
+    request = Request(**json.loads(sys.stdin.buffer.read()))
+    # whatever a library prints goes to the log, never between the frames
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    unpacked = Path(UNPACKED).absolute()
+    open_ahead(unpacked, UNPACKED_FILES)
+    tempfile.tempdir = str(unpacked)  # else a library that asks for it makes Python try every folder
+    confine(Limits(**request.limits), [Path(request.path), unpacked])
+    try:
+        _main(out, request)
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
+
+
+if __name__ == "__main__":
+    start()

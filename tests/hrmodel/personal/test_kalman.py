@@ -1,0 +1,255 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hrmodel.personal.kalman import (
+    NEW,
+    OFFSET_KEPT,
+    OFFSET_VARIANCE,
+    RANDOM,
+    STEP_VARIANCE,
+    STEPS_ALIKE,
+    UNKNOWN,
+    USUAL,
+    WEIGHT_KEPT,
+    WEIGHT_VARIANCE,
+    WEIGHT_WANDER,
+    Tracking,
+)
+from hrmodel.personal.response import NAMES, response_features
+from hrmodel.signals.contract import FeatureContract
+from hrmodel.signals.grid import to_grid
+from hrmodel.signals.scale import fit_scale
+from hrmodel.workouts.simulate import simulate_runner
+from hrmodel.workouts.workout import Array
+
+SIZE = len(NAMES)
+STEPS = 240  # 40 min
+
+
+@pytest.fixture(scope="module")
+def workouts() -> list[Array]:
+    """The features of 40 workouts of one person."""
+    gridded = [to_grid(workout) for workout in simulate_runner(workouts=40, seed=3)]
+    level = fit_scale(gridded, FeatureContract())
+    return [response_features(workout, level, FeatureContract()) for workout in gridded]
+
+
+def noise(rng: np.random.Generator, steps: int) -> Array:
+    """Within a workout, bpm: sd 5, neighbours alike for about two minutes."""
+    keep = np.exp(-10 / 120)
+    values = rng.normal(0, 5, steps)
+    for i in range(1, steps):
+        values[i] = keep * values[i - 1] + np.sqrt(1 - keep**2) * values[i]
+    return values
+
+
+def offset_errors(days: Array, seed: int = 0) -> Array:
+    """(n,) bpm: how far each day's offset is from the one that was followed up to it."""
+    rng, tracking, features = np.random.default_rng(seed), Tracking.start(1), np.ones((STEPS, 1))
+    errors = []
+    for day in days:
+        errors.append(day - tracking.mean[0])
+        tracking = tracking.after(features, errors[-1] + noise(rng, STEPS))
+    return np.array(errors)
+
+
+def fixed_gain_errors(days: Array, gain: float) -> Array:
+    """The same for an offset that goes a fixed share of the way to each day's."""
+    offset, errors = 0.0, []
+    for day in days:
+        errors.append(day - offset)
+        offset += gain * (day - offset)
+    return np.array(errors)
+
+
+def test_it_begins_at_0_and_unsure_with_the_offset_first():
+    tracking = Tracking.start(SIZE)
+    assert (tracking.mean == 0).all()
+    for belief in tracking.beliefs:
+        assert np.diag(belief.covariance).tolist() == [OFFSET_VARIANCE] + [WEIGHT_VARIANCE] * (SIZE - 1)
+    assert tracking.variance == tracking.response.variance == NEW.variance == OFFSET_VARIANCE
+    assert NEW.weights.tolist() == UNKNOWN.weights.tolist() == tracking.response.weights.tolist() == [0.0] * SIZE
+    assert UNKNOWN.variance > NEW.variance
+
+
+def test_following_nothing_stays_nothing():
+    tracking = Tracking.start(0).after(np.empty((STEPS, 0)), np.full(STEPS, 30.0))
+    assert (tracking.mean.shape, tracking.variance) == ((0,), 0.0)
+
+
+def test_most_of_a_lasting_offset_is_learned_within_three_workouts():
+    left = [np.abs(offset_errors(np.full(30, 10.0), seed)) for seed in range(10)]
+    by_workout = np.mean(left, axis=0)
+    assert by_workout[0] == 10.0
+    assert by_workout[1] < 5.0
+    assert by_workout[3] < 3.0
+    assert by_workout[10:].mean() < 2.0
+
+
+def test_an_offset_that_wanders_is_followed_nearly_as_well_as_by_the_best_fixed_gain():
+    zero, tracked, fixed = [], [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        days = np.cumsum(rng.normal(0, 2, 200)) + rng.normal(0, 4, 200)
+        zero.append(np.abs(days).mean())
+        tracked.append(np.abs(offset_errors(days, seed)).mean())
+        fixed.append([np.abs(fixed_gain_errors(days, gain)).mean() for gain in np.arange(0.1, 1.0, 0.1)])
+    assert np.mean(tracked) < 0.5 * np.mean(zero)
+    assert np.mean(tracked) < 1.1 * np.mean(fixed, axis=0).min()
+
+
+def test_days_that_differ_at_random_cost_nearly_nothing_against_following_nothing():
+    shares = []
+    for seed in range(8):
+        days = np.random.default_rng(seed).normal(0, 6, 200)
+        shares.append(np.abs(offset_errors(days, seed))[50:].mean() / np.abs(days)[50:].mean())
+    assert np.mean(shares) < 1.05
+
+
+def test_a_persons_answer_to_speed_is_learned_from_their_workouts(workouts):
+    truth, rng = np.zeros(SIZE), np.random.default_rng(0)
+    truth[NAMES.index("speed_120s")], truth[NAMES.index("climb")] = 6.0, 2.0
+    tracking, missed = Tracking.start(SIZE), []
+    for features in workouts:
+        expected = features @ truth
+        missed.append(np.abs(expected - features @ tracking.mean).mean())
+        tracking = tracking.after(features, expected - features @ tracking.mean + noise(rng, len(features)))
+    assert np.mean(missed[20:]) < 0.35 * np.mean([np.abs(features @ truth).mean() for features in workouts])
+    faster = np.zeros(SIZE)
+    faster[[NAMES.index(name) for name in NAMES if name.startswith("speed") and name != "speed_spread"]] = 1.0
+    assert faster @ tracking.mean == pytest.approx(6.0, abs=1.5)  # 0.55 m/s faster for a long time
+
+
+def test_a_person_whose_days_differ_at_random_is_told_from_one_whose_days_last():
+    rng = np.random.default_rng(1)
+    at_random, lasting = rng.normal(0, 6, 60), np.cumsum(rng.normal(0, 3, 60))
+    shares = []
+    for days in (at_random, lasting):
+        tracking, features = Tracking.start(1), np.ones((STEPS, 1))
+        for day in days:
+            tracking = tracking.after(features, day - tracking.mean[0] + noise(rng, STEPS))
+        shares.append(tracking.shares)
+    assert [belief.days for belief in tracking.beliefs] == [USUAL, RANDOM]
+    assert shares[0][1] > 0.6
+    assert shares[1][1] < 0.1
+
+
+def test_a_day_when_the_sensor_was_wrong_throughout_moves_little():
+    features, tracking = np.ones((STEPS, 1)), Tracking.start(1)
+    for _ in range(10):
+        tracking = tracking.after(features, np.zeros(STEPS))
+    stuck = tracking.after(features, np.full(STEPS, 60.0))
+    assert 0 < stuck.mean[0] < 6.0
+
+
+def test_a_weight_that_nothing_is_learned_about_stays_as_unsure_as_it_was():
+    features, tracking = np.column_stack([np.ones(STEPS), np.zeros(STEPS)]), Tracking.start(2)
+    for _ in range(300):
+        tracking = tracking.after(features, np.zeros(STEPS))
+    assert [belief.covariance[1, 1] for belief in tracking.beliefs] == pytest.approx([WEIGHT_VARIANCE] * 2)
+
+
+def test_a_few_wild_steps_move_little(workouts):
+    features, rng = workouts[0], np.random.default_rng(0)
+    residuals = 3 + noise(rng, len(features))
+    wild = residuals.copy()
+    wild[rng.random(len(wild)) < 0.1] += 90.0
+    start = Tracking.start(SIZE)
+    clean, disturbed, missing = (
+        features @ start.after(features, values).mean
+        for values in (residuals, wild, np.where(wild == residuals, residuals, np.nan))
+    )
+    assert np.abs(disturbed - clean).mean() < 0.25 * 9.0  # a mean would move by 9 bpm
+    assert np.abs(missing - clean).mean() < 1.0
+
+
+def test_a_workout_with_too_little_heart_rate_changes_nothing(workouts):
+    features = workouts[0]
+    tracking = Tracking.start(SIZE).after(features, np.full(len(features), 4.0))
+    for measured in (0, 11):
+        residuals = np.where(np.arange(len(features)) < measured, 50.0, np.nan)
+        after = tracking.after(features, residuals)
+        assert after is tracking
+    residuals = np.where(np.arange(len(features)) < 12, 50.0, np.nan)
+    assert not np.array_equal(tracking.after(features, residuals).mean, tracking.mean)
+
+
+def test_unmeasured_steps_count_for_nothing(workouts):
+    features, rng = workouts[0], np.random.default_rng(1)
+    residuals = np.where(rng.random(len(features)) < 0.5, rng.normal(2, 5, len(features)), np.nan)
+    measured = np.isfinite(residuals)
+    whole = Tracking.start(SIZE).after(features, residuals)
+    parts = Tracking.start(SIZE).after(features[measured], residuals[measured])
+    assert np.array_equal(whole.mean, parts.mean)
+    assert whole.variance == parts.variance
+
+
+@pytest.mark.parametrize("outliers", [0, 20])
+@pytest.mark.parametrize("size", [1, SIZE])
+def test_an_update_is_the_bayesian_regression_with_the_whole_noise_covariance(workouts, size, outliers):
+    rng = np.random.default_rng(outliers)
+    before = Tracking.start(size).after(workouts[1][:, :size], rng.normal(3, 5, len(workouts[1]))).beliefs[0]
+    features = workouts[0][:, :size]
+    residuals = rng.uniform(-6, 10, len(features))
+    residuals[:outliers] += 80.0
+    after = before.after(features, residuals).next_day()
+
+    deviation = 1.4826 * np.median(np.abs(residuals))
+    tail = np.maximum(np.abs(residuals) / (3.0 * deviation), 1.0)
+    assert (tail > 1).sum() == outliers
+    noise_covariance = np.diag(STEP_VARIANCE * STEPS_ALIKE * tail) + USUAL.own  # every pair shares the day
+    of_data = features @ before.covariance @ features.T + noise_covariance
+    gain = np.linalg.solve(of_data, features @ before.covariance).T
+    mean = before.mean + gain @ residuals
+    covariance = before.covariance - gain @ features @ before.covariance
+    kept = np.diag([OFFSET_KEPT] + [WEIGHT_KEPT] * (size - 1))
+    wander = np.diag([USUAL.wander] + [WEIGHT_WANDER] * (size - 1))
+    np.testing.assert_allclose(after.mean, kept @ mean, atol=1e-8)
+    np.testing.assert_allclose(after.covariance, kept @ covariance @ kept + wander, atol=1e-8)
+
+
+def test_the_more_is_known_of_the_offset_the_less_it_moves():
+    features, residuals = np.ones((STEPS, 1)), np.full(STEPS, 10.0)
+    moves, tracking = [], Tracking.start(1)
+    for _ in range(5):
+        after = tracking.after(features, residuals)
+        moves.append(after.mean[0] / OFFSET_KEPT - tracking.mean[0])
+        assert 0 < after.variance < tracking.variance
+        tracking = after
+    assert moves == sorted(moves, reverse=True)
+
+
+def test_ten_times_the_steps_of_a_day_do_not_count_ten_times():
+    start = Tracking.start(1)
+    short, long = (start.after(np.ones((steps, 1)), np.full(steps, 10.0)) for steps in (120, 1200))
+    assert short.mean[0] < long.mean[0] < 1.1 * short.mean[0]
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    flat=st.booleans(),
+    twins=st.booleans(),
+    loud=st.sampled_from([1.0, 10.0, 200.0]),
+)
+def test_the_covariance_stays_symmetric_and_positive_over_500_workouts(seed, flat, twins, loud):
+    rng = np.random.default_rng(seed)
+    tracking = Tracking.start(SIZE)
+    for number in range(500):
+        steps = int(rng.integers(5, 60))
+        features = rng.normal(0, rng.choice([0.1, 1.0, 10.0]), (steps, SIZE))
+        features[:, 0] = 1.0
+        if flat:
+            features[:, 6:10] = 0.0
+        if twins:
+            features[:, 2] = features[:, 1]
+        residuals = np.where(rng.random(steps) < 0.9, rng.normal(0, loud, steps), np.nan)
+        tracking = tracking.after(features, residuals)
+        if number % 50 == 49:
+            for belief in tracking.beliefs:
+                assert np.array_equal(belief.covariance, belief.covariance.T)
+                assert np.linalg.eigvalsh(belief.covariance).min() > 0
+            assert np.isfinite(tracking.mean).all()
+            assert tracking.shares.sum() == pytest.approx(1.0)
