@@ -39,7 +39,7 @@ RESERVED_BYTES = 4 * 1024**2  # ahead of an upload that does not say its size: a
 
 
 def subject_of(query: DatasetQuery) -> str | None:
-    """Whose workouts an upload holds; None for a population. Raises Unprocessable."""
+    """The subject of an upload; None for a population. Raises Unprocessable."""
     if query.kind == DatasetKind.PERSONAL:
         return query.subject or DEFAULT_SUBJECT
     if query.subject is not None:
@@ -156,7 +156,7 @@ def _add(session: Session, account_id: UUID, query: DatasetQuery, file: tuple[st
 
 
 def _check_file(services: Services, account_id: UUID, sha256: str) -> None:
-    """From the row on nobody deletes the file; before it, the end of an import of the same bytes may have."""
+    """With the row the file is safe from deletion; before it, the end of an import of the same bytes may delete it."""
     if not services.store.path(account_id, sha256).exists():
         raise Unavailable("upload_lost", "An import of the same file ended just now; send it again.", retry_after=1)
 
