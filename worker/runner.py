@@ -52,7 +52,7 @@ def _run_to_end(reporter: Reporter, device: str) -> None:
 
 
 def _clear_up(context: Context, claim: jobs.Claim) -> None:
-    """Delete files that the ended job no longer needs. The reconciler repeats what fails here."""
+    """Delete what the end of the job left to nobody. What fails here the reconciler does."""
     with suppress(*DATABASE_AWAY, OSError):
         with context.database.reading() as session:
             job = session.get(Job, claim.job_id)

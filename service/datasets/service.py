@@ -156,7 +156,7 @@ def _add(session: Session, account_id: UUID, query: DatasetQuery, file: tuple[st
 
 
 def _check_file(services: Services, account_id: UUID, sha256: str) -> None:
-    """With the row the file is safe from deletion; before it, the end of an import of the same bytes may delete it."""
+    """From the row on nobody deletes the file; before it, the end of an import of the same bytes may have."""
     if not services.store.path(account_id, sha256).exists():
         raise Unavailable("upload_lost", "An import of the same file ended just now; send it again.", retry_after=1)
 

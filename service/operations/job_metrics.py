@@ -14,7 +14,7 @@ from service.registry.tail import Tail
 
 BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 12 * 3600)
 TRAINED = (Stage.BASE, Stage.STAGE1, Stage.STAGE2)
-CLAIMED = (Stage.IMPORT, *TRAINED)  # a fleet itself is never claimed
+CLAIMED = (Stage.IMPORT, *TRAINED)  # nobody runs a fleet itself
 VERDICTS = ("kept", "repaired", "dropped")
 REASONS = ("first", "promoted", "manual", "forced", "rollback", "damaged", "deleted")
 
