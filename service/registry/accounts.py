@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound
+from service.registry.session import insert_ignoring
 from service.registry.tables import Account, ApiKey, utc_now
 
 SCOPES = ("read", "train", "predict", "metrics", "admin")
@@ -38,8 +37,7 @@ def ensure_account(session: Session, name: str = DEFAULT_ACCOUNT) -> Account:
     """The account of that name, made if there is none."""
     account = session.scalar(select(Account).where(Account.name == name))
     if account is None:
-        insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
-        session.execute(insert(Account).values(name=name).on_conflict_do_nothing())  # another may be as quick
+        session.execute(insert_ignoring(session, Account).values(name=name))  # another may be as quick
         account = session.scalars(select(Account).where(Account.name == name)).one()
     return account
 
