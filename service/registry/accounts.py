@@ -5,7 +5,6 @@ import re
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -66,10 +65,10 @@ def find_keys(session: Session, publics: Collection[str]) -> dict[str, ApiKey]:
     return {key.public: key for key in session.scalars(wanted)}
 
 
-def list_keys(session: Session, account_id: UUID | None = None) -> list[ApiKey]:
-    """An account's keys, or everybody's, oldest first; revoked ones too."""
-    keys = select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)
-    return list(session.scalars(keys if account_id is None else keys.where(ApiKey.account_id == account_id)))
+def list_keys(session: Session) -> list[tuple[ApiKey, str]]:
+    """All keys with the names of their accounts, oldest first; revoked ones too."""
+    keys = select(ApiKey, Account.name).join(Account, Account.id == ApiKey.account_id)
+    return list(session.execute(keys.order_by(ApiKey.created_at, ApiKey.id)).tuples())
 
 
 def revoke_key(session: Session, public: str) -> None:
