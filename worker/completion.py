@@ -32,6 +32,15 @@ class HeldOut:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Challenger:
+    """The trained model as it will be served, the columns of its row, and its reports by dataset."""
+
+    predictor: Predictor
+    columns: Mapping[str, Any]
+    reports: dict[UUID, Report]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoredChampion:
     """The version to beat, its pointer's revision (0 for a base), and its report on the held-out workouts."""
 
@@ -49,26 +58,24 @@ def complete(
     checkpoint: Checkpoint,
 ) -> None:
     """Register the version, score it beside the champion, decide, and end the job. Raises LeaseLost."""
-    files = store_files(reporter, job, checkpoint)
-    predictor = _loaded(reporter, job, files["sha256"])
-    held_out = own = HeldOut(dataset_id=dataset.id, people=people)
-    reports = {dataset.id: _score(reporter, job, own, predictor)}
     columns = {
-        **files,
+        **store_files(reporter, job, checkpoint),
         "parent_id": parent.id if parent else None,
         "dataset_digest": checkpoint.data_digest,
         "code_version": checkpoint.code_version,
     }
+    challenger = Challenger(predictor=_loaded(reporter, job, columns["sha256"]), columns=columns, reports={})
+    held_out = own = HeldOut(dataset_id=dataset.id, people=people)
+    _score_challenger(reporter, job, challenger, own)
     failed = 0
     while True:
         try:
             held_out = _read_held_out(reporter, job, own, held_out)
-            if held_out.dataset_id not in reports:
-                reports[held_out.dataset_id] = _score(reporter, job, held_out, predictor)
+            _score_challenger(reporter, job, challenger, held_out)
             champion = score_champion(reporter, job, held_out)
             reporter.report()
             with reporter.context.database.unit_of_work() as session:
-                _finish(session, reporter.claim, job, columns, reports, held_out, champion)
+                _finish(session, reporter.claim, job, challenger, held_out, champion)
             return
         except Conflict:  # another champion came first: of competing jobs one ends each time, so this ends
             continue
@@ -112,6 +119,11 @@ def _read_held_out(reporter: Reporter, job: Job, *read: HeldOut) -> HeldOut:
     return HeldOut(dataset_id=dataset_id, people={PERSONAL: person})
 
 
+def _score_challenger(reporter: Reporter, job: Job, challenger: Challenger, held_out: HeldOut) -> None:
+    if held_out.dataset_id not in challenger.reports:
+        challenger.reports[held_out.dataset_id] = _score(reporter, job, held_out, challenger.predictor)
+
+
 def score_champion(reporter: Reporter, job: Job, held_out: HeldOut) -> ScoredChampion:
     """The version that serves now, scored on the held-out workouts unless its stored report is whole."""
     with reporter.context.database.reading() as session:
@@ -134,30 +146,21 @@ def _is_whole(report: Report, job: Job) -> bool:
 
 
 def _finish(
-    session: Session,
-    claim: jobs.Claim,
-    job: Job,
-    columns: dict[str, Any],
-    reports: Mapping[UUID, Report],
-    held_out: HeldOut,
-    champion: ScoredChampion,
+    session: Session, claim: jobs.Claim, job: Job, challenger: Challenger, held_out: HeldOut, champion: ScoredChampion
 ) -> None:
     """All rows of the end, or none: a claim that is no longer ours rolls everything back."""
     if job.subject_id is not None:
         session.get(Subject, job.subject_id, with_for_update=True)  # an import that ends now waits, or is seen
         if promotion.deciding_dataset(session, job.subject_id, job.own_dataset_id) != held_out.dataset_id:
             raise Conflict("newer_dataset", "An import of this subject ended in between; compare again.")
-    version = model_versions.add(session, job, **columns)
-    model_versions.record_evaluation(session, version.id, job.own_dataset_id, reports[job.own_dataset_id])
-    report = reports[held_out.dataset_id]
-    model_versions.record_evaluation(session, version.id, held_out.dataset_id, report)
+    version = model_versions.add(session, job, **challenger.columns)
+    for dataset_id in dict.fromkeys((job.own_dataset_id, held_out.dataset_id)):
+        model_versions.record_evaluation(session, version.id, dataset_id, challenger.reports[dataset_id])
     model_versions.record_evaluation(session, champion.version.id, held_out.dataset_id, champion.report)
+    report = challenger.reports[held_out.dataset_id]
     decision = compare(report, champion.report)
-    evidence = {
-        **decision.to_dict(),
-        "champion_id": str(champion.version.id),
-        "dataset_id": str(held_out.dataset_id),
-    }
+    ids = {"champion_id": str(champion.version.id), "dataset_id": str(held_out.dataset_id)}
+    evidence = {**decision.to_dict(), **ids}
     if job.subject_id is not None:
         model_versions.set_tracked(session, job.subject_id, version.id, report["tracking"])
         model_versions.set_tracked(session, job.subject_id, champion.version.id, champion.report["tracking"])
@@ -172,7 +175,7 @@ def _finish(
     jobs.add_log(session, claim, f"Score {_bpm(report['score'])} bpm. {decision.reason}")
     if not jobs.succeed(session, claim, result):
         raise LeaseLost
-    session.get_one(Job, job.id).best_sha256 = columns["sha256"]
+    session.get_one(Job, job.id).best_sha256 = challenger.columns["sha256"]
 
 
 def _promote(
@@ -181,15 +184,11 @@ def _promote(
     if job.subject_id is None:
         score = evidence["candidate_score"]
         promotion.promote_base(session, job.account_id, version.id, expected=champion.version.id, score=score)
-        return
-    promotion.promote(
-        session,
-        job.subject_id,
-        version.id,
-        reason=ChampionReason.PROMOTED,
-        expected_revision=champion.revision,
-        decision=evidence,
-    )
+    else:
+        why, expected = ChampionReason.PROMOTED, champion.revision
+        promotion.promote(
+            session, job.subject_id, version.id, reason=why, expected_revision=expected, decision=evidence
+        )
 
 
 def _score(reporter: Reporter, job: Job, held_out: HeldOut, predictor: Predictor) -> Report:

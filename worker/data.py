@@ -92,7 +92,7 @@ def load_serving(database: Database, store: ArtifactStore, version: ModelVersion
     except JobFailure:
         with database.reading() as session:
             deleted = session.get(ModelVersion, version.id) is None
-        if not deleted and not fallback.fall_back(database, store, version):
+        if not deleted and not fallback.replace_lost(database, store, version):
             raise
         raise Conflict("version_lost", f"Model version {version.id} no longer serves; another one does.") from None
 

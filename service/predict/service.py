@@ -82,7 +82,7 @@ async def ready(services: Services, account_id: UUID, body: Addressed, at: str =
         return found, await to_thread.run_sync(services.models.get, found.version)
     except Unavailable:
         if body.model_version_id is not None or not await to_thread.run_sync(
-            fallback.fall_back, services.database, services.store, found.version
+            fallback.replace_lost, services.database, services.store, found.version
         ):
             raise
     services.lookup.changed(account_id)

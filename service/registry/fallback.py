@@ -20,7 +20,7 @@ from service.registry.tables import Champion, ChampionReason, DefaultBase, Model
 log = structlog.get_logger(__name__)
 
 
-def fall_back(database: Database, store: ArtifactStore, version: ModelVersion) -> bool:
+def replace_lost(database: Database, store: ArtifactStore, version: ModelVersion) -> bool:
     """Replace a version whose file is lost wherever it serves, and record it. True: look again which version serves.
 
     False: the file is whole, or no version can take its place.
@@ -83,16 +83,10 @@ def _drop_default(database: Database, version: ModelVersion) -> None:
 
 def _replace(database: Database, champion: Champion, heir: UUID) -> None:
     """Nothing happens when another change came first: then another version serves already."""
-    lost = {"lost_model_version_id": str(champion.model_version_id)}
+    why, lost = ChampionReason.DAMAGED, {"lost_model_version_id": str(champion.model_version_id)}
+    expected = champion.revision
     with suppress(Conflict), database.unit_of_work() as session:
-        promotion.promote(
-            session,
-            champion.subject_id,
-            heir,
-            reason=ChampionReason.DAMAGED,
-            expected_revision=champion.revision,
-            decision=lost,
-        )
+        promotion.promote(session, champion.subject_id, heir, reason=why, expected_revision=expected, decision=lost)
         log.error("file of a champion lost; another version serves", version=str(champion.model_version_id))
 
 

@@ -138,7 +138,7 @@ def test_twenty_that_notice_at_once_record_it_once(database, store, served):
     subject_id, _, first, second = served
     lose(store, second)
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(lambda _: fallback.fall_back(database, store, second), range(20)))
+        assert all(pool.map(lambda _: fallback.replace_lost(database, store, second), range(20)))
     assert [reason for reason, _ in history_of(database, subject_id)].count("damaged") == 1
     assert serving(database, subject_id) == first.id
 
@@ -159,7 +159,7 @@ def test_two_subjects_on_one_lost_base_both_fall_back(database, store, make_vers
     for dataset in (one, other):
         builders.crown(database, dataset.subject_id, own)
     lose(store, own)
-    assert fallback.fall_back(database, store, own)
+    assert fallback.replace_lost(database, store, own)
     with database.reading() as session:
         served = [promotion.require(session, each.subject_id).model_version_id for each in (one, other)]
     assert served == [shipped.id] * 2
