@@ -19,11 +19,11 @@ from service.jobs import service as jobs
 from service.jobs.router import JobId, SubmissionDep
 from service.jobs.schemas import JobCreate, JobRead, Stage1JobCreate, Stage2JobCreate
 from service.jobs.service import Submission
+from service.registry.faults import DATABASE_UNAVAILABLE
 from service.subjects import service as subjects
 from service.subjects.review import review
 from service.subjects.review_schemas import WorkoutId
 from service.web.deps import ApiRoute, ReadCaller, Services, ServicesDep, SessionDep, TrainCaller, admit
-from service.web.error_handlers import DATABASE_AWAY
 from service.web.fields import CursorQuery, SubjectPath
 from service.web.security import check_origin
 from service.web.sessions import cookie_of, forget, forget_key, keep
@@ -51,7 +51,7 @@ class PageRoute(ApiRoute):
                 if error.status == 401:
                     return _to_sign_in(request)
                 return _error_page(request, error)
-            except DATABASE_AWAY:
+            except DATABASE_UNAVAILABLE:
                 return _error_page(request, Unavailable("database_unavailable", "The database does not answer."))
 
         return show
@@ -69,7 +69,7 @@ class OpenPageRoute(APIRoute):
                 return await handle(request)
             except ServiceError as error:
                 return render(request, "sign_in.html", error.status, problem=error.detail, to=HOME)
-            except DATABASE_AWAY:
+            except DATABASE_UNAVAILABLE:
                 return render(request, "sign_in.html", 503, problem="The database does not answer.", to=HOME)
 
         return show

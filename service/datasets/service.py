@@ -28,11 +28,11 @@ from service.operations.cleanup import remove
 from service.operations.queue import hint, send_after_commit
 from service.registry import datasets, idempotency, jobs, leftovers, quotas, removal, subjects
 from service.registry.datasets import DatasetRow, Outline
+from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.idempotency import Once
 from service.registry.pages import PageRequest
 from service.registry.tables import DatasetKind, DatasetState, Stage
 from service.web.deps import Services
-from service.web.error_handlers import DATABASE_AWAY
 from service.web.fields import ErrorRead
 
 RESERVED_BYTES = 4 * 1024**2  # ahead of an upload that does not say its size: a look at the database for each
@@ -163,7 +163,7 @@ def _check_file(services: Services, account_id: UUID, sha256: str) -> None:
 
 def _forget_file(services: Services, account_id: UUID, sha256: str) -> None:
     """A refused or repeated upload leaves no file, unless a dataset still waits for the same bytes."""
-    with suppress(*DATABASE_AWAY), services.database.unit_of_work() as session:
+    with suppress(*DATABASE_UNAVAILABLE), services.database.unit_of_work() as session:
         leftovers.delete_unreferenced(session, services.store, account_id, [sha256])
 
 

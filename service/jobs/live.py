@@ -16,9 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import NotFound, TooManyRequests, Unavailable
 from service.registry import job_history
+from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.job_history import Mark
 from service.registry.session import Database
-from service.web.error_handlers import DATABASE_AWAY
 
 MEDIA_TYPE = "text/event-stream"
 POLL_SECONDS = 0.5
@@ -105,7 +105,7 @@ class Live:
                     page = await to_thread.run_sync(self._read, read, after, limiter=self._threads)
                 except NotFound:
                     return
-                except DATABASE_AWAY:
+                except DATABASE_UNAVAILABLE:
                     await asyncio.sleep(POLL_SECONDS)
                     continue
                 for message in page.messages:

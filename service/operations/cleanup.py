@@ -7,10 +7,9 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
 from service.registry import leftovers, reserve
-from service.registry.faults import Fault, fault_of
+from service.registry.faults import DATABASE_UNAVAILABLE, Fault, fault_of
 from service.registry.removal import Removed
 from service.web.deps import Services
-from service.web.error_handlers import DATABASE_AWAY
 
 
 def remove(services: Services, delete: Callable[[Session], Removed]) -> None:
@@ -35,7 +34,7 @@ def _remove(services: Services, delete: Callable[[Session], Removed]) -> Removed
 def _forget(services: Services, removed: Removed) -> None:
     """Drop deleted versions from memory and their files from disk. What fails here a worker's reconciler does."""
     services.models.forget(removed.versions)
-    with suppress(*DATABASE_AWAY, OSError):
+    with suppress(*DATABASE_UNAVAILABLE, OSError):
         leftovers.work_off(services.database, services.store, removed.account_id, hurried=True)
         leftovers.clear_scratch(services.database, services.store)
         services.database.shed_deleted()

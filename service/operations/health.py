@@ -13,11 +13,10 @@ from starlette.responses import Response
 from service.errors import Unavailable
 from service.registry import identity
 from service.registry.artifacts import ArtifactStore
-from service.registry.faults import CODES, Fault
+from service.registry.faults import CODES, DATABASE_UNAVAILABLE, Fault
 from service.registry.migrations import schema_is_behind
 from service.registry.session import Database, ping
 from service.web.deps import Services, ServicesDep, admit
-from service.web.error_handlers import DATABASE_AWAY
 from service.web.fields import example
 from service.web.openapi import problems
 from service.web.proxies import was_forwarded
@@ -91,7 +90,7 @@ async def _look_at_jobs(services: Services) -> bool:
     try:
         with fail_after(SQL_SECONDS):
             await to_thread.run_sync(look, abandon_on_cancel=True, limiter=services.probes)
-    except (TimeoutError, *DATABASE_AWAY):
+    except (TimeoutError, *DATABASE_UNAVAILABLE):
         return False
     return True
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from service.registry import job_counts, job_history
 from service.registry.session import Database
-from service.registry.tables import TERMINAL_STATES, Job, JobEvent, JobState, Stage, utc_now
+from service.registry.tables import TERMINAL_STATES, ChampionReason, Job, JobEvent, JobState, Stage, utc_now
 from service.registry.tables import ChampionChange as Change
 from service.registry.tail import Tail
 
@@ -16,7 +16,6 @@ BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 12 * 3600)
 TRAINED = (Stage.BASE, Stage.STAGE1, Stage.STAGE2)
 CLAIMED = (Stage.IMPORT, *TRAINED)  # nobody runs a fleet itself
 VERDICTS = ("kept", "repaired", "dropped")
-REASONS = ("first", "promoted", "manual", "forced", "rollback", "damaged", "deleted")
 
 
 class JobMetrics:
@@ -120,5 +119,5 @@ class JobMetrics:
                 self._decisions.labels(trained.value, decision)
         for verdict in VERDICTS:
             self._verdicts.labels(verdict)
-        for reason in REASONS:
-            self._changes.labels(reason)
+        for reason in ChampionReason:
+            self._changes.labels(reason.value)

@@ -8,14 +8,13 @@ from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from service.errors import Conflict
-from service.registry import champions, datasets, leftovers, model_versions
-from service.registry.session import db_now
+from service.registry import datasets, leftovers, model_versions, promotion
+from service.registry.session import clock
 from service.registry.tables import (
     Champion,
     Dataset,
     DatasetState,
     DatasetWorkout,
-    DefaultBase,
     Job,
     JobState,
     ModelVersion,
@@ -70,8 +69,7 @@ def _remove(session: Session, account_id: UUID, datasets: Sequence[Dataset], cod
     digests |= {
         digest for job in jobs for digest in (job.latest_sha256, job.previous_sha256, job.best_sha256) if digest
     }
-    session.execute(delete(DefaultBase).where(DefaultBase.model_version_id.in_(version_ids)))
-    _let_champions_fall_back(session, account_id, version_ids)
+    promotion.fall_back(session, version_ids)
     session.execute(delete(ModelVersion).where(ModelVersion.id.in_(version_ids)))
     session.execute(delete(Job).where(Job.id.in_([job.id for job in jobs])))
     session.execute(delete(Dataset).where(Dataset.id.in_(ids)))
@@ -104,7 +102,7 @@ def _jobs(session: Session, dataset_ids: Sequence[UUID], versions: Sequence[Mode
 
 def _refuse_if_busy(session: Session, jobs: Sequence[Job], code: str) -> None:
     """A job whose lease is over has no worker: it does not count."""
-    now = session.execute(select(db_now())).scalar_one()
+    now = clock(session)
     for job in jobs:
         if job.state == JobState.RUNNING and (job.lease_until or 0.0) > now:
             raise Conflict(code, f"Job {job.id} is running on this data; cancel it or wait until it has ended.")
@@ -121,13 +119,6 @@ def _delete_unused(session: Session, workouts: Sequence[Workout]) -> None:
     for start in range(0, len(workouts), CHUNK):
         chunk = [workout.id for workout in workouts[start : start + CHUNK]]
         session.execute(delete(Workout).where(Workout.id.in_(chunk), ~used))
-
-
-def _let_champions_fall_back(session: Session, account_id: UUID, gone: set[UUID]) -> None:
-    for champion in session.scalars(select(Champion).where(Champion.model_version_id.in_(gone))).all():
-        heir = champions.previous_version(session, champion, without=gone)
-        heir = heir or model_versions.default_base(session, account_id).id
-        champions.promote(session, champion.subject_id, heir, reason="deleted", expected_revision=champion.revision)
 
 
 def _refresh_level(session: Session, subject: Subject, dataset: Dataset) -> None:

@@ -8,10 +8,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Float, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Float, create_engine, event, make_url, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement, literal
 
@@ -162,6 +163,11 @@ def db_now() -> ColumnElement[float]:
     return literal(_bound[-1], Float(53)) if _bound else _DatabaseClock()
 
 
+def clock(session: Session) -> float:
+    """What the database's clock says now, UTC epoch seconds."""
+    return float(session.execute(select(db_now())).scalar_one())
+
+
 @contextmanager
 def bound_clock(seconds: float) -> Iterator[None]:
     """Let `db_now()` stand at `seconds` (tests of leases)."""
@@ -170,6 +176,12 @@ def bound_clock(seconds: float) -> Iterator[None]:
         yield
     finally:
         _bound.pop()
+
+
+def insert_ignoring(session: Session, table: type[DeclarativeBase]) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that skips rows which are there already, by any unique key: of two at once, one writes."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()
 
 
 def ping(database: Database) -> None:

@@ -11,8 +11,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DatabaseError, IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -22,7 +21,6 @@ from service.registry import faults
 from service.registry.session import spoken_reason
 
 MEDIA_TYPE = "application/problem+json"
-DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 MAX_ERRORS = 20
 MAX_TEXT = 300
 RETRY_SECONDS = 5
@@ -52,8 +50,8 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(IntegrityError, _integrity_error)
     app.add_exception_handler(ClientDisconnect, _disconnected)
     app.add_exception_handler(OSError, _storage_error)
-    for away in (*DATABASE_AWAY, DatabaseError):
-        app.add_exception_handler(away, _database_away)
+    for unavailable in (*faults.DATABASE_UNAVAILABLE, DatabaseError):
+        app.add_exception_handler(unavailable, _database_unavailable)
 
 
 def problem(request: Request, error: ServiceError, headers: dict[str, str] | None = None) -> Response:
@@ -142,7 +140,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return _problem(request, status, status.phrase.capitalize(), content, dict(error.headers or {}))
 
 
-async def _database_away(request: Request, error: Exception) -> Response:
+async def _database_unavailable(request: Request, error: Exception) -> Response:
     """What keeps the database from working; a fault of a statement of ours goes on as it is."""
     fault = faults.fault_of(error)
     if fault is None:

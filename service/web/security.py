@@ -12,9 +12,9 @@ from starlette.requests import Request
 from service.errors import Forbidden, Unauthorized
 from service.registry import accounts
 from service.registry.accounts import KeyParts
+from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.session import Database
 from service.registry.tables import ApiKey
-from service.web.error_handlers import DATABASE_AWAY
 from service.web.together import Together
 
 FRESH_SECONDS = 60.0
@@ -63,7 +63,7 @@ class KeyRing:
             return _proven(entry, parts)  # a key's secret never changes
         try:
             row = await self._together.find(parts.public)
-        except DATABASE_AWAY:
+        except DATABASE_UNAVAILABLE:
             if entry is None or self._clock() - entry.since > OUTAGE_SECONDS:
                 raise
             return _proven(entry, parts)

@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from service.registry import dashboard_sessions as rows
 from service.registry.dashboard_sessions import OpenSession
+from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.session import Database
 from service.registry.tables import utc_now
-from service.web.error_handlers import DATABASE_AWAY
 from service.web.security import Caller, unknown_key
 from service.web.together import Together
 
@@ -59,7 +59,7 @@ class Sessions:
         try:
             with self._database.unit_of_work() as session:
                 rows.touch_session(session, digest)
-        except DATABASE_AWAY:
+        except DATABASE_UNAVAILABLE:
             return  # the next request tries again
 
 
