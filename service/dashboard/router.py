@@ -19,11 +19,12 @@ from service.jobs import service as jobs
 from service.jobs.router import JobId, SubmissionDep
 from service.jobs.schemas import JobCreate, JobRead, Stage1JobCreate, Stage2JobCreate
 from service.jobs.service import Submission
+from service.predict.deps import PredictServicesDep
+from service.registry.faults import DATABASE_AWAY
 from service.subjects import service as subjects
 from service.subjects.review import review
 from service.subjects.review_schemas import WorkoutId
 from service.web.deps import ApiRoute, ReadCaller, Services, ServicesDep, SessionDep, TrainCaller, admit
-from service.web.error_handlers import DATABASE_AWAY
 from service.web.fields import CursorQuery, SubjectPath
 from service.web.security import check_origin
 from service.web.sessions import cookie_of, forget, forget_key, keep
@@ -165,7 +166,7 @@ async def show_workout(
     subject: SubjectPath,
     workout_id: WorkoutId,
     caller: ReadCaller,
-    services: ServicesDep,
+    services: PredictServicesDep,
     model_version_id: UUID | None = None,
 ) -> Response:
     """A workout, measured and predicted."""

@@ -16,9 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import NotFound, TooManyRequests, Unavailable
 from service.registry import job_history
+from service.registry.faults import DATABASE_AWAY
 from service.registry.job_history import Mark
 from service.registry.session import Database
-from service.web.error_handlers import DATABASE_AWAY
 
 MEDIA_TYPE = "text/event-stream"
 POLL_SECONDS = 0.5

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from service.jobs import feeds, fleet, live, service, views
+from service.jobs.deps import JobServicesDep
 from service.jobs.fleet_schemas import FleetJobCreate
 from service.jobs.schemas import (
     BaseJobCreate,
@@ -144,7 +145,7 @@ def get_job_events(
     job_id: JobId,
     request: Request,
     caller: ReadCaller,
-    services: ServicesDep,
+    services: JobServicesDep,
     session: SessionDep,
     after: After = 0,
     limit: LineLimit = 1000,
@@ -167,7 +168,7 @@ def get_job_log(
     job_id: JobId,
     request: Request,
     caller: ReadCaller,
-    services: ServicesDep,
+    services: JobServicesDep,
     session: SessionDep,
     after: After = 0,
     limit: LineLimit = 10_000,

@@ -14,10 +14,10 @@ from hrmodel.personal.bands import Intervals
 from hrmodel.personal.response import Response
 from hrmodel.signals.scale import SubjectScale
 from service.registry import serving
+from service.registry.faults import DATABASE_AWAY
 from service.registry.serving import Serving
 from service.registry.session import Database
 from service.registry.tables import ModelVersion
-from service.web.error_handlers import DATABASE_AWAY
 
 FRESH_SECONDS = 0.5
 PATIENCE_SECONDS = 0.4  # with the database, before an old answer serves: a new champion is seen within a second

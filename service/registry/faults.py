@@ -5,9 +5,11 @@ import sqlite3
 from enum import StrEnum
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
 
 class Fault(StrEnum):

@@ -1,15 +1,19 @@
 """Deleting data and people: every row that came from them in one transaction, which also says which files are to go."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import delete, or_, select
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
 from service.errors import Conflict
-from service.registry import champions, datasets, leftovers, model_versions
-from service.registry.session import db_now
+from service.registry import champions, datasets, leftovers, model_versions, reserve
+from service.registry.artifacts import ArtifactStore
+from service.registry.faults import DATABASE_AWAY, Fault, fault_of
+from service.registry.session import Database, db_now
 from service.registry.tables import (
     Champion,
     Dataset,
@@ -33,6 +37,32 @@ class Removed:
 
     account_id: UUID
     versions: frozenset[UUID]
+
+
+def remove(
+    database: Database,
+    store: ArtifactStore,
+    delete_rows: Callable[[Session], Removed],
+    forget: Callable[[Collection[UUID]], None],
+) -> None:
+    """Delete rows in one transaction, then let `forget` drop the deleted versions from memory, then delete the files.
+
+    On a full disk the rows are deleted in the room that is reserved for it. A reconciler deletes the files that cannot
+    be deleted now. Raises what `delete_rows` raises.
+    """
+    try:
+        with database.unit_of_work() as session:
+            removed = delete_rows(session)
+    except DatabaseError as error:
+        if fault_of(error) != Fault.FULL or not reserve.give_up(database):
+            raise
+        with database.unit_of_work() as session:
+            removed = delete_rows(session)
+    forget(removed.versions)
+    with suppress(*DATABASE_AWAY, OSError):
+        leftovers.work_off(database, store, removed.account_id, hurried=True)
+        leftovers.clear_scratch(database, store)
+        database.shed_deleted()
 
 
 def remove_dataset(session: Session, dataset: Dataset) -> Removed:

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from service.errors import Conflict
 from service.models.check import check_serves
-from service.operations.cleanup import remove
+from service.predict.deps import PredictServices
 from service.registry import champions, model_pages, model_versions, removal, standing, subjects
 from service.registry.pages import PageRequest
 from service.registry.subjects import SubjectRow
@@ -98,9 +98,14 @@ def rollback(services: Services, account_id: UUID, name: str) -> ChampionRead:
     return read_champion(services, account_id, name)
 
 
-def delete(services: Services, account_id: UUID, name: str) -> None:
+def delete(services: PredictServices, account_id: UUID, name: str) -> None:
     """Delete a person and every model trained on their data: rows first, then files. Raises NotFound or Conflict."""
-    remove(services, lambda session: removal.remove_subject(session, subjects.require(session, account_id, name)))
+    removal.remove(
+        services.database,
+        services.store,
+        lambda session: removal.remove_subject(session, subjects.require(session, account_id, name)),
+        services.models.forget,
+    )
 
 
 def _read(row: SubjectRow) -> SubjectRead:

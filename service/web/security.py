@@ -12,9 +12,9 @@ from starlette.requests import Request
 from service.errors import Forbidden, Unauthorized
 from service.registry import accounts
 from service.registry.accounts import KeyParts
+from service.registry.faults import DATABASE_AWAY
 from service.registry.session import Database
 from service.registry.tables import ApiKey
-from service.web.error_handlers import DATABASE_AWAY
 from service.web.together import Together
 
 FRESH_SECONDS = 60.0

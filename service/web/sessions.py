@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from service.registry import dashboard_sessions as rows
 from service.registry.dashboard_sessions import OpenSession
+from service.registry.faults import DATABASE_AWAY
 from service.registry.session import Database
 from service.registry.tables import utc_now
-from service.web.error_handlers import DATABASE_AWAY
 from service.web.security import Caller, unknown_key
 from service.web.together import Together
 

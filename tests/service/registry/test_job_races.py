@@ -18,7 +18,6 @@ from service.registry.session import bound_clock
 from service.registry.tables import Dataset, DatasetState, Installation, Job, JobState, Stage, Subject
 from service.settings import Settings
 from tests import registry_builders as builders
-from tests.builders import Sent
 
 LEASE = 60.0
 
@@ -190,7 +189,10 @@ class Services:
     """What accepting an upload needs."""
 
     def __init__(self, database, store):
-        self.database, self.store, self.sender, self.settings = database, store, Sent(), Settings()
+        self.database, self.store, self.settings = database, store, Settings()
+
+    def send_hints(self, session):
+        """Nobody listens."""
 
 
 def test_an_upload_whose_file_an_import_of_the_same_bytes_deleted_is_refused_not_accepted(database, store):
