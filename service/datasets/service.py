@@ -75,20 +75,16 @@ async def upload(
 
         await count(announced)
         file = await store_upload(services, account_id, chunks, count)
-        return await accept(services, account_id, query, file, wish(file[0]))
+        return await to_thread.run_sync(accept, services, account_id, query, file, wish(file[0]))
 
 
 async def _reserve(services: DatasetServices, account_id: UUID, incoming: Incoming, size: int) -> None:
     """Count an upload up to `size`, and some ahead when it does not say how large it is. Raises TooManyRequests."""
     limit = services.settings.max_account_bytes
     async with services.uploads.looking:  # of uploads at the same time the first ones pass
-        await to_thread.run_sync(_check_room, services, account_id, size - incoming.size, limit)
+        size_then = size - incoming.size + services.uploads.bytes_of(account_id)
+        await to_thread.run_sync(services.database.read, quotas.check_bytes, account_id, size_then, limit)
         incoming.grow_to(size + RESERVED_BYTES if incoming.size else size)
-
-
-def _check_room(services: DatasetServices, account_id: UUID, more: int, limit: int) -> None:
-    with services.database.reading() as session:
-        quotas.check_bytes(session, account_id, more + services.uploads.bytes_of(account_id), limit)
 
 
 def _size_before(services: DatasetServices, account_id: UUID, key: str) -> int | None:
@@ -107,16 +103,10 @@ async def store_upload(
         return await upload.adopt()
 
 
-async def accept(
+def accept(
     services: DatasetServices, account_id: UUID, query: DatasetQuery, file: tuple[str, int], once: Once | None
 ) -> UploadRead:
-    """Record a stored upload. Raises Conflict for a reused Idempotency-Key."""
-    return await to_thread.run_sync(_accept, services, account_id, query, file, once)
-
-
-def _accept(
-    services: DatasetServices, account_id: UUID, query: DatasetQuery, file: tuple[str, int], once: Once | None
-) -> UploadRead:
+    """Record a stored upload. Raises TooManyRequests, Unavailable, or Conflict for a reused Idempotency-Key."""
     created = False
     try:
         with services.database.unit_of_work() as session:

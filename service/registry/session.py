@@ -13,7 +13,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.expression import ColumnElement, FunctionElement, literal
+from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 
 from service.registry.faults import Fault, fault_of
 
@@ -139,37 +139,26 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get(BEGIN, "BEGIN"))
 
 
-class _DatabaseClock(FunctionElement[float]):
+class DatabaseClock(FunctionElement[float]):
+    """What `db_now` puts into a statement. Tests stop the clock by putting a number here (`tests/clock.py`)."""
+
     type = Float(53)
     inherit_cache = True
 
 
-@compiles(_DatabaseClock, "postgresql")
-def _postgresql_clock(element: _DatabaseClock, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(DatabaseClock, "postgresql")
+def _postgresql_clock(element: DatabaseClock, compiler: SQLCompiler, **options: Any) -> str:
     return "extract(epoch from clock_timestamp())::double precision"
 
 
-@compiles(_DatabaseClock, "sqlite")
-def _sqlite_clock(element: _DatabaseClock, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(DatabaseClock, "sqlite")
+def _sqlite_clock(element: DatabaseClock, compiler: SQLCompiler, **options: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-_bound: list[float] = []
 
 
 def db_now() -> ColumnElement[float]:
     """The database's clock, UTC epoch seconds: one clock for every worker's leases."""
-    return literal(_bound[-1], Float(53)) if _bound else _DatabaseClock()
-
-
-@contextmanager
-def bound_clock(seconds: float) -> Iterator[None]:
-    """Let `db_now()` stand at `seconds` (tests of leases)."""
-    _bound.append(seconds)
-    try:
-        yield
-    finally:
-        _bound.pop()
+    return DatabaseClock()
 
 
 def ping(database: Database) -> None:

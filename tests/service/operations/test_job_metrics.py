@@ -7,10 +7,11 @@ from prometheus_client import CollectorRegistry
 
 from service.operations.job_metrics import JobMetrics
 from service.registry import champions, job_counts, jobs
-from service.registry.session import Database, bound_clock
+from service.registry.session import Database
 from service.registry.tables import DatasetWorkout, Job, JobEvent, JobState, Stage, utc_now
 from service.registry.tail import MOST, SETTLED_SECONDS, Tail
 from tests import builders
+from tests.clock import bound_clock
 
 TRAINING = jobs.TRAINING_STAGES
 
