@@ -22,7 +22,7 @@ from service.cli.demo_show import draw_prediction, error_table, name_of
 from service.cli.progress import progress_bars
 from service.cli.workout_files import ask
 from service.client.client import Client, Json, RequestFailed
-from service.client.types import Job
+from service.client.types import JobJson
 from service.local.background import running
 
 SUBJECT = "me"
@@ -100,7 +100,7 @@ def _import(client: Client, upload: Path, bars: Progress) -> str:
     return str(accepted["id"])
 
 
-def _follow(client: Client, job_id: str, name: str, bars: Progress) -> Job:
+def _follow(client: Client, job_id: str, name: str, bars: Progress) -> JobJson:
     """Show a job's progress until it has succeeded."""
     bar = bars.add_task(name, total=1.0, state="queued")
     return client.wait(job_id, lambda job: bars.update(bar, completed=job["progress"], state=job["state"]))

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from service.cli.progress import progress_bars
 from service.client.client import Client, JobFailed, Json, NoAnswer, RequestFailed
-from service.client.types import Dataset, DatasetReport
+from service.client.types import DatasetJson, DatasetReportJson
 from service.settings import Settings
 
 
@@ -24,8 +24,8 @@ class ImportFailed(Exception):
 class Imported:
     """What came out: the dataset and its whole report, as the API shows them."""
 
-    dataset: Dataset
-    report: DatasetReport
+    dataset: DatasetJson
+    report: DatasetReportJson
 
     @property
     def failure(self) -> str | None:

@@ -11,7 +11,7 @@ from service.cli.common import JsonOption, LimitOption, connected, fail, show_js
 
 if TYPE_CHECKING:
     from service.client.client import Client
-    from service.client.types import Job
+    from service.client.types import JobJson
 
 app = typer.Typer()
 
@@ -95,7 +95,7 @@ def metrics(job: JobArgument, as_json: JsonOption = False) -> None:
         Console().print(error_table({"this model": found["evaluation"]}))
 
 
-def accepted(api: "Client", job: "Job", watch: bool, as_json: bool) -> None:
+def accepted(api: "Client", job: "JobJson", watch: bool, as_json: bool) -> None:
     """Say that a job was queued, or follow it."""
     if watch:
         _watch(api, job["id"], as_json)
@@ -107,7 +107,7 @@ def accepted(api: "Client", job: "Job", watch: bool, as_json: bool) -> None:
         )
 
 
-def _say(job: "Job", sentence: str, as_json: bool) -> None:
+def _say(job: "JobJson", sentence: str, as_json: bool) -> None:
     if as_json:
         show_json(job)
     else:

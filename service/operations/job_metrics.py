@@ -19,7 +19,7 @@ VERDICTS = ("kept", "repaired", "dropped")
 REASONS = ("first", "promoted", "manual", "forced", "rollback", "damaged", "deleted")
 
 
-class JobMetrics:
+class JobCounters:
     """Gauges of what the tables hold, and counters of what has come to them since the first look."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

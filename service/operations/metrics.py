@@ -20,7 +20,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from service.operations.job_metrics import JobMetrics
+from service.operations.job_metrics import JobCounters
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 PARTS = ("database", "broker", "worker")
@@ -63,7 +63,7 @@ class Metrics:
         self.batches = Histogram(
             "stagewise_predict_batch_size", "Predictions made at once.", buckets=batches, registry=registry
         )
-        self.jobs = JobMetrics(registry)
+        self.jobs = JobCounters(registry)
         self._degraded = Gauge(
             "stagewise_degraded", "1: this part is away, as /readyz says.", ("part",), registry=registry
         )

@@ -25,7 +25,7 @@ from service.registry.tables import (
     ModelVersion,
     Subject,
     Tracked,
-    Workout,
+    WorkoutRow,
 )
 
 CHUNK = 5000  # parameters of one statement; both databases have a limit
@@ -140,17 +140,17 @@ def _refuse_if_busy(session: Session, jobs: Sequence[Job], code: str) -> None:
             raise Conflict(code, f"Job {job.id} is running on this data; cancel it or wait until it has ended.")
 
 
-def _workouts(session: Session, dataset_ids: Sequence[UUID]) -> list[Workout]:
+def _workouts(session: Session, dataset_ids: Sequence[UUID]) -> list[WorkoutRow]:
     """Stored workouts of the datasets; locked, so that an import that adds one to its dataset is seen or waits."""
     inside = select(DatasetWorkout.workout_id).where(DatasetWorkout.dataset_id.in_(dataset_ids))
-    return list(session.scalars(select(Workout).where(Workout.id.in_(inside)).with_for_update()))
+    return list(session.scalars(select(WorkoutRow).where(WorkoutRow.id.in_(inside)).with_for_update()))
 
 
-def _delete_unused(session: Session, workouts: Sequence[Workout]) -> None:
-    used = select(DatasetWorkout.id).where(DatasetWorkout.workout_id == Workout.id).exists()
+def _delete_unused(session: Session, workouts: Sequence[WorkoutRow]) -> None:
+    used = select(DatasetWorkout.id).where(DatasetWorkout.workout_id == WorkoutRow.id).exists()
     for start in range(0, len(workouts), CHUNK):
         chunk = [workout.id for workout in workouts[start : start + CHUNK]]
-        session.execute(delete(Workout).where(Workout.id.in_(chunk), ~used))
+        session.execute(delete(WorkoutRow).where(WorkoutRow.id.in_(chunk), ~used))
 
 
 def _let_champions_fall_back(session: Session, account_id: UUID, gone: set[UUID]) -> None:

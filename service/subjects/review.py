@@ -22,7 +22,7 @@ from service.predict.schemas import Addressed, AnsweredBy
 from service.predict.service import ready
 from service.registry import datasets, subjects
 from service.registry.artifacts import ArtifactDamaged, ArtifactMissing, ArtifactStore
-from service.registry.datasets import StoredWorkout
+from service.registry.datasets import WorkoutPlace
 from service.registry.session import Database
 from service.subjects.review_schemas import FaultRead, ReviewedPrediction, ReviewRead
 
@@ -64,7 +64,7 @@ def _whole(prediction: Prediction) -> Prediction:
     return prediction
 
 
-def _find(database: Database, account_id: UUID, subject: str, digest: str) -> StoredWorkout:
+def _find(database: Database, account_id: UUID, subject: str, digest: str) -> WorkoutPlace:
     with database.reading() as session:
         return datasets.workout_of(session, account_id, subjects.require(session, account_id, subject).id, digest)
 
@@ -87,7 +87,7 @@ def _query(workout: Workout, found: Answering, observed_seconds: float) -> Query
 
 def _show(
     digest: str,
-    stored: StoredWorkout,
+    stored: WorkoutPlace,
     workout: Workout,
     found: Answering,
     predictor: Predictor,

@@ -19,7 +19,7 @@ from service.registry.tables import (
     Job,
     JobState,
     Subject,
-    Workout,
+    WorkoutRow,
 )
 from tests import fit_writer
 from tests.original_writer import write_original_dataset
@@ -99,7 +99,7 @@ def test_a_later_upload_shares_the_old_workouts_and_never_trains_on_a_test_worko
     with context.database.reading() as session:
         old = {w.digest: w.split for w in imports.stored_workouts(session, first)}
         new = {w.digest: w.split for w in imports.stored_workouts(session, second)}
-        assert len(session.scalars(select(Workout)).all()) == 12
+        assert len(session.scalars(select(WorkoutRow)).all()) == 12
     assert len(new) == 12
     assert {digest: new[digest] for digest in old} == old
 
