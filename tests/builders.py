@@ -26,7 +26,7 @@ from service.registry.tables import (
     JobState,
     ModelVersion,
     Stage,
-    Workout,
+    WorkoutRow,
     utc_now,
 )
 from tests.prediction_builders import LEVEL, make_checkpoint
@@ -64,13 +64,17 @@ def add_ready(database: Database, account: str = "default", subject: str = "me",
 
 def add_workout(
     database: Database, store: ArtifactStore, dataset: Dataset, data: bytes = b"workout", position: int = 0
-) -> Workout:
+) -> WorkoutRow:
     """A stored workout with its file, shared by datasets of the account that hold the same bytes."""
     digest = store.put(dataset.account_id, data)
     with database.unit_of_work() as session:
-        row = session.scalar(select(Workout).where(Workout.account_id == dataset.account_id, Workout.digest == digest))
+        row = session.scalar(
+            select(WorkoutRow).where(WorkoutRow.account_id == dataset.account_id, WorkoutRow.digest == digest)
+        )
         if row is None:
-            row = Workout(account_id=dataset.account_id, digest=digest, size=len(data), duration_s=1800.0, samples=180)
+            row = WorkoutRow(
+                account_id=dataset.account_id, digest=digest, size=len(data), duration_s=1800.0, samples=180
+            )
             session.add(row)
             session.flush()
         session.add(
@@ -88,7 +92,7 @@ def add_workout(
         return row
 
 
-def add_recorded(database: Database, store: ArtifactStore, dataset: Dataset, seed: int = 0) -> Workout:
+def add_recorded(database: Database, store: ArtifactStore, dataset: Dataset, seed: int = 0) -> WorkoutRow:
     """A stored workout that was really recorded, by a simulated runner."""
     return add_workout(database, store, dataset, simulate_runner(workouts=1, seed=seed)[0].to_bytes())
 

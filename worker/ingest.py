@@ -36,7 +36,7 @@ TELL_SECONDS = 0.5
 
 
 @dataclass
-class Found:
+class ImportedSoFar:
     """What an upload held so far."""
 
     workouts: list[ImportedWorkout] = field(default_factory=list)
@@ -51,7 +51,7 @@ def import_upload(reporter: Reporter, job: Job) -> None:
         if not jobs.heartbeat(session, reporter.claim, reporter.context.lease_seconds).ours:
             raise LeaseLost
         dataset = imports.begin(session, job.own_dataset_id)
-    found = Found()
+    found = ImportedSoFar()
     try:
         _read(reporter, job, dataset, found)
         _complete(reporter, job, dataset, found)
@@ -59,7 +59,7 @@ def import_upload(reporter: Reporter, job: Job) -> None:
         _fail(reporter, dataset, found, failure)
 
 
-def _read(reporter: Reporter, job: Job, dataset: Dataset, found: Found) -> None:
+def _read(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar) -> None:
     """Read the upload in a process of its own. Raises Stop, JobFailure when nothing of it can be used."""
     context = reporter.context
     path = upload_path(context.store, job.account_id, dataset.upload_sha256)
@@ -102,7 +102,7 @@ class _Told:
             self.reporter.report()
 
 
-def _take(reporter: Reporter, job: Job, dataset: Dataset, found: Found, one: FoundWorkout) -> None:
+def _take(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar, one: FoundWorkout) -> None:
     """Clean one workout, store its file when it is kept, and note what happened to it."""
     cleaned = clean(one.workout, min_hr_per_minute=dataset.min_hr_per_minute, on_fault=reporter.beat)
     workout = cleaned.workout or one.workout
@@ -134,14 +134,14 @@ def _take(reporter: Reporter, job: Job, dataset: Dataset, found: Found, one: Fou
     )
 
 
-def _nothing_kept(found: Found) -> JobFailure:
+def _nothing_kept(found: ImportedSoFar) -> JobFailure:
     problems = [file.problem for file in found.files if file.problem]
     reasons = [reason["message"] for workout in found.workouts for reason in workout.reasons]
     first = (problems or reasons or ["it holds no workouts"])[0]
     return JobFailure("no_workouts", f"No workout of this upload can be used; the first reason: {first}")
 
 
-def _split(dataset: Dataset, found: Found, known: list[ImportedWorkout]) -> list[ImportedWorkout]:
+def _split(dataset: Dataset, found: ImportedSoFar, known: list[ImportedWorkout]) -> list[ImportedWorkout]:
     """All workouts of the new dataset in time order, the kept ones with their split."""
     if dataset.kind == DatasetKind.POPULATION:
         merged = Merged.of(found.workouts, found.extents, [])
@@ -175,7 +175,7 @@ def _population_splits(kept: list[ImportedWorkout]) -> dict[str, str]:
     return {w.digest or "": "val" if (w.person or "") in held_out else "train" for w in kept}
 
 
-def _complete(reporter: Reporter, job: Job, dataset: Dataset, found: Found) -> None:
+def _complete(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar) -> None:
     """Split, score and end; again when another import or a deletion came in between. Raises Stop and JobFailure."""
     for left in reversed(range(TRIES)):
         with reporter.context.database.reading() as session:
@@ -187,7 +187,7 @@ def _complete(reporter: Reporter, job: Job, dataset: Dataset, found: Found) -> N
                 raise
 
 
-def _finish(reporter: Reporter, job: Job, dataset: Dataset, found: Found, known: list[ImportedWorkout]) -> None:
+def _finish(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar, known: list[ImportedWorkout]) -> None:
     """Score the models that may serve, then write everything in one transaction. Raises LeaseLost, and Conflict when
     the subject's other workouts are split otherwise by now.
     """  # fmt: skip
@@ -253,7 +253,7 @@ def _digest(workouts: list[ImportedWorkout]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _fail(reporter: Reporter, dataset: Dataset, found: Found, failure: JobFailure) -> None:
+def _fail(reporter: Reporter, dataset: Dataset, found: ImportedSoFar, failure: JobFailure) -> None:
     """End the job and its dataset with the reason."""
     with reporter.context.database.unit_of_work() as session:
         imports.report_failed(session, dataset.id, found.workouts, found.files)

@@ -59,7 +59,7 @@ def show_json(value: Any) -> None:
 LimitOption = Annotated[int, typer.Option(min=1, max=1_000_000, help="How many at most.")]
 
 
-class Rows:
+class TextTable:
     """A table that is collected, then printed."""
 
     def __init__(self, table: "Table") -> None:
@@ -78,14 +78,14 @@ class Rows:
         console.print(self._table if self._table.row_count else empty, soft_wrap=not self._table.row_count)
 
 
-def table(*columns: str) -> Rows:
+def table(*columns: str) -> TextTable:
     """An empty table."""
     from rich.table import Table
 
     made = Table()
     for column in columns:
-        made.add_column(column, overflow="fold")  # a cut id cannot be copied
-    return Rows(made)
+        made.add_column(column, overflow="fold")  # what is cut cannot be copied
+    return TextTable(made)
 
 
 @contextmanager

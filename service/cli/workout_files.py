@@ -11,7 +11,7 @@ from hrmodel.workouts.formats.source import SaidSport
 from hrmodel.workouts.sandbox.reading import read_workouts
 from hrmodel.workouts.workout import EPOCH, Array, Workout
 from service.cli.demo_show import draw_prediction, error_of
-from service.client.types import Prediction
+from service.client.types import PredictionJson
 
 COLUMNS = ("t", "speed", "altitude", "heart_rate")
 
@@ -86,7 +86,7 @@ def ask(workout: Workout, subject: str, observed: float) -> dict[str, Any]:
     return body
 
 
-def summary(workout: Workout, answer: Prediction) -> str:
+def summary(workout: Workout, answer: PredictionJson) -> str:
     """What came out, in a few lines."""
     predicted = np.array(answer["heart_rate"])
     minutes = (workout.t[-1] - workout.t[0]) / 60.0
@@ -103,14 +103,14 @@ def summary(workout: Workout, answer: Prediction) -> str:
     return "\n".join(lines)
 
 
-def draw(workout: Workout, answer: Prediction, observed: float, target: Path) -> None:
+def draw(workout: Workout, answer: PredictionJson, observed: float, target: Path) -> None:
     """A PNG of measured (where there is any) and predicted, with the band."""
     measured = np.full(len(workout.t), np.nan) if workout.heart_rate is None else workout.heart_rate
     title = f"After {observed:g} s of heart rate" if observed else "Blind"
     draw_prediction(workout.t, measured, {title: answer}, target)
 
 
-def write_csv(workout: Workout, answer: Prediction, target: Path) -> None:
+def write_csv(workout: Workout, answer: PredictionJson, target: Path) -> None:
     """t, heart_rate, lower, upper: a row per sample."""
     with target.open("w", newline="") as lines:
         writer = csv.writer(lines)

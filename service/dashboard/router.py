@@ -1,7 +1,7 @@
 """The dashboard: pages for a browser, signed in with an API key."""
 
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -18,8 +18,9 @@ from service.errors import ServiceError, Unavailable, Unprocessable
 from service.jobs import service as jobs
 from service.jobs.router import JobId, SubmissionDep
 from service.jobs.schemas import JobCreate, JobRead, Stage1JobCreate, Stage2JobCreate
-from service.jobs.service import Submission
+from service.predict.deps import PredictServicesDep
 from service.registry.faults import DATABASE_UNAVAILABLE
+from service.registry.tables import Stage
 from service.subjects import service as subjects
 from service.subjects.review import review
 from service.subjects.review_schemas import WorkoutId
@@ -34,7 +35,6 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 FormDep = Annotated[dict[str, str], Depends(read_form)]
-Create = TypeVar("Create", bound=JobCreate)
 
 
 class PageRoute(ApiRoute):
@@ -165,7 +165,7 @@ async def show_workout(
     subject: SubjectPath,
     workout_id: WorkoutId,
     caller: ReadCaller,
-    services: ServicesDep,
+    services: PredictServicesDep,
     model_version_id: UUID | None = None,
 ) -> Response:
     """A workout, measured and predicted."""
@@ -177,7 +177,8 @@ async def show_workout(
 def start_jobs(form: FormDep, submission: SubmissionDep) -> Response:
     """Train a stage, or both one after the other."""
     body = {"dataset_id": form.get("dataset_id", ""), "recipe": form.get("recipe", "auto")}
-    started = [submit(submission, body) for submit in _STAGES.get(form.get("stage", ""), ())]
+    stages = _STAGES.get(form.get("stage", ""), ())
+    started = [jobs.submit(submission, stage, _checked(_BODIES[stage], body)) for stage in stages]
     if not started:
         raise Unprocessable("invalid_request", "Choose stage 1, stage 2, or both.")
     return RedirectResponse(_job_page(started[0]), SEE_OTHER)
@@ -202,22 +203,11 @@ def roll_back(subject: SubjectPath, caller: TrainCaller, services: ServicesDep) 
     return RedirectResponse(f"/ui/people/{quote(subject, safe='')}", SEE_OTHER)
 
 
-def _start_stage1(submission: Submission, body: dict[str, str]) -> JobRead:
-    return jobs.submit_stage1(submission, _checked(Stage1JobCreate, body))
+_BODIES: dict[Stage, type[JobCreate]] = {Stage.STAGE1: Stage1JobCreate, Stage.STAGE2: Stage2JobCreate}
+_STAGES = {"stage1": (Stage.STAGE1,), "stage2": (Stage.STAGE2,), "both": (Stage.STAGE1, Stage.STAGE2)}
 
 
-def _start_stage2(submission: Submission, body: dict[str, str]) -> JobRead:
-    return jobs.submit_stage2(submission, _checked(Stage2JobCreate, body))
-
-
-_STAGES: dict[str, tuple[Callable[[Submission, dict[str, str]], JobRead], ...]] = {
-    "stage1": (_start_stage1,),
-    "stage2": (_start_stage2,),
-    "both": (_start_stage1, _start_stage2),
-}
-
-
-def _checked(model: type[Create], body: dict[str, str]) -> Create:
+def _checked(model: type[JobCreate], body: dict[str, str]) -> JobCreate:
     try:
         return model.model_validate(body)
     except ValidationError as error:

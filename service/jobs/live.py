@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class MessagePage:
     """What is behind a number: messages in order, the last one's number, and whether no other will ever come."""
 
     messages: list[bytes]
@@ -40,7 +40,7 @@ class Page:
     ended: bool
 
 
-Read = Callable[[Session, int], Page]
+Read = Callable[[Session, int], MessagePage]
 
 
 class Live:
@@ -153,7 +153,7 @@ class Live:
         with self._database.reading() as session:
             return job_history.marks(session, job_ids)
 
-    def _read(self, read: Read, after: int) -> Page:
+    def _read(self, read: Read, after: int) -> MessagePage:
         with self._database.reading() as session:
             return read(session, after)
 

@@ -23,7 +23,7 @@ from service.jobs.schemas import (
     LogLineRead,
 )
 from service.registry import fleets, job_history, jobs, model_pages, model_versions
-from service.registry.fleets import Summary
+from service.registry.fleets import FleetSummary
 from service.registry.job_history import JobFilter, JobRow
 from service.registry.pages import PageRequest
 from service.registry.tables import EpochMetrics, Job, JobEvent, JobState, Stage
@@ -149,7 +149,7 @@ def _read(session: Session, rows: Sequence[JobRow]) -> list[JobRead]:
     return [_read_one(job, subject, seconds.get(job.id), summaries.get(job.id)) for job, subject in rows]
 
 
-def _read_one(job: Job, subject: str | None, epoch_seconds: float | None, summary: Summary | None) -> JobRead:
+def _read_one(job: Job, subject: str | None, epoch_seconds: float | None, summary: FleetSummary | None) -> JobRead:
     epochs = job.configuration.get("epochs")
     eta = epoch_seconds * max(0, epochs - job.epoch) if epoch_seconds is not None and epochs else None
     return JobRead(
@@ -178,7 +178,7 @@ def _read_one(job: Job, subject: str | None, epoch_seconds: float | None, summar
     )
 
 
-def _fleet(job: Job, summary: Summary) -> FleetRead:
+def _fleet(job: Job, summary: FleetSummary) -> FleetRead:
     return FleetRead(
         people=job.configuration["people"],
         skipped=job.configuration["skipped"],

@@ -18,7 +18,7 @@ CLAIMED = (Stage.IMPORT, *TRAINED)  # nobody runs a fleet itself
 VERDICTS = ("kept", "repaired", "dropped")
 
 
-class JobMetrics:
+class JobCounters:
     """Gauges of queued and running jobs, and counters of the events since the first look."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -1,15 +1,19 @@
 """Deleting data and people: every row that came from them in one transaction, which also says which files are to go."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import delete, or_, select
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
 from service.errors import Conflict
-from service.registry import datasets, leftovers, model_versions, promotion
-from service.registry.session import clock
+from service.registry import datasets, leftovers, model_versions, promotion, reserve
+from service.registry.artifacts import ArtifactStore
+from service.registry.faults import DATABASE_UNAVAILABLE, Fault, fault_of
+from service.registry.session import Database, clock
 from service.registry.tables import (
     Champion,
     Dataset,
@@ -20,7 +24,7 @@ from service.registry.tables import (
     ModelVersion,
     Subject,
     Tracked,
-    Workout,
+    WorkoutRow,
 )
 
 CHUNK = 5000  # parameters of one statement; both databases have a limit
@@ -32,6 +36,32 @@ class Removed:
 
     account_id: UUID
     versions: frozenset[UUID]
+
+
+def remove(
+    database: Database,
+    store: ArtifactStore,
+    delete_rows: Callable[[Session], Removed],
+    forget: Callable[[Collection[UUID]], None],
+) -> None:
+    """Delete rows in one transaction, then let `forget` drop the deleted versions from memory, then delete the files.
+
+    On a full disk the rows are deleted in the room that is reserved for it. A reconciler deletes the files that cannot
+    be deleted now. Raises what `delete_rows` raises.
+    """
+    try:
+        with database.unit_of_work() as session:
+            removed = delete_rows(session)
+    except DatabaseError as error:
+        if fault_of(error) != Fault.FULL or not reserve.give_up(database):
+            raise
+        with database.unit_of_work() as session:
+            removed = delete_rows(session)
+    forget(removed.versions)
+    with suppress(*DATABASE_UNAVAILABLE, OSError):
+        leftovers.work_off(database, store, removed.account_id, hurried=True)
+        leftovers.clear_scratch(database, store)
+        database.shed_deleted()
 
 
 def remove_dataset(session: Session, dataset: Dataset) -> Removed:
@@ -108,17 +138,17 @@ def _refuse_if_busy(session: Session, jobs: Sequence[Job], code: str) -> None:
             raise Conflict(code, f"Job {job.id} is running on this data; cancel it or wait until it has ended.")
 
 
-def _workouts(session: Session, dataset_ids: Sequence[UUID]) -> list[Workout]:
+def _workouts(session: Session, dataset_ids: Sequence[UUID]) -> list[WorkoutRow]:
     """Stored workouts of the datasets; locked, so that an import that adds one to its dataset is seen or waits."""
     inside = select(DatasetWorkout.workout_id).where(DatasetWorkout.dataset_id.in_(dataset_ids))
-    return list(session.scalars(select(Workout).where(Workout.id.in_(inside)).with_for_update()))
+    return list(session.scalars(select(WorkoutRow).where(WorkoutRow.id.in_(inside)).with_for_update()))
 
 
-def _delete_unused(session: Session, workouts: Sequence[Workout]) -> None:
-    used = select(DatasetWorkout.id).where(DatasetWorkout.workout_id == Workout.id).exists()
+def _delete_unused(session: Session, workouts: Sequence[WorkoutRow]) -> None:
+    used = select(DatasetWorkout.id).where(DatasetWorkout.workout_id == WorkoutRow.id).exists()
     for start in range(0, len(workouts), CHUNK):
         chunk = [workout.id for workout in workouts[start : start + CHUNK]]
-        session.execute(delete(Workout).where(Workout.id.in_(chunk), ~used))
+        session.execute(delete(WorkoutRow).where(WorkoutRow.id.in_(chunk), ~used))
 
 
 def _refresh_level(session: Session, subject: Subject, dataset: Dataset) -> None:

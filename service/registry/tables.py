@@ -212,7 +212,7 @@ class Dataset(Base):
     ready_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
-class Workout(Base):
+class WorkoutRow(Base):
     """One stored workout of an account: its arrays are the file `<account>/<digest>`, shared by datasets."""
 
     __tablename__ = "workouts"

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from service.models.check import check_serves
-from service.operations.cleanup import remove
+from service.predict.deps import PredictServices
 from service.registry import model_pages, model_versions, promotion, removal, standing, subjects
 from service.registry.pages import PageRequest
 from service.registry.subjects import SubjectRow
@@ -93,9 +93,14 @@ def rollback(services: Services, account_id: UUID, name: str) -> ChampionRead:
     return read_champion(services, account_id, name)
 
 
-def delete(services: Services, account_id: UUID, name: str) -> None:
+def delete(services: PredictServices, account_id: UUID, name: str) -> None:
     """Delete a person and every model trained on their data: rows first, then files. Raises NotFound or Conflict."""
-    remove(services, lambda session: removal.remove_subject(session, subjects.require(session, account_id, name)))
+    removal.remove(
+        services.database,
+        services.store,
+        lambda session: removal.remove_subject(session, subjects.require(session, account_id, name)),
+        services.models.forget,
+    )
 
 
 def _read(row: SubjectRow) -> SubjectRead:

@@ -4,7 +4,7 @@ Nothing that the caller sent is echoed.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -39,11 +39,15 @@ _MESSAGES = {
     "model_attributes_type": "must be a JSON object",
 }
 
+ErrorPage = Callable[[Request, int, str, str], Response | None]
+"""Makes a page of an error's status, title and detail; None where the request does not ask for a page."""
+
 log = structlog.get_logger(__name__)
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Let every exception that a request may raise become a problem."""
+def add_error_handlers(app: FastAPI, error_page: ErrorPage) -> None:
+    """Let every exception that a request may raise become a problem, or the page that `error_page` makes of it."""
+    app.state.error_page = error_page
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -92,10 +96,9 @@ def escape(part: object) -> str:
 def _problem(
     request: Request, status: int, title: str, error: ServiceError, headers: dict[str, str] | None = None
 ) -> Response:
-    from service.dashboard.rendering import error_page, is_page  # which imports this module by way of the keys
-
-    if is_page(request):
-        return error_page(request, status, title, error.detail)
+    error_page: ErrorPage = request.app.state.error_page
+    if (page := error_page(request, status, title, error.detail)) is not None:
+        return page
     headers = dict(headers or {})
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)

@@ -18,7 +18,7 @@ FAILURES = 30
 MAX_NAMES = 100_000  # that are remembered within a minute
 
 
-class Window:
+class RateWindow:
     """Counts by name in a fixed minute, then starts again at zero, so that memory stays bounded."""
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,7 +52,7 @@ class RateLimits:
     """The limits of one API process; every process counts for itself."""
 
     def __init__(self, predictions: int, failures: int = FAILURES) -> None:
-        self._failures, self._predictions = Window(failures), Window(predictions)
+        self._failures, self._predictions = RateWindow(failures), RateWindow(predictions)
 
     def count_failure(self, address: str) -> None:
         """Remember a wrong key. Raises TooManyRequests when this address has sent too many."""

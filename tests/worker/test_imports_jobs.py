@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from sqlalchemy import select
 
-from hrmodel.workouts.formats.original import write_seed_dataset
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
 from service.registry import imports, model_versions, promotion
 from service.registry.tables import (
@@ -20,9 +19,10 @@ from service.registry.tables import (
     Job,
     JobState,
     Subject,
-    Workout,
+    WorkoutRow,
 )
 from tests import fit_writer
+from tests.original_writer import write_original_dataset
 from worker import ingest
 from worker.reporter import Reporter
 
@@ -99,7 +99,7 @@ def test_a_later_upload_shares_the_old_workouts_and_never_trains_on_a_test_worko
     with context.database.reading() as session:
         old = {w.digest: w.split for w in imports.stored_workouts(session, first)}
         new = {w.digest: w.split for w in imports.stored_workouts(session, second)}
-        assert len(session.scalars(select(Workout)).all()) == 12
+        assert len(session.scalars(select(WorkoutRow)).all()) == 12
     assert len(new) == 12
     assert {digest: new[digest] for digest in old} == old
 
@@ -124,7 +124,7 @@ def test_the_seeds_data_stands_alone_with_its_own_split(context, upload, work, r
     upload(runner_workouts[:10])
     work()
     runs = simulate_runner(workouts=4, seed=7)
-    write_seed_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "seed")
+    write_original_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "seed")
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as made:
         for file in (tmp_path / "seed").iterdir():

@@ -8,8 +8,8 @@ from sqlalchemy.exc import IntegrityError
 
 from service.registry import imports, jobs, leftovers, model_versions, promotion, removal
 from service.registry.artifacts import ArtifactStore
-from service.registry.session import bound_clock
 from service.registry.tables import ChampionReason, Dataset, DatasetFile, DatasetState, Job, JobState, ModelVersion
+from tests.clock import bound_clock
 from worker import completion, data, ingest
 from worker.reporter import LeaseLost, Reporter
 from worker.runner import run_job

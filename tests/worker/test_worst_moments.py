@@ -9,9 +9,9 @@ from sqlalchemy import select
 
 from service.errors import Conflict
 from service.registry import jobs, leftovers, model_versions, promotion
-from service.registry.session import bound_clock
 from service.registry.tables import Job, JobEvent, JobState
 from tests.builders import files_of
+from tests.clock import bound_clock
 from worker import training
 from worker.runner import run_job
 

@@ -1,6 +1,5 @@
 """Datasets over HTTP: uploads that arrive whole or not at all, reports, and deletion with all that came from it."""
 
-import errno
 import os
 import struct
 import time
@@ -12,7 +11,6 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from service.datasets import service
-from service.datasets.upload import Upload
 from service.operations.queue import IMPORTS
 from service.registry import imports, leftovers
 from service.registry.tables import (
@@ -116,14 +114,14 @@ def test_a_refused_upload_leaves_nothing(client, store, account, database, sent,
 
 @on_sqlite
 def test_a_full_disk_is_a_503_and_the_temporary_file_goes(client, store, account, monkeypatch):
-    def full(self, data):
-        assert self._path.exists()
-        with service_errors():
-            raise OSError(errno.ENOSPC, "No space left on device")
+    name = store.temporary
 
-    from service.datasets.upload import storage_errors as service_errors
+    def on_a_full_disk(account_id):
+        path = name(account_id)
+        path.symlink_to("/dev/full")
+        return path
 
-    monkeypatch.setattr(Upload, "_write", full)
+    monkeypatch.setattr(type(store), "temporary", lambda _, account_id: on_a_full_disk(account_id))
     response = client.post("/datasets", content=b"x")
     assert (response.status_code, response.json()["code"]) == (503, "storage_full")
     assert response.headers["Retry-After"] == "60"

@@ -185,7 +185,7 @@ def test_without_any_base_the_answer_is_503(client):
 def test_no_output_sees_its_own_or_a_later_heart_rate_at_1_hz(
     client, database, base, make_dataset, make_version, prefix, subject
 ):
-    """Design section 5: change any heart rate at or after t, and no output at or before t moves."""
+    """Change any heart rate at or after t, and no output at or before t moves."""
     dataset = make_dataset()
     crown(database, dataset.subject_id, make_version(dataset, seed=3))
     seconds = 480
