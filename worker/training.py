@@ -12,7 +12,7 @@ from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
 from hrmodel.network.config import NetworkConfig
-from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.network.network import HeartRateNetwork
 from hrmodel.personal.bands import Intervals
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.contract import FeatureContract
@@ -128,7 +128,7 @@ def _fit(reporter: Reporter, assignment: Assignment, device: str) -> TrainingSta
     def on_batch(state: TrainingState) -> None:
         reporter.beat(TRAINING_SHARE * state.progress)
 
-    def on_epoch(_model: HeartRateLSTM, state: TrainingState) -> None:
+    def on_epoch(_model: HeartRateNetwork, state: TrainingState) -> None:
         reporter.progress = TRAINING_SHARE * state.progress
         reporter.epoch(_report(reporter, assignment, state))
 
@@ -144,7 +144,7 @@ def _fit(reporter: Reporter, assignment: Assignment, device: str) -> TrainingSta
     )
 
 
-def _start_model(assignment: Assignment) -> HeartRateLSTM:
+def _start_model(assignment: Assignment) -> HeartRateNetwork:
     if assignment.start is not None:
         return assignment.start.build()
     with torch.random.fork_rng():
@@ -152,7 +152,7 @@ def _start_model(assignment: Assignment) -> HeartRateLSTM:
         return build_network(NetworkConfig(dropout=assignment.stage.dropout))
 
 
-def _resume(reporter: Reporter, assignment: Assignment, model: HeartRateLSTM) -> TrainingState | None:
+def _resume(reporter: Reporter, assignment: Assignment, model: HeartRateNetwork) -> TrainingState | None:
     """The state of the newest checkpoint that can be read: the latest, else the one before."""
     for sha256 in (assignment.job.latest_sha256, assignment.job.previous_sha256):
         if sha256 is None:

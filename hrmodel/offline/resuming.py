@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.network.network import HeartRateNetwork
 from hrmodel.offline.errors import UserError
 from hrmodel.offline.paths import Folders
 from hrmodel.offline.start import read_checkpoint
@@ -20,7 +20,7 @@ def start_digest(start: Checkpoint) -> str:
     return hashlib.sha256(start.to_bytes()).hexdigest()
 
 
-def resumed(folders: Folders, planned: Checkpoint, model: HeartRateLSTM, stage: StageConfig) -> TrainingState:
+def resumed(folders: Folders, planned: Checkpoint, model: HeartRateNetwork, stage: StageConfig) -> TrainingState:
     """The state after the last finished epoch; `model` gets its weights.
 
     `planned` is what this training would write. Raises UserError when there is nothing to go on with, or when it was

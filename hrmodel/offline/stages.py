@@ -15,8 +15,7 @@ from hrmodel.evaluation.contenders import EvaluationData
 from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
-from hrmodel.network.freezing import freeze_layers, parameter_report
-from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.network.network import HeartRateNetwork
 from hrmodel.network.original_format import to_seed_pt
 from hrmodel.offline.console import progress_bar
 from hrmodel.offline.data import training_digest
@@ -101,10 +100,10 @@ def epoch_line(entry: Entry, epochs: int, best: bool) -> str:
     return ", ".join(parts) + (" (best)" if best else "")
 
 
-def _model(task: Task) -> HeartRateLSTM:
+def _model(task: Task) -> HeartRateNetwork:
     model = task.start.build()
     try:
-        freeze_layers(model, task.stage.freeze_layers)  # fit does it too: here a wrong layer costs nothing yet
+        model.freeze_layers(task.stage.freeze_layers)  # fit does it too: here a wrong layer costs nothing yet
     except ValueError as error:
         raise UserError(f"--freeze-layers: {error}.") from error
     return model.to(task.device)
@@ -118,7 +117,7 @@ class _Keeper:
         self._start = {START: start_digest(task.start)}
         self.epochs = 0
 
-    def planned(self, model: HeartRateLSTM) -> Checkpoint:
+    def planned(self, model: HeartRateNetwork) -> Checkpoint:
         """What this training writes, before its first epoch."""
         return replace(_checkpoint(self._task, model.config, model.state_dict(), []), training_meta=self._start)
 
@@ -127,7 +126,7 @@ class _Keeper:
         self.epochs = state.epoch
         self._keep_best(state)
 
-    def __call__(self, _model: HeartRateLSTM, state: TrainingState) -> None:
+    def __call__(self, _model: HeartRateNetwork, state: TrainingState) -> None:
         """Keep the epoch that was just finished."""
         task, name = self._task, self._task.stage.stage
         improved = state.best_epoch == state.epoch
@@ -181,10 +180,10 @@ def _write(checkpoint: Checkpoint, path: Path) -> None:
     unfinished.replace(path)
 
 
-def _announce(task: Task, model: HeartRateLSTM) -> None:
+def _announce(task: Task, model: HeartRateNetwork) -> None:
     stage = task.stage
     log.info("%s, recipe %s, on %s: %s", stage.stage, task.recipe, task.device, json.dumps(stage.to_dict()))
-    counts = [(count, trains) for _, count, trains in parameter_report(model)]
+    counts = [(count, trains) for _, count, trains in model.parameter_report()]
     frozen = ", ".join(map(str, stage.freeze_layers)) or "none"
     values = (sum(count for count, trains in counts if trains), sum(count for count, _ in counts), frozen)
     log.info("%d of %d parameters train; frozen LSTM layers: %s", *values)

@@ -66,7 +66,7 @@ def get_model_evaluation(
     return service.evaluation(session, caller.account_id, version_id, dataset_id)
 
 
-@router.get("/{version_id}/download", responses={**_FILE, **problems(404)}, response_class=Response)
+@router.get("/{version_id}/download", responses={**_FILE, **problems(404, 409)}, response_class=Response)
 def download_model(
     version_id: VersionId,
     caller: ReadCaller,

@@ -5,14 +5,14 @@ from collections import Counter
 import pytest
 
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.training.frozen_cache import LowerCache
+from hrmodel.training.frozen_cache import FrozenLayerCache
 from hrmodel.workouts.simulate import simulate_workouts
 from service.registry import model_versions
 from service.registry.tables import DatasetKind, JobState
 from worker.reporter import Reporter
 
 # what takes its time, once per workout or batch
-WORK = ((Predictor, "predict_steps"), (Predictor, "predict_ahead"), (LowerCache, "predict"))
+WORK = ((Predictor, "predict_steps"), (Predictor, "predict_ahead"), (FrozenLayerCache, "predict"))
 
 
 @pytest.fixture
