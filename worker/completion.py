@@ -13,7 +13,7 @@ from hrmodel.evaluation.population import evaluate_people
 from hrmodel.evaluation.promotion import compare
 from hrmodel.evaluation.report import evaluate
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.original_format import seed_pt
+from hrmodel.network.original_format import original_pt
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
 from service.errors import Conflict
@@ -73,7 +73,7 @@ def complete(
 def store_files(reporter: Reporter, job: Job, checkpoint: Checkpoint) -> dict[str, Any]:
     """Write the checkpoint and its seed-format twin; the columns that name them."""
     store = reporter.context.store
-    data, twin = checkpoint.to_bytes(), seed_pt(checkpoint)
+    data, twin = checkpoint.to_bytes(), original_pt(checkpoint)
     return {
         "sha256": store.put(job.account_id, data),
         "size": len(data),

@@ -28,7 +28,7 @@ from worker.failures import TRIES, JobFailure
 from worker.merging import Merged
 from worker.reporter import LeaseLost, Reporter
 
-SEED_FORMAT = "seed"  # the only format whose own split is kept
+ORIGINAL_FORMAT = "seed"  # the only format whose own split is kept
 VAL_PEOPLE_SHARE = 0.15
 REPLAYED = 4  # newest versions of a subject, beside those that serve: for a promotion or a roll back
 READING_SHARE = 0.8  # of the job's progress
@@ -114,7 +114,7 @@ def _take(reporter: Reporter, job: Job, dataset: Dataset, found: Found, one: Fou
         reasons.insert(0, {"code": "duplicate", "samples": len(workout.t), "message": "the same workout twice"})
     if digest:
         found.extents[digest] = extent_of(workout)
-    if digest and one.format == SEED_FORMAT and workout.split:
+    if digest and one.format == ORIGINAL_FORMAT and workout.split:
         found.own_splits[digest] = workout.split
     found.workouts.append(
         ImportedWorkout(

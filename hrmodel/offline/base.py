@@ -14,7 +14,7 @@ from hrmodel.evaluation.population import calibrate_people, evaluate_people
 from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
-from hrmodel.network.original_format import to_seed_pt
+from hrmodel.network.original_format import to_original_pt
 from hrmodel.offline.console import progress_bar
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
@@ -90,7 +90,7 @@ def write_files(checkpoint: Checkpoint, folder: Path, people: People, report: di
     """Write base.safetensors, its seed-format twin base.pt, and base.json: what it was made from and how good it is."""
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.write(folder / "base.safetensors")
-    to_seed_pt(checkpoint, folder / "base.pt")
+    to_original_pt(checkpoint, folder / "base.pt")
     description = {
         "data_digest": checkpoint.data_digest,
         "code_version": checkpoint.code_version,

@@ -19,7 +19,7 @@ from hrmodel.workouts.splits import MIN_WORKOUTS, chronological_split
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
 
-SEED_FORMAT = "seed"  # the only format whose own split is kept
+ORIGINAL_FORMAT = "seed"  # the only format whose own split is kept
 SPLITS = ("train", "val", "test")
 NAMES_SHOWN = 20
 log = logging.getLogger("hrmodel.data")
@@ -73,7 +73,7 @@ def read_person(
     if person is not None and not workouts:
         known = f"it has {_list(people)}" if people else "its workouts name no person, so leave --person out"
         raise UserError(f"{path} holds no workouts of --person {person}: {known}.")
-    return workouts, formats == {SEED_FORMAT}
+    return workouts, formats == {ORIGINAL_FORMAT}
 
 
 def _clean(path: Path, workouts: Sequence[Workout]) -> list[Workout]:

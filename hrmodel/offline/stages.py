@@ -16,7 +16,7 @@ from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
 from hrmodel.network.network import HeartRateNetwork
-from hrmodel.network.original_format import to_seed_pt
+from hrmodel.network.original_format import to_original_pt
 from hrmodel.offline.console import progress_bar
 from hrmodel.offline.data import training_digest
 from hrmodel.offline.errors import Interrupted, UserError
@@ -79,7 +79,7 @@ def train_stage(task: Task) -> None:
     log.info("best epoch %d of %d; wrote %s", state.best_epoch, state.epoch, task.folders.best(name))
 
 
-def seed_history(history: list[Entry]) -> dict[str, Any]:
+def original_history(history: list[Entry]) -> dict[str, Any]:
     """One list per number, an element per epoch, and the best epoch (None without validation). Peak memory in bytes."""
     best = best_entry(history)
     columns = {"train_loss": "train_loss", "val_loss": "val_loss", "learning_rate": "learning_rate"}
@@ -137,7 +137,7 @@ class _Keeper:
         _write(replace(latest, training=tensors, training_meta={**meta, **self._start}), task.folders.latest(name))
         path = task.folders.history(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(seed_history(state.history), indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(original_history(state.history), indent=1) + "\n", encoding="utf-8")
         self.epochs = state.epoch
         log.info("%s", epoch_line(state.history[-1], task.stage.epochs, improved and bool(task.data.val)))
 
@@ -176,7 +176,7 @@ def _write(checkpoint: Checkpoint, path: Path) -> None:
     """Write a `.pt` that holds the whole checkpoint; whoever reads sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    to_seed_pt(checkpoint, unfinished)
+    to_original_pt(checkpoint, unfinished)
     unfinished.replace(path)
 
 

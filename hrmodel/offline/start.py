@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.original_format import from_seed_pt
+from hrmodel.network.original_format import from_original_pt
 from hrmodel.offline.errors import UserError
 from hrmodel.offline.paths import shipped_base
 
@@ -31,7 +31,7 @@ def read_checkpoint(path: Path) -> Found:
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        checkpoint = Checkpoint.read(path) if path.suffix == ".safetensors" else from_seed_pt(path)
+        checkpoint = Checkpoint.read(path) if path.suffix == ".safetensors" else from_original_pt(path)
     try:
         checkpoint.build()
     except ValueError as error:

@@ -8,7 +8,10 @@ from service.registry.tables import ModelVersion
 
 
 def onnx_of(store: ArtifactStore, version: ModelVersion) -> bytes:
-    """The version's ONNX file; the same version gives the same bytes. Raises Conflict for a network without ONNX, Unavailable."""
+    """The version's ONNX file; the same version gives the same bytes.
+
+    Raises Conflict for a network that ONNX export does not write, Unavailable when its file is missing or damaged.
+    """
     try:
         return to_onnx(Checkpoint.from_bytes(store.read(version.account_id, version.sha256)))
     except UnsupportedNetwork as error:

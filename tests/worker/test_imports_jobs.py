@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from sqlalchemy import select
 
-from hrmodel.workouts.formats.original import write_seed_dataset
+from hrmodel.workouts.formats.original import write_original_dataset
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
 from service.registry import champions, imports, model_versions
 from service.registry.tables import (
@@ -124,7 +124,7 @@ def test_the_seeds_data_stands_alone_with_its_own_split(context, upload, work, r
     upload(runner_workouts[:10])
     work()
     runs = simulate_runner(workouts=4, seed=7)
-    write_seed_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "seed")
+    write_original_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "seed")
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as made:
         for file in (tmp_path / "seed").iterdir():

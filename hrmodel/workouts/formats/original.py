@@ -71,7 +71,7 @@ def read(source: Source) -> Iterator[Workout]:
         yield _to_workout(rows, length, i, people[i], split, source.units or KILOMETRES_PER_HOUR)
 
 
-def write_seed_dataset(workouts_by_split: Mapping[str, Sequence[Workout]], folder: Path) -> None:
+def write_original_dataset(workouts_by_split: Mapping[str, Sequence[Workout]], folder: Path) -> None:
     """Write workouts as the seed did: standardised km/h and m at 10 s, padded with 0 to 500 steps.
 
     A workout over 500 steps is stretched to 500, while the length before is stored. For tests and the offline demo.

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
-from hrmodel.network.original_format import from_seed_pt, to_seed_pt
+from hrmodel.network.original_format import from_original_pt, to_original_pt
 from hrmodel.signals.contract import FeatureContract
 from tests.network_builders import random_batch, tiny_network
 
@@ -27,7 +27,7 @@ def seed_file(tmp_path, **overrides):
 
 def test_a_file_of_the_seed_gives_start_weights_and_a_warning(tmp_path):
     with pytest.warns(UserWarning, match="heart rate of the same step"):
-        checkpoint = from_seed_pt(seed_file(tmp_path))
+        checkpoint = from_original_pt(seed_file(tmp_path))
     inputs = random_batch().inputs
     assert torch.equal(checkpoint.build()(inputs), tiny_network().eval()(inputs))
     assert checkpoint.network.dropout == 0.3
@@ -47,12 +47,12 @@ def test_our_export_has_the_seeds_keys_and_comes_back_whole_without_a_warning(tm
         configuration={},
         history=history,
     )
-    to_seed_pt(checkpoint, path)
+    to_original_pt(checkpoint, path)
     content = torch.load(path, weights_only=True)
     assert set(content) == {"model_state_dict", "config", "history", "epoch", "best_val_loss", "stagewise"}
     assert (content["epoch"], content["best_val_loss"]) == (2, 0.4)
     assert content["history"]["train_loss"] == [0.5, 0.3]
-    back = from_seed_pt(path)
+    back = from_original_pt(path)
     assert back.metadata() == checkpoint.metadata()
     assert all(torch.equal(back.weights[name], model.state_dict()[name]) for name in model.state_dict())
 
@@ -74,7 +74,7 @@ def test_our_export_has_the_seeds_keys_and_comes_back_whole_without_a_warning(tm
 def test_what_is_missing_or_wrong_is_named_with_the_path(tmp_path, overrides, reason):
     path = seed_file(tmp_path, **overrides)
     with pytest.raises(InvalidCheckpoint) as caught:
-        from_seed_pt(path)
+        from_original_pt(path)
     assert str(path) in str(caught.value)
     assert reason in str(caught.value)
 
@@ -88,14 +88,14 @@ def test_a_file_that_is_no_pt_is_refused(tmp_path, content):
     path = tmp_path / "x.pt"
     path.write_bytes(content)
     with pytest.raises(InvalidCheckpoint, match=r"x\.pt"):
-        from_seed_pt(path)
+        from_original_pt(path)
 
 
 def test_a_pickle_of_code_is_refused_and_a_list_named(tmp_path):
     path = tmp_path / "x.pt"
     torch.save({"config": Innocent()}, path)
     with pytest.raises(InvalidCheckpoint, match="plain tensors"):
-        from_seed_pt(path)
+        from_original_pt(path)
     torch.save([1], path)
     with pytest.raises(InvalidCheckpoint, match="holds a list"):
-        from_seed_pt(path)
+        from_original_pt(path)

@@ -19,7 +19,7 @@ from hrmodel.personal.bands import DEFAULT_INTERVALS
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.training.batches import features_of
 from hrmodel.training.fit import fit
-from hrmodel.workouts.formats.original import write_seed_dataset
+from hrmodel.workouts.formats.original import write_original_dataset
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
 from service.cli.demo import write_parquet
 from tests.prediction_builders import make_checkpoint
@@ -43,7 +43,7 @@ def base(tmp_path):
 
 @pytest.fixture
 def data(tmp_path):
-    write_seed_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "data")
+    write_original_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "data")
     return tmp_path / "data"
 
 
@@ -254,8 +254,8 @@ def test_peak_memory_is_in_the_line_and_in_the_history_of_a_gpu():
     entry |= {"trainable_parameters": 5, "gpu_peak_bytes": 300 * 2**20}
     line = stages.epoch_line(entry, 9, best=False)
     assert line == "epoch 1/9: train 0.5000, val -, learning rate 0.001, 0.2 s, GPU peak 300 MiB"
-    assert stages.seed_history([entry])["gpu_peak_bytes"] == [300 * 2**20]
-    assert stages.seed_history([entry])["best_epoch"] is None
+    assert stages.original_history([entry])["gpu_peak_bytes"] == [300 * 2**20]
+    assert stages.original_history([entry])["best_epoch"] is None
 
 
 def test_fewer_than_8_workouts_all_train_without_early_stopping_and_cannot_be_scored(hrmodel, base, out, tmp_path):

@@ -10,13 +10,13 @@ import torch
 
 import hrmodel.__main__ as offline
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.original_format import to_seed_pt
+from hrmodel.network.original_format import to_original_pt
 from hrmodel.offline import paths
 from hrmodel.offline.start import read_checkpoint
 from hrmodel.personal.bands import DEFAULT_INTERVALS
 from hrmodel.personal.followed import Followed
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.workouts.formats.original import write_seed_dataset
+from hrmodel.workouts.formats.original import write_original_dataset
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import Workout
 from service.cli.demo import write_parquet
@@ -119,7 +119,7 @@ def test_the_predictor_of_a_notebook_reads_the_response_and_the_bands_from_the_f
 def test_a_file_of_an_earlier_version_predicts_and_says_what_is_missing(hrmodel, folder, tmp_path):
     whole = read_checkpoint(folder / "checkpoints" / "stage1" / "best_model.pt").checkpoint
     old = replace(whole, followed=None)
-    to_seed_pt(old, tmp_path / "old.pt")
+    to_original_pt(old, tmp_path / "old.pt")
     assert json.loads(old.metadata())["format_version"] == 1
     code, stdout, _ = hrmodel("predict", "--data", folder / "runs.parquet", "--checkpoint", tmp_path / "old.pt")
     assert code == 0
@@ -173,7 +173,7 @@ def test_a_damaged_followed_state_is_an_invalid_checkpoint(folder, change):
 
 
 def test_the_seeds_own_split_has_its_days_too(hrmodel, folder, tmp_path):
-    write_seed_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "seed")
+    write_original_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "seed")
     options = ["--pretrained", folder / "base.safetensors", "--epochs", 1]
     assert hrmodel("stage1", "--data", tmp_path / "seed", *options, out=tmp_path)[0] == 0
     assert hrmodel("predict", "--data", tmp_path / "seed", out=tmp_path)[0] == 0

@@ -9,7 +9,7 @@ import torch
 from hrmodel.evaluation.population import held_out_person
 from hrmodel.evaluation.report import evaluate
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.original_format import from_seed_pt
+from hrmodel.network.original_format import from_original_pt
 from hrmodel.personal.bands import KINDS, LEVELS, MINUTES, half_width
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
@@ -37,7 +37,7 @@ def test_it_gives_plausible_heart_rates(base):
 
 
 def test_its_seed_format_twin_has_the_same_weights(base):
-    twin = from_seed_pt(FOLDER / "base.pt")
+    twin = from_original_pt(FOLDER / "base.pt")
     assert all(torch.equal(twin.weights[name], weights) for name, weights in base.weights.items())
 
 

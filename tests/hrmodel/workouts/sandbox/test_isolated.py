@@ -8,7 +8,7 @@ import pytest
 
 from hrmodel.workouts.cleaning.pieces import join_pieces
 from hrmodel.workouts.errors import InvalidFile
-from hrmodel.workouts.formats.original import write_seed_dataset
+from hrmodel.workouts.formats.original import write_original_dataset
 from hrmodel.workouts.formats.upload import FileReport, read_upload
 from hrmodel.workouts.sandbox import isolated, landlock, seccomp
 from hrmodel.workouts.sandbox.isolated import read_isolated
@@ -41,7 +41,7 @@ def upload(tmp_path):
 
 def test_an_isolated_reader_finds_what_the_reader_finds(tmp_path, folder):
     runs = simulate_runner(workouts=4)
-    write_seed_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "seed")
+    write_original_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "seed")
     with zipfile.ZipFile(tmp_path / "upload", "w") as made:
         for file in (tmp_path / "seed").iterdir():
             made.write(file, file.name)
