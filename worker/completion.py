@@ -18,7 +18,7 @@ from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
 from service.errors import Conflict
 from service.registry import champions, datasets, imports, jobs, model_versions
-from service.registry.tables import Account, Champion, Dataset, Job, ModelVersion, Stage, Subject
+from service.registry.tables import Account, Champion, Dataset, Job, ModelVersion, Subject
 from worker.data import PERSONAL, PersonData, held_out, load_person, load_serving
 from worker.failures import TRIES, JobFailure
 from worker.reporter import LeaseLost, Reporter
@@ -128,7 +128,7 @@ def _is_whole(report: dict[str, Any], job: Job) -> bool:
 
 
 def _incumbent(session: Session, job: Job) -> tuple[ModelVersion, int]:
-    if job.stage == Stage.BASE:
+    if not job.stage.personal:
         return model_versions.default_base(session, job.account_id), 0
     serving = select(ModelVersion, Champion.revision).join(Champion, Champion.model_version_id == ModelVersion.id)
     version, revision = session.execute(serving.where(Champion.subject_id == job.subject_id)).one()
@@ -195,7 +195,7 @@ def _score(reporter: Reporter, job: Job, standard: Standard, predictor: Predicto
     def beat(_share: float) -> None:
         reporter.beat()
 
-    if job.stage == Stage.BASE:
+    if not job.stage.personal:
         people = held_out(standard.people)
         return evaluate_people(predictor, [person.splits["val"] for person in people], on_progress=beat)
     data = standard.people[PERSONAL].for_evaluation(predictor.checkpoint)

@@ -1,4 +1,4 @@
-"""Stage 1 and stage 2 offline: from a start checkpoint and a person's workouts to the seed's files."""
+"""A personal stage offline: from a start checkpoint and a person's workouts to the original's files."""
 
 import json
 import logging
@@ -186,7 +186,7 @@ def _announce(task: Task, model: HeartRateNetwork) -> None:
     counts = [(count, trains) for _, count, trains in model.parameter_report()]
     frozen = ", ".join(map(str, stage.freeze_layers)) or "none"
     values = (sum(count for count, trains in counts if trains), sum(count for count, _ in counts), frozen)
-    log.info("%d of %d parameters train; frozen LSTM layers: %s", *values)
+    log.info("%d of %d parameters train; frozen layers: %s", *values)
 
 
 def _what_is_left(task: Task, epochs: int) -> str:

@@ -23,11 +23,11 @@ from service.cli.demo_show import draw_prediction, error_table, name_of
 from service.client.client import Client, Json, RequestFailed
 from service.client.types import Job
 from service.local.background import running
+from service.registry.tables import PERSONAL_STAGES
 
 SUBJECT = "me"
 SIMULATED_WORKOUTS, SIMULATED_SEED = 40, 7
 OBSERVED_SECONDS = 180.0
-STAGES = {"stage1": "stage 1", "stage2": "stage 2"}
 
 
 class DemoFailed(Exception):
@@ -62,7 +62,8 @@ def _walk(client: Client, runner: Runner, folder: Path, console: Console) -> Non
     with _bars(console) as bars:
         dataset_id = _import(client, runner.upload, bars)
         versions["base"] = client.get(f"/subjects/{SUBJECT}/champion")["model_version_id"]
-        for stage, name in STAGES.items():
+        for stage in PERSONAL_STAGES:
+            name = stage.label
             job = client.post(f"/jobs/{stage}", {"dataset_id": dataset_id})
             result = _follow(client, job["id"], name, bars)["result"] or {}
             versions[name] = result["model_version_id"]

@@ -1,50 +1,51 @@
 """Commands that train."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from hrmodel.training.stages import STAGES, personal_stages
 from service.cli.common import JsonOption, connected, fail, whole_id
 from service.cli.jobs import Watch, accepted
 
 if TYPE_CHECKING:
     from service.client.client import Client
+    from service.client.types import Job
 
 app = typer.Typer()
 
 DatasetOption = Annotated[str | None, typer.Option(help="An upload's id; else the subject's newest that is ready.")]
 Whose = Annotated[str, typer.Option("--subject", help="The person.")]
-Recipe = Annotated[str, typer.Option(help="auto, or seed: the original's hyperparameters.")]
+Recipe = Annotated[str, typer.Option(help="auto, or original: the original's hyperparameters.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter, such as epochs=30; may be given again."),
 ]
 
 
-@app.command()
-def stage1(
-    subject: Whose = "me",
-    dataset: DatasetOption = None,
-    recipe: Recipe = "auto",
-    settings: Set = None,
-    watch: Watch = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Train stage 1 of a person: layer 0 is frozen, layer 1 and the output train."""
-    _train("submit_stage1_job", subject, dataset, recipe, settings, watch, as_json)
+def _add_command(stage: str) -> None:
+    """A command with the name of a personal stage."""
+    about = STAGES[stage]
+    text = f"Train {stage} of a person from the newest {about.starts_from} model: {about.summary}."
+
+    @app.command(stage, help=text)
+    def train(
+        subject: Whose = "me",
+        dataset: DatasetOption = None,
+        recipe: Recipe = "auto",
+        settings: Set = None,
+        watch: Watch = False,
+        as_json: JsonOption = False,
+    ) -> None:
+        hyperparameters = dict(_setting(each) for each in settings or [])
+        with connected() as api:
+            chosen = whole_id(dataset, api.list_datasets(), "upload") if dataset else _newest(api, subject)
+            body = {"dataset_id": chosen, "recipe": recipe, "hyperparameters": hyperparameters}
+            accepted(api, cast("Job", api.create(f"/jobs/{stage}", body)), watch, as_json)
 
 
-@app.command()
-def stage2(
-    subject: Whose = "me",
-    dataset: DatasetOption = None,
-    recipe: Recipe = "auto",
-    settings: Set = None,
-    watch: Watch = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Train stage 2 of a person: everything, from the newest stage 1; waits for one that still trains."""
-    _train("submit_stage2_job", subject, dataset, recipe, settings, watch, as_json)
+for _stage in personal_stages():
+    _add_command(_stage)
 
 
 @app.command()
@@ -62,22 +63,6 @@ def fleet(
             people = "1 person has" if count == 1 else f"{count} people have"
             said = f"{people} no new workouts since the last training: skipped."
             typer.echo(f"{said} Who is named is trained all the same.", err=True)
-        accepted(api, job, watch, as_json)
-
-
-def _train(
-    method: str,
-    subject: str,
-    dataset: str | None,
-    recipe: str,
-    settings: list[str] | None,
-    watch: bool,
-    as_json: bool,
-) -> None:
-    hyperparameters = dict(_setting(each) for each in settings or [])
-    with connected() as api:
-        chosen = whole_id(dataset, api.list_datasets(), "upload") if dataset else _newest(api, subject)
-        job = getattr(api, method)(chosen, recipe=recipe, hyperparameters=hyperparameters)
         accepted(api, job, watch, as_json)
 
 

@@ -1,7 +1,7 @@
 """The dashboard: pages for whoever has an API key and a browser."""
 
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -17,8 +17,8 @@ from service.dashboard.rendering import render
 from service.errors import ServiceError, Unavailable, Unprocessable
 from service.jobs import service as jobs
 from service.jobs.router import JobId, SubmissionDep
-from service.jobs.schemas import JobCreate, JobRead, Stage1JobCreate, Stage2JobCreate
-from service.jobs.service import Submission
+from service.jobs.schemas import REQUESTS, JobCreate, JobRead
+from service.registry.tables import PERSONAL_STAGES
 from service.subjects import service as subjects
 from service.subjects.review import review
 from service.subjects.review_schemas import WorkoutId
@@ -34,7 +34,6 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 FormDep = Annotated[dict[str, str], Depends(read_form)]
-Create = TypeVar("Create", bound=JobCreate)
 
 
 class PageRoute(ApiRoute):
@@ -177,9 +176,12 @@ async def show_workout(
 def start_jobs(form: FormDep, submission: SubmissionDep) -> Response:
     """Train a stage, or both one after the other."""
     body = {"dataset_id": form.get("dataset_id", ""), "recipe": form.get("recipe", "auto")}
-    started = [submit(submission, body) for submit in _STAGES.get(form.get("stage", ""), ())]
-    if not started:
-        raise Unprocessable("invalid_request", "Choose stage 1, stage 2, or both.")
+    chosen = form.get("stage", "")
+    stages = [stage for stage in PERSONAL_STAGES if chosen in (stage.value, "both")]
+    if not stages:
+        labels = ", ".join(stage.label for stage in PERSONAL_STAGES)
+        raise Unprocessable("invalid_request", f"Choose {labels}, or both.")
+    started = [jobs.submit(submission, stage, _checked(REQUESTS[stage], body)) for stage in stages]
     return RedirectResponse(_job_page(started[0]), SEE_OTHER)
 
 
@@ -202,22 +204,7 @@ def roll_back(subject: SubjectPath, caller: TrainCaller, services: ServicesDep) 
     return RedirectResponse(f"/ui/people/{quote(subject, safe='')}", SEE_OTHER)
 
 
-def _start_stage1(submission: Submission, body: dict[str, str]) -> JobRead:
-    return jobs.submit_stage1(submission, _checked(Stage1JobCreate, body))
-
-
-def _start_stage2(submission: Submission, body: dict[str, str]) -> JobRead:
-    return jobs.submit_stage2(submission, _checked(Stage2JobCreate, body))
-
-
-_STAGES: dict[str, tuple[Callable[[Submission, dict[str, str]], JobRead], ...]] = {
-    "stage1": (_start_stage1,),
-    "stage2": (_start_stage2,),
-    "both": (_start_stage1, _start_stage2),
-}
-
-
-def _checked(model: type[Create], body: dict[str, str]) -> Create:
+def _checked(model: type[JobCreate], body: dict[str, str]) -> JobCreate:
     try:
         return model.model_validate(body)
     except ValidationError as error:

@@ -69,13 +69,13 @@ def one_sentence(stderr):
     return stderr.strip()
 
 
-def test_stage1_stage2_and_evaluate_write_the_seeds_files(hrmodel, base, data, out):
+def test_stage1_stage2_and_evaluate_write_the_originals_files(hrmodel, base, data, out):
     code, stdout, _ = hrmodel("stage1", "--data", data, "--pretrained", base, "--epochs", 2)
     assert code == 0
-    assert "585 of 1001 parameters train; frozen LSTM layers: 0" in stdout
+    assert "585 of 1001 parameters train; frozen layers: 0" in stdout
     assert "epoch 2/2: train" in stdout
-    code, stdout, _ = hrmodel("stage2", "--data", data, "--epochs", 1, "--recipe", "seed")
-    assert (code, "1001 of 1001 parameters train; frozen LSTM layers: none" in stdout) == (0, True)
+    code, stdout, _ = hrmodel("stage2", "--data", data, "--epochs", 1, "--recipe", "original")
+    assert (code, "1001 of 1001 parameters train; frozen layers: none" in stdout) == (0, True)
     for stage in ("stage1", "stage2"):
         for file in ("best_model.pt", "latest_model.pt"):
             assert set(torch.load(out / "checkpoints" / stage / file)) >= {"model_state_dict", "config", "history"}
@@ -99,7 +99,7 @@ def test_stage1_stage2_and_evaluate_write_the_seeds_files(hrmodel, base, data, o
         assert rows[row["digest"][:8]][:3] == [f"{row['minutes']:.1f}", f"{row['heart_rate']:.1f}", f"{row['P1']:.2f}"]
 
 
-def test_the_history_is_the_seeds_with_a_list_per_number(hrmodel, base, data, out):
+def test_the_history_is_the_originals_with_a_list_per_number(hrmodel, base, data, out):
     hrmodel("stage1", "--data", data, "--pretrained", base, "--epochs", 2)
     history = json.loads((out / "results" / "stage1" / "training_history.json").read_text())
     names = {"train_loss", "val_loss", "learning_rate", "epoch_times", "trainable_parameters"}
@@ -172,7 +172,7 @@ def test_the_shipped_base_is_used_when_no_file_is_named(hrmodel, base, data):
     assert (code, "pretrained/base.safetensors (base)" in stdout) == (0, True)
 
 
-def test_a_pt_of_the_seed_starts_stage1_with_a_warning_and_is_never_scored(hrmodel, data, tmp_path):
+def test_a_pt_of_the_original_starts_stage1_with_a_warning_and_is_never_scored(hrmodel, data, tmp_path):
     weights, config = make_checkpoint().weights, {"input_size": 3, "hidden_size": 8, "num_layers": 2}
     torch.save({"model_state_dict": weights, "config": config}, tmp_path / "seed.pt")
     code, stdout, _ = hrmodel("stage1", "--data", data, "--pretrained", tmp_path / "seed.pt", "--epochs", 1)
@@ -187,12 +187,12 @@ def test_a_pt_of_the_seed_starts_stage1_with_a_warning_and_is_never_scored(hrmod
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("stage2", "--pretrained", "x.pt"), "--checkpoint; --pretrained is for stage1"),
-        (("stage1", "--checkpoint", "x.pt"), "--pretrained; --checkpoint is for stage2"),
+        (("stage2", "--pretrained", "x.pt"), "starts from a stage1 model: name it with --checkpoint, not"),
+        (("stage1", "--checkpoint", "x.pt"), "starts from a base model: name it with --pretrained, not"),
         (("stage1", "--learning-rate", "1"), "learning_rate must be a number from 1e-06 to 0.1, not 1.0"),
         (("stage1", "--learning-rate", "nan"), "learning_rate must be a number"),
         (("stage1", "--batch-size", "0"), "batch_size must be a whole number from 1 to 256"),
-        (("stage1", "--freeze-layers", "7"), "freeze_layers must be a list of LSTM layer indexes from 0 to 1"),
+        (("stage1", "--freeze-layers", "7"), "freeze_layers must be a list of layer indexes from 0 to 1"),
         (("stage1", "--device", "cuda", "--pretrained", "BASE"), "--device cpu"),
         (("stage1", "--pretrained", "DATA"), "Is a directory"),
         (("stage1", "--pretrained", "DATA/train.pt"), "model_state_dict"),
@@ -310,7 +310,7 @@ def test_parameters_of_a_file_at_chosen_layers(hrmodel, base):
         ["frozen", "992"],
     ]
     code, _, stderr = hrmodel("parameters", "--freeze-layers", 5)
-    assert (code, "no LSTM layer 5; this network has the layers 0, 1" in one_sentence(stderr)) == (2, True)
+    assert (code, "no layer 5; this network has the layers 0, 1" in one_sentence(stderr)) == (2, True)
 
 
 def test_base_hands_its_arguments_on_and_logs(hrmodel, out, tmp_path, monkeypatch):
