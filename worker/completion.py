@@ -71,7 +71,7 @@ def complete(
 
 
 def store_files(reporter: Reporter, job: Job, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Write the checkpoint and its seed-format twin; the columns that name them."""
+    """Write the checkpoint and its original-format twin; the columns that name them."""
     store = reporter.context.store
     data, twin = checkpoint.to_bytes(), original_pt(checkpoint)
     return {

@@ -1,4 +1,4 @@
-"""The seed's `.pt` files, in and out."""
+"""The original's `.pt` files, in and out."""
 
 import warnings
 from io import BytesIO
@@ -17,7 +17,7 @@ MAX_BYTES = 256 * 2**20
 ORIGINAL_KEYS = ("model_state_dict", "config")
 SIZES = ("input_size", "hidden_size", "num_layers")
 WARNING = (
-    "{path} is in the seed's format: its inputs were standardised speed, altitude and the heart rate of the same "
+    "{path} is in the original's format: its inputs were standardised speed, altitude and the heart rate of the same "
     "step. Here they are speed and vertical speed in the subject's scale and the heart rate of the step before. "
     "It serves as start weights for training only."
 )
@@ -29,7 +29,7 @@ def to_original_pt(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def original_pt(checkpoint: Checkpoint) -> bytes:
-    """Give a `.pt` with the seed's keys (model_state_dict, config, history, epoch, best_val_loss) plus `stagewise`,
+    """Give a `.pt` with the original's keys (model_state_dict, config, history, epoch, best_val_loss) plus `stagewise`,
     and `training` where there is what a resume needs.
     """  # fmt: skip
     network = checkpoint.network
@@ -55,7 +55,7 @@ def original_pt(checkpoint: Checkpoint) -> bytes:
 
 
 def from_original_pt(path: Path) -> Checkpoint:
-    """Read start weights from a `.pt` of the seed, with a warning; one that we exported comes back whole.
+    """Read start weights from a `.pt` of the original, with a warning; one that we exported comes back whole.
 
     Raises InvalidCheckpoint naming the path and the reason, or FileNotFoundError.
     """

@@ -87,7 +87,7 @@ def read_people(data: Path) -> People:
 
 
 def write_files(checkpoint: Checkpoint, folder: Path, people: People, report: dict[str, Any]) -> None:
-    """Write base.safetensors, its seed-format twin base.pt, and base.json: what it was made from and how good it is."""
+    """Write base.safetensors, its twin base.pt in the original's format, and base.json: its data and its errors."""
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.write(folder / "base.safetensors")
     to_original_pt(checkpoint, folder / "base.pt")

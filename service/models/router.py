@@ -72,9 +72,9 @@ def download_model(
     caller: ReadCaller,
     session: SessionDep,
     services: ServicesDep,
-    form: Annotated[Format, Query(alias="format", description="Ours, the seed's, or ONNX.")] = "safetensors",
+    form: Annotated[Format, Query(alias="format", description="Ours, the original's, or ONNX.")] = "safetensors",
 ) -> Response:
-    """Download a version's checkpoint: as safetensors, as a PyTorch file with the seed's keys, or as ONNX.
+    """Download a version's checkpoint: as safetensors, as a PyTorch file with the original's keys, or as ONNX.
 
     The ONNX file (opset 17) is the network alone; its description says what goes in and out, its metadata entry
     `stagewise` holds the person's scale.

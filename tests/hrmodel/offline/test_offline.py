@@ -176,7 +176,7 @@ def test_a_pt_of_the_original_starts_stage1_with_a_warning_and_is_never_scored(h
     weights, config = make_checkpoint().weights, {"input_size": 3, "hidden_size": 8, "num_layers": 2}
     torch.save({"model_state_dict": weights, "config": config}, tmp_path / "seed.pt")
     code, stdout, _ = hrmodel("stage1", "--data", data, "--pretrained", tmp_path / "seed.pt", "--epochs", 1)
-    assert (code, "warning: " in stdout, "seed's format" in stdout) == (0, True, True)
+    assert (code, "warning: " in stdout, "original's format" in stdout) == (0, True, True)
     code, stdout, _ = hrmodel("evaluate", "--data", data, "--pretrained", tmp_path / "seed.pt")
     assert (code, "base -: not scored" in stdout) == (0, True)
     (score,) = [line.split() for line in stdout.splitlines() if line.startswith("score")]
@@ -292,7 +292,7 @@ def test_evaluate_scores_a_further_checkpoint_in_a_column_of_its_own(hrmodel, ba
     assert set(json.loads((out / "results" / "evaluation.json").read_text())["versions"]) >= {"stage1", "checkpoint"}
 
 
-def test_parameters_shows_what_trains_in_each_stage_and_the_seeds_total(hrmodel):
+def test_parameters_shows_what_trains_in_each_stage_and_the_originals_total(hrmodel):
     code, stdout, _ = hrmodel("parameters")
     assert code == 0
     lines = {line.split()[0]: line.split()[1:] for line in stdout.splitlines()}

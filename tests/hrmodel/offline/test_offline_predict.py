@@ -136,7 +136,7 @@ def test_a_base_model_predicts_a_person_whom_it_has_never_seen(hrmodel, folder):
     assert "knows no person" in stdout
 
 
-def test_without_any_model_or_with_one_of_the_seed_the_sentence_helps(hrmodel, folder, tmp_path):
+def test_without_any_model_or_with_one_of_the_original_the_sentence_helps(hrmodel, folder, tmp_path):
     code, _, stderr = hrmodel("predict", "--data", folder / "runs.parquet", out=tmp_path / "empty")
     assert (code, stderr.count("\n")) == (2, 1)
     network = {"input_size": 3, "hidden_size": 8, "num_layers": 2, "dropout": 0.2}
@@ -172,11 +172,11 @@ def test_a_damaged_followed_state_is_an_invalid_checkpoint(folder, change):
         Followed.from_dict(followed.to_dict() | change)
 
 
-def test_the_seeds_own_split_has_its_days_too(hrmodel, folder, tmp_path):
-    write_original_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "seed")
+def test_the_originals_own_split_has_its_days_too(hrmodel, folder, tmp_path):
+    write_original_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "original")
     options = ["--pretrained", folder / "base.safetensors", "--epochs", 1]
-    assert hrmodel("stage1", "--data", tmp_path / "seed", *options, out=tmp_path)[0] == 0
-    assert hrmodel("predict", "--data", tmp_path / "seed", out=tmp_path)[0] == 0
+    assert hrmodel("stage1", "--data", tmp_path / "original", *options, out=tmp_path)[0] == 0
+    assert hrmodel("predict", "--data", tmp_path / "original", out=tmp_path)[0] == 0
     _, found = predictions(tmp_path)
     assert [row["use"] for row in found["workouts"]].count("new") == 5
 

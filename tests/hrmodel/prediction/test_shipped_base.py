@@ -27,7 +27,7 @@ def base() -> Checkpoint:
     return Checkpoint.read(FOLDER / "base.safetensors")
 
 
-def test_it_is_the_seeds_network_and_rebuilds_from_its_file_alone(base):
+def test_it_is_the_originals_network_and_rebuilds_from_its_file_alone(base):
     assert sum(p.numel() for p in base.build().parameters()) == 51_009
     assert base.level is None
 
@@ -36,7 +36,7 @@ def test_it_gives_plausible_heart_rates(base):
     golden_check(Predictor(base))
 
 
-def test_its_seed_format_twin_has_the_same_weights(base):
+def test_its_twin_in_the_originals_format_has_the_same_weights(base):
     twin = from_original_pt(FOLDER / "base.pt")
     assert all(torch.equal(twin.weights[name], weights) for name, weights in base.weights.items())
 

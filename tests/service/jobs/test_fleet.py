@@ -394,6 +394,16 @@ def test_who_failed_or_is_to_be_trained_otherwise_or_is_named_is_trained_again(c
 
 
 @on_sqlite
+def test_what_was_trained_under_the_recipes_old_name_is_not_trained_again(client, database, people):
+    submit(client, recipe="original", stages=["stage1"])
+    with database.unit_of_work() as session:
+        for job in session.scalars(select(Job).where(Job.stage == Stage.STAGE1)):
+            job.configuration = {**job.configuration, "recipe": "seed"}
+    finish_all(database)
+    assert submit(client, recipe="original", stages=["stage1"]).json()["fleet"]["unchanged"] == 3
+
+
+@on_sqlite
 def test_the_same_workouts_uploaded_again_are_no_new_ones(client, database, make_dataset):
     make_dataset(subject="a", digest="d" * 64)
     submit(client)

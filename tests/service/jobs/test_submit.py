@@ -42,6 +42,12 @@ def test_the_resolved_configuration_is_stored_with_explicit_values_over_the_reci
 
 
 @on_sqlite
+def test_the_recipes_old_name_seed_is_taken_and_stored_as_original(client, make_dataset):
+    job = submit(client, "stage1", make_dataset(), recipe="seed").json()
+    assert job["configuration"] == {**resolve("stage1", "original", {}, workouts=20).to_dict(), "recipe": "original"}
+
+
+@on_sqlite
 def test_stage2_starts_from_the_newest_succeeded_stage1(client, make_dataset, make_version):
     dataset = make_dataset()
     make_version(dataset, seed=1)
