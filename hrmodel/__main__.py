@@ -95,7 +95,7 @@ def base(args: argparse.Namespace) -> None:
     """Train the base model."""
     with logging_to(Path("logs") / f"training_base_{datetime.now():%Y%m%d_%H%M%S}.log"):
         try:
-            train_base(args.data, args.out, hyperparameters(args))
+            train_base(args.data, args.out, hyperparameters(args), args.architecture)
         except ValueError as error:
             raise UserError(str(error)) from error
 

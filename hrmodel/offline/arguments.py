@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
+from hrmodel.network.architectures import ARCHITECTURES
 from hrmodel.offline.paths import SHIPPED_FOLDER
 from hrmodel.training.stages import BOUNDS, RECIPES, STAGES, personal_stages, recipe_name
 from hrmodel.workouts.formats.source import SaidSport
@@ -88,6 +89,7 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
 def _add_base(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="FILE", help=BASE_DATA_HELP)
     parser.add_argument("--out", type=Path, default=SHIPPED_FOLDER, metavar="FOLDER", help="default %(default)s")
+    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="lstm", help="default %(default)s")
     _add_hyperparameters(parser)
 
 

@@ -61,7 +61,7 @@ def _is_trained(
 
 def _with_present_recipe(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """A stored configuration, its recipe under the present name."""
-    return {**configuration, "recipe": recipe_name(configuration["recipe"])}
+    return {**configuration, "recipe": recipe_name(configuration.get("recipe", ""))}
 
 
 def _datasets(session: Session, account_id: UUID, body: FleetJobCreate, first: Stage) -> tuple[list[Dataset], int]:

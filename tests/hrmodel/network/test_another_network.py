@@ -5,12 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from hrmodel.network.architectures import ARCHITECTURES, build_network
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
-from hrmodel.network.network import HeartRateNetwork
 from hrmodel.network.onnx import UnsupportedNetwork, to_onnx
 from hrmodel.network.original_format import from_original_pt, to_original_pt
 from hrmodel.prediction.predictor import Predictor, Query
@@ -20,41 +18,10 @@ from hrmodel.training.frozen_cache import FrozenLayerCache
 from hrmodel.training.stages import resolve
 from hrmodel.training.state import TrainingState
 from hrmodel.training.views import TrainingViews, ValidationViews
-from tests.network_builders import random_batch, small_scaled, small_workout
+from tests.network_builders import HeartRateGRU, random_batch, small_scaled, small_workout
 
 CONTRACT = FeatureContract()
 FEW_EPOCHS = {"epochs": 2, "learning_rate": 1e-2}
-
-
-class HeartRateGRU(HeartRateNetwork):
-    """GRU layers, one module each, and a linear layer."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        sizes = [config.input_size, *[config.hidden_size] * config.num_layers]
-        self.stack = nn.ModuleList(nn.GRU(size, config.hidden_size, batch_first=True) for size in sizes[:-1])
-        self.out = nn.Linear(config.hidden_size, 1)
-
-    def run_layers(self, inputs, first, end):
-        for layer in range(first, end):
-            inputs, _ = self.stack[layer](inputs)
-        return inputs
-
-    def read_out(self, hidden):
-        return self.out(hidden).squeeze(-1)
-
-    def layer_parameters(self, layer):
-        return self.stack[layer].parameters()
-
-    def start_state(self, rows):
-        return (self.out.weight.new_zeros(self.config.num_layers, rows, self.config.hidden_size),)
-
-    def go_on(self, inputs, state):
-        after = []
-        for layer, module in enumerate(self.stack):
-            inputs, last = module(inputs, state[0][layer : layer + 1].contiguous())
-            after.append(last)
-        return self.read_out(inputs), (torch.cat(after),)
 
 
 @pytest.fixture(autouse=True)

@@ -314,15 +314,15 @@ def test_parameters_of_a_file_at_chosen_layers(hrmodel, base):
 
 
 def test_base_hands_its_arguments_on_and_logs(hrmodel, out, tmp_path, monkeypatch):
-    def train_base(data, folder, hyperparameters):
-        logging.getLogger("hrmodel.base").info("train %s %s %s", data, folder, hyperparameters)
+    def train_base(data, folder, hyperparameters, architecture):
+        logging.getLogger("hrmodel.base").info("train %s %s %s %s", architecture, data, folder, hyperparameters)
         if data == Path("bad"):
             raise ValueError("a population needs a person and a split")
 
     monkeypatch.setattr(offline, "train_base", train_base)
     monkeypatch.chdir(tmp_path)
     code, stdout, _ = hrmodel("base", "--data", "many.parquet", "--epochs", 2)
-    assert (code, stdout) == (0, f"train many.parquet {out} {{'epochs': 2}}\n")
+    assert (code, stdout) == (0, f"train lstm many.parquet {out} {{'epochs': 2}}\n")
     (log,) = Path("logs").glob("training_base_*.log")
     assert "many.parquet" in log.read_text()
     code, _, stderr = hrmodel("base", "--data", "bad")
