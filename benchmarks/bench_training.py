@@ -4,7 +4,7 @@ python benchmarks/bench_training.py [--runner p004] [--data FILE] [--workouts 0]
                                     [--batch-size 32]
 
 One runner's workouts (simulated ones where the recorded runs are missing, or with --workouts N), the shipped base, one
-thread, the seed's numbers without early stopping. The contenders take turns within each round, so that a slow moment
+thread, the original's numbers without early stopping. They take turns within each round, so that a slow moment
 of the machine hits all of them; ratios are medians over the rounds, of wall time and, in brackets, of processor time,
 which a busy machine moves less. An epoch of ours is the wall time of the whole stage by its epochs: views, filling of
 the cache and validation included. The plain loop (plain_loop.py) trains as many epochs on one view of each workout,
@@ -53,8 +53,9 @@ class Work:
     batch_size: int
 
     def stage(self, name: str) -> StageConfig:
-        """The seed's stage; nothing ends it early."""
-        chosen = resolve(name, "seed", {"epochs": self.epochs, "batch_size": self.batch_size}, workouts=len(self.train))
+        """The original's stage; nothing ends it early."""
+        explicit = {"epochs": self.epochs, "batch_size": self.batch_size}
+        chosen = resolve(name, "original", explicit, workouts=len(self.train))
         return replace(chosen, early_stopping_min_workouts=len(self.train) + 1)
 
     def views(self) -> tuple[TrainingViews, ValidationViews]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from hrmodel.network.original_format import to_seed_pt
+from hrmodel.network.original_format import to_original_pt
 from hrmodel.personal.response import NAMES, Response
 from hrmodel.workouts.simulate import simulate_runner
 from service.registry import accounts, jobs, model_versions, promotion
@@ -140,7 +140,7 @@ def add_version(
     checkpoint = make_checkpoint(seed=seed, stage=kind.value, level=LEVEL if personal else None)
     data = checkpoint.to_bytes()
     path = store.temporary(account_id)
-    to_seed_pt(checkpoint, path)
+    to_original_pt(checkpoint, path)
     pt_sha256, pt_size = store.adopt(account_id, path)
     job = add_job(database, dataset, kind, state=JobState.SUCCEEDED, finished_at=utc_now()) if dataset else None
     values = {

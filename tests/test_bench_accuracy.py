@@ -139,7 +139,7 @@ def test_the_whole_benchmark_gives_the_same_numbers_twice(tmp_path, personal, mo
     assert one == two
     content = json.loads(one)
     rows = ["training_mean", "elapsed_curve", "persistence", "ridge", "boosted_trees", "response_alone"]
-    rows += ["base", "stage1", "stage2", "stage1_seed", "stage2_seed", "chosen"]
+    rows += ["base", "stage1", "stage2", "stage1_original", "stage2_original", "chosen"]
     assert list(content["sizes"]["all"]["errors"]) == rows
     assert content["sizes"]["5"]["choices"] == {"ps000": ["base"], "ps001": ["base"]}
     assert content["sizes"]["all"]["workouts"] == {"ps000": 11, "ps001": 11}

@@ -12,12 +12,12 @@ from hrmodel.evaluation.population import evaluate_people
 from hrmodel.evaluation.promotion import compare
 from hrmodel.evaluation.report import Report, evaluate
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.original_format import seed_pt
+from hrmodel.network.original_format import original_pt
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
 from service.errors import Conflict
 from service.registry import imports, jobs, model_versions, promotion
-from service.registry.tables import ChampionReason, Dataset, Job, ModelVersion, Stage, Subject
+from service.registry.tables import ChampionReason, Dataset, Job, ModelVersion, Subject
 from worker.data import PERSONAL, PersonData, load_person, load_serving, unseen_people
 from worker.failures import TRIES, JobFailure
 from worker.reporter import LeaseLost, Reporter
@@ -86,9 +86,9 @@ def complete(
 
 
 def store_files(reporter: Reporter, job: Job, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Write the checkpoint and its seed-format twin; the columns that name them."""
+    """Write the checkpoint and its original-format twin; the columns that name them."""
     store = reporter.context.store
-    data, twin = checkpoint.to_bytes(), seed_pt(checkpoint)
+    data, twin = checkpoint.to_bytes(), original_pt(checkpoint)
     return {
         "sha256": store.put(job.account_id, data),
         "size": len(data),
@@ -197,7 +197,7 @@ def _score(reporter: Reporter, job: Job, held_out: HeldOut, predictor: Predictor
     def beat(_share: float) -> None:
         reporter.beat()
 
-    if job.stage == Stage.BASE:
+    if not job.stage.personal:
         people = unseen_people(held_out.people)
         return evaluate_people(predictor, [person.splits["val"] for person in people], on_progress=beat)
     data = held_out.people[PERSONAL].for_evaluation(predictor.checkpoint)

@@ -28,7 +28,7 @@ from worker.failures import TRIES, JobFailure
 from worker.merging import Merged
 from worker.reporter import LeaseLost, Reporter
 
-SEED_FORMAT = "seed"  # the only format whose own split is kept
+ORIGINAL_FORMAT = "original"  # the only format whose own split is kept
 VAL_PEOPLE_SHARE = 0.15
 REPLAYED = 4  # newest versions of a subject, beside those that serve: for a promotion or a roll back
 READING_SHARE = 0.8  # of the job's progress
@@ -42,7 +42,7 @@ class ImportedSoFar:
     workouts: list[ImportedWorkout] = field(default_factory=list)
     files: list[ImportedFile] = field(default_factory=list)
     extents: dict[str, Extent] = field(default_factory=dict)  # of the workouts that are kept, by digest
-    own_splits: dict[str, str] = field(default_factory=dict)  # of seed-format workouts, by digest
+    own_splits: dict[str, str] = field(default_factory=dict)  # of original-format workouts, by digest
 
 
 def import_upload(reporter: Reporter, job: Job) -> None:
@@ -114,7 +114,7 @@ def _take(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar, 
         reasons.insert(0, {"code": "duplicate", "samples": len(workout.t), "message": "the same workout twice"})
     if digest:
         found.extents[digest] = extent_of(workout)
-    if digest and one.format == SEED_FORMAT and workout.split:
+    if digest and one.format == ORIGINAL_FORMAT and workout.split:
         found.own_splits[digest] = workout.split
     found.workouts.append(
         ImportedWorkout(
@@ -147,7 +147,7 @@ def _split(dataset: Dataset, found: ImportedSoFar, known: list[ImportedWorkout])
         merged = Merged.of(found.workouts, found.extents, [])
         splits = _population_splits(merged.kept)
     elif found.own_splits and len(found.own_splits) == len(found.extents):
-        merged = Merged.of(found.workouts, found.extents, [])  # the seed's data is a whole with its own split
+        merged = Merged.of(found.workouts, found.extents, [])  # the original's data is a whole with its own split
         splits = found.own_splits
     else:
         merged = Merged.of(found.workouts, found.extents, known)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hrmodel.network.architectures import build_network
 from hrmodel.network.config import NetworkConfig
-from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.network.network import HeartRateNetwork
 from hrmodel.personal.followed import Followed
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.scale import SubjectScale
@@ -96,7 +96,7 @@ class Checkpoint:
         """Read a file. Raises InvalidCheckpoint naming the path and the reason, or FileNotFoundError."""
         return Checkpoint.from_bytes(path.read_bytes(), name=str(path))
 
-    def build(self) -> HeartRateLSTM:
+    def build(self) -> HeartRateNetwork:
         """Make the model, on the CPU, in eval mode, with its own copy of the weights. Raises InvalidCheckpoint."""
         with torch.device("meta"):  # no random first weights: they cost time and move the random state
             model = build_network(self.network)

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """Architecture and sizes. The defaults are the seed's network: 51,009 parameters."""
+    """Architecture and sizes. The defaults are the original's network: 51,009 parameters."""
 
     architecture: str = "lstm"
     input_size: int = 3

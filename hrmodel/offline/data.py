@@ -19,7 +19,7 @@ from hrmodel.workouts.splits import MIN_WORKOUTS, chronological_split
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
 
-SEED_FORMAT = "seed"  # the only format whose own split is kept
+ORIGINAL_FORMAT = "original"  # the only format whose own split is kept
 SPLITS = ("train", "val", "test")
 NAMES_SHOWN = 20
 log = logging.getLogger("hrmodel.data")
@@ -57,7 +57,7 @@ def training_digest(data: EvaluationData) -> str:
 def read_person(
     path: Path, person: str | None, units: Units | None, sport: SaidSport | None = None
 ) -> tuple[list[Workout], bool]:
-    """The person's workouts as they were recorded, and whether all of them bring the seed's own split."""
+    """The person's workouts as they were recorded, and whether all of them bring the original's own split."""
     if not path.exists():
         raise UserError(f"--data {path} does not exist.")
     people: set[str] = set()
@@ -73,7 +73,7 @@ def read_person(
     if person is not None and not workouts:
         known = f"it has {_list(people)}" if people else "its workouts name no person, so leave --person out"
         raise UserError(f"{path} holds no workouts of --person {person}: {known}.")
-    return workouts, formats == {SEED_FORMAT}
+    return workouts, formats == {ORIGINAL_FORMAT}
 
 
 def _clean(path: Path, workouts: Sequence[Workout]) -> list[Workout]:

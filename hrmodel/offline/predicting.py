@@ -22,6 +22,7 @@ from hrmodel.personal.kalman import Tracking
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, to_grid
 from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
+from hrmodel.training.stages import personal_stages
 from hrmodel.workouts.bounds import within_bounds
 from hrmodel.workouts.cleaning.clean import clean
 from hrmodel.workouts.cleaning.duplicates import duplicates, extent_of
@@ -68,7 +69,7 @@ def find_model(folders: Folders, checkpoint: Path | None) -> Found:
     """
     if checkpoint is not None and not checkpoint.exists():
         raise UserError(f"--checkpoint {checkpoint} does not exist.")
-    trained = [best for stage in ("stage2", "stage1") if (best := folders.best(stage)).exists()]
+    trained = [best for stage in reversed(personal_stages()) if (best := folders.best(stage)).exists()]
     path = checkpoint or next(iter(trained), None)
     found = read_checkpoint(path) if path else read_base(None)
     if found.warning:

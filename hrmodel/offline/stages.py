@@ -1,4 +1,4 @@
-"""Stage 1 and stage 2 offline: from a start checkpoint and a person's workouts to the seed's files."""
+"""A personal stage offline: from a start checkpoint and a person's workouts to the original's files."""
 
 import json
 import logging
@@ -15,9 +15,8 @@ from hrmodel.evaluation.contenders import EvaluationData
 from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
-from hrmodel.network.freezing import freeze_layers, parameter_report
-from hrmodel.network.lstm import HeartRateLSTM
-from hrmodel.network.original_format import to_seed_pt
+from hrmodel.network.network import HeartRateNetwork
+from hrmodel.network.original_format import to_original_pt
 from hrmodel.offline.console import progress_bar
 from hrmodel.offline.data import training_digest
 from hrmodel.offline.errors import Interrupted, UserError
@@ -80,7 +79,7 @@ def train_stage(task: Task) -> None:
     log.info("best epoch %d of %d; wrote %s", state.best_epoch, state.epoch, task.folders.best(name))
 
 
-def seed_history(history: list[Entry]) -> dict[str, Any]:
+def original_history(history: list[Entry]) -> dict[str, Any]:
     """One list per number, an element per epoch, and the best epoch (None without validation). Peak memory in bytes."""
     best = best_entry(history)
     columns = {"train_loss": "train_loss", "val_loss": "val_loss", "learning_rate": "learning_rate"}
@@ -101,10 +100,10 @@ def epoch_line(entry: Entry, epochs: int, best: bool) -> str:
     return ", ".join(parts) + (" (best)" if best else "")
 
 
-def _model(task: Task) -> HeartRateLSTM:
+def _model(task: Task) -> HeartRateNetwork:
     model = task.start.build()
     try:
-        freeze_layers(model, task.stage.freeze_layers)  # fit does it too: here a wrong layer costs nothing yet
+        model.freeze_layers(task.stage.freeze_layers)  # fit does it too: here a wrong layer costs nothing yet
     except ValueError as error:
         raise UserError(f"--freeze-layers: {error}.") from error
     return model.to(task.device)
@@ -118,7 +117,7 @@ class _Keeper:
         self._start = {START: start_digest(task.start)}
         self.epochs = 0
 
-    def planned(self, model: HeartRateLSTM) -> Checkpoint:
+    def planned(self, model: HeartRateNetwork) -> Checkpoint:
         """What this training writes, before its first epoch."""
         return replace(_checkpoint(self._task, model.config, model.state_dict(), []), training_meta=self._start)
 
@@ -127,7 +126,7 @@ class _Keeper:
         self.epochs = state.epoch
         self._keep_best(state)
 
-    def __call__(self, _model: HeartRateLSTM, state: TrainingState) -> None:
+    def __call__(self, _model: HeartRateNetwork, state: TrainingState) -> None:
         """Keep the epoch that was just finished."""
         task, name = self._task, self._task.stage.stage
         improved = state.best_epoch == state.epoch
@@ -138,7 +137,7 @@ class _Keeper:
         _write(replace(latest, training=tensors, training_meta={**meta, **self._start}), task.folders.latest(name))
         path = task.folders.history(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(seed_history(state.history), indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(original_history(state.history), indent=1) + "\n", encoding="utf-8")
         self.epochs = state.epoch
         log.info("%s", epoch_line(state.history[-1], task.stage.epochs, improved and bool(task.data.val)))
 
@@ -177,17 +176,17 @@ def _write(checkpoint: Checkpoint, path: Path) -> None:
     """Write a `.pt` that holds the whole checkpoint; whoever reads sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    to_seed_pt(checkpoint, unfinished)
+    to_original_pt(checkpoint, unfinished)
     unfinished.replace(path)
 
 
-def _announce(task: Task, model: HeartRateLSTM) -> None:
+def _announce(task: Task, model: HeartRateNetwork) -> None:
     stage = task.stage
     log.info("%s, recipe %s, on %s: %s", stage.stage, task.recipe, task.device, json.dumps(stage.to_dict()))
-    counts = [(count, trains) for _, count, trains in parameter_report(model)]
+    counts = [(count, trains) for _, count, trains in model.parameter_report()]
     frozen = ", ".join(map(str, stage.freeze_layers)) or "none"
     values = (sum(count for count, trains in counts if trains), sum(count for count, _ in counts), frozen)
-    log.info("%d of %d parameters train; frozen LSTM layers: %s", *values)
+    log.info("%d of %d parameters train; frozen layers: %s", *values)
 
 
 def _what_is_left(task: Task, epochs: int) -> str:

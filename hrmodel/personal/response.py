@@ -19,12 +19,11 @@ from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout
 from hrmodel.signals.rows import Rows, rows_of
 from hrmodel.signals.scale import SubjectScale
 from hrmodel.signals.steps import channel, elapsed_steps, segment_begins
+from hrmodel.workouts.running import USUAL_SPREAD, USUAL_STEPS
 from hrmodel.workouts.workout import Array
 
 MEMORIES = (30.0, 120.0, 600.0)  # s, of the running means of effort
 RISES = (60.0, 300.0)  # s, of the rise at a workout's start
-USUAL_SPREAD = 0.3  # m/s: the speed's deviation within a workout at which `speed_spread` is 0
-USUAL_STEPS = 300  # 50 min: the workout length at which `duration` is 0
 FASTEST = 6.0  # spreads from the usual speed, either way: a wrong speed must not move the whole workout
 BLOCK = 32  # steps
 BLOCKS = 64  # of a stretch

@@ -11,13 +11,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.random import Generator
 
+from hrmodel.workouts.running import COST_ON_SLOPE, FLAT_COST
 from hrmodel.workouts.workout import Array, Workout
 
 SAMPLE_SECONDS = 5.0
 FIRST_DAY = datetime(2024, 1, 1, 6, tzinfo=UTC)
 DAYS_BETWEEN = 2
-FLAT_COST = 3.6  # J/kg/m
-COST_ON_SLOPE = np.polynomial.Polynomial([3.6, 19.5, 46.3, -43.3, -30.4, 155.4])  # J/kg/m at a slope as a fraction
 PROGRAMS = ("easy", "easy", "progression", "intervals", "hills")
 
 

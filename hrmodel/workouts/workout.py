@@ -55,7 +55,7 @@ class Workout:
     sport: str = "running"
     source: str = ""  # file name (and member) that it came from
     sport_source: str = ""  # who said the sport when it was not the file's own field
-    split: str | None = None  # only seed-format data and population Parquet
+    split: str | None = None  # only original-format data and population Parquet
     removed_samples: int = 0  # left out by the reader: no time, or one that fits nowhere
     mended: tuple[Reason, ...] = ()  # what else the reader mended: clocks, units
     marks: NDArray[np.uint16] | None = None  # (N,) bits of `MARKS`; None when no value was taken as missing

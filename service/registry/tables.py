@@ -74,13 +74,33 @@ class DatasetState(StrEnum):
 
 
 class Stage(StrEnum):
-    """What a job does."""
+    """What a job does: its value in the column, its label in sentences, the datasets that it trains on.
 
-    IMPORT = "import"
-    BASE = "base"
-    STAGE1 = "stage1"
-    STAGE2 = "stage2"
-    FLEET = "fleet"  # the parent of many people's jobs
+    A training stage is in `hrmodel.training.stages.STAGES`, too, which the registry does not import.
+    """
+
+    label: str
+    trains: DatasetKind | None
+
+    def __new__(cls, value: str, label: str = "", trains: DatasetKind | None = None) -> "Stage":
+        """Make a member out of its line."""
+        member = str.__new__(cls, value)
+        member._value_, member.label, member.trains = value, label, trains
+        return member
+
+    IMPORT = "import", "import"
+    BASE = "base", "base", DatasetKind.POPULATION
+    STAGE1 = "stage1", "stage 1", DatasetKind.PERSONAL
+    STAGE2 = "stage2", "stage 2", DatasetKind.PERSONAL
+    FLEET = "fleet", "fleet"  # the parent of many people's jobs
+
+    @property
+    def personal(self) -> bool:
+        """Whether it trains on one person's workouts."""
+        return self.trains == DatasetKind.PERSONAL
+
+
+PERSONAL_STAGES = tuple(stage for stage in Stage if stage.personal)
 
 
 class JobState(StrEnum):

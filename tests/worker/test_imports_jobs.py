@@ -120,14 +120,14 @@ def test_a_single_new_workout_joins_what_was_known(context, upload, work, runner
     assert sum("known" in [reason["code"] for reason in row.reasons] for row in rows) == 11
 
 
-def test_the_seeds_data_stands_alone_with_its_own_split(context, upload, work, runner_workouts, tmp_path):
+def test_the_originals_data_stands_alone_with_its_own_split(context, upload, work, runner_workouts, tmp_path):
     upload(runner_workouts[:10])
     work()
     runs = simulate_runner(workouts=4, seed=7)
-    write_original_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "seed")
+    write_original_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "original")
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as made:
-        for file in (tmp_path / "seed").iterdir():
+        for file in (tmp_path / "original").iterdir():
             made.write(file, file.name)
     dataset = dataset_row(context, upload(content.getvalue()))
     work()

@@ -10,7 +10,7 @@ import torch
 
 import hrmodel.__main__ as offline
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.original_format import to_seed_pt
+from hrmodel.network.original_format import to_original_pt
 from hrmodel.offline import paths
 from hrmodel.offline.start import read_checkpoint
 from hrmodel.personal.bands import DEFAULT_INTERVALS
@@ -119,7 +119,7 @@ def test_the_predictor_of_a_notebook_reads_the_response_and_the_bands_from_the_f
 def test_a_file_of_an_earlier_version_predicts_and_says_what_is_missing(hrmodel, folder, tmp_path):
     whole = read_checkpoint(folder / "checkpoints" / "stage1" / "best_model.pt").checkpoint
     old = replace(whole, followed=None)
-    to_seed_pt(old, tmp_path / "old.pt")
+    to_original_pt(old, tmp_path / "old.pt")
     assert json.loads(old.metadata())["format_version"] == 1
     code, stdout, _ = hrmodel("predict", "--data", folder / "runs.parquet", "--checkpoint", tmp_path / "old.pt")
     assert code == 0
@@ -136,7 +136,7 @@ def test_a_base_model_predicts_a_person_whom_it_has_never_seen(hrmodel, folder):
     assert "knows no person" in stdout
 
 
-def test_without_any_model_or_with_one_of_the_seed_the_sentence_helps(hrmodel, folder, tmp_path):
+def test_without_any_model_or_with_one_of_the_original_the_sentence_helps(hrmodel, folder, tmp_path):
     code, _, stderr = hrmodel("predict", "--data", folder / "runs.parquet", out=tmp_path / "empty")
     assert (code, stderr.count("\n")) == (2, 1)
     network = {"input_size": 3, "hidden_size": 8, "num_layers": 2, "dropout": 0.2}
@@ -172,11 +172,11 @@ def test_a_damaged_followed_state_is_an_invalid_checkpoint(folder, change):
         Followed.from_dict(followed.to_dict() | change)
 
 
-def test_the_seeds_own_split_has_its_days_too(hrmodel, folder, tmp_path):
-    write_original_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "seed")
+def test_the_originals_own_split_has_its_days_too(hrmodel, folder, tmp_path):
+    write_original_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "original")
     options = ["--pretrained", folder / "base.safetensors", "--epochs", 1]
-    assert hrmodel("stage1", "--data", tmp_path / "seed", *options, out=tmp_path)[0] == 0
-    assert hrmodel("predict", "--data", tmp_path / "seed", out=tmp_path)[0] == 0
+    assert hrmodel("stage1", "--data", tmp_path / "original", *options, out=tmp_path)[0] == 0
+    assert hrmodel("predict", "--data", tmp_path / "original", out=tmp_path)[0] == 0
     _, found = predictions(tmp_path)
     assert [row["use"] for row in found["workouts"]].count("new") == 5
 

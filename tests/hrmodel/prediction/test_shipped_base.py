@@ -9,7 +9,7 @@ import torch
 from hrmodel.evaluation.population import held_out_person
 from hrmodel.evaluation.report import evaluate
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.original_format import from_seed_pt
+from hrmodel.network.original_format import from_original_pt
 from hrmodel.personal.bands import KINDS, LEVELS, MINUTES, half_width
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
@@ -27,7 +27,7 @@ def base() -> Checkpoint:
     return Checkpoint.read(FOLDER / "base.safetensors")
 
 
-def test_it_is_the_seeds_network_and_rebuilds_from_its_file_alone(base):
+def test_it_is_the_originals_network_and_rebuilds_from_its_file_alone(base):
     assert sum(p.numel() for p in base.build().parameters()) == 51_009
     assert base.level is None
 
@@ -36,8 +36,8 @@ def test_it_gives_plausible_heart_rates(base):
     golden_check(Predictor(base))
 
 
-def test_its_seed_format_twin_has_the_same_weights(base):
-    twin = from_seed_pt(FOLDER / "base.pt")
+def test_its_twin_in_the_originals_format_has_the_same_weights(base):
+    twin = from_original_pt(FOLDER / "base.pt")
     assert all(torch.equal(twin.weights[name], weights) for name, weights in base.weights.items())
 
 
