@@ -11,17 +11,17 @@ from sqlalchemy.orm import Session
 
 from hrmodel.evaluation.population import evaluate_people
 from hrmodel.evaluation.promotion import compare
-from hrmodel.evaluation.report import evaluate
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.original_format import seed_pt
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
 from service.errors import Conflict
 from service.registry import champions, datasets, imports, jobs, model_versions
-from service.registry.tables import Account, Champion, Dataset, Job, ModelVersion, Stage, Subject
+from service.registry.tables import Account, Champion, Dataset, Evaluation, Job, ModelVersion, Stage, Subject
 from worker.data import PERSONAL, PersonData, held_out, load_person, load_serving
 from worker.failures import TRIES, JobFailure
 from worker.reporter import LeaseLost, Reporter
+from worker.scoring import EvaluationResult, evaluate_person
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ def complete(
     files = store_files(reporter, job, checkpoint)
     predictor = _loaded(reporter, job, files["sha256"])
     standard = own = Standard(dataset_id=dataset.id, people=people)
-    reports = {dataset.id: _score(reporter, job, own, predictor)}
+    results = {dataset.id: _score(reporter, job, own, predictor)}
     columns = {
         **files,
         "parent_id": parent.id if parent else None,
@@ -55,12 +55,12 @@ def complete(
     while True:
         try:
             standard = _standard(reporter, job, own, standard)
-            if standard.dataset_id not in reports:
-                reports[standard.dataset_id] = _score(reporter, job, standard, predictor)
+            if standard.dataset_id not in results:
+                results[standard.dataset_id] = _score(reporter, job, standard, predictor)
             rival = _rival(reporter, job, standard)
             reporter.report()
             with reporter.context.database.unit_of_work() as session:
-                _finish(session, reporter.claim, job, columns, reports, standard, rival)
+                _finish(session, reporter.claim, job, columns, results, standard, rival)
             return
         except Conflict:  # another champion came first: so somebody gets ahead each time, and this ends
             continue
@@ -108,23 +108,24 @@ def _deciding(session: Session, job: Job) -> UUID:
     return newest.id if newest else job.own_dataset_id
 
 
-def _rival(reporter: Reporter, job: Job, standard: Standard) -> tuple[ModelVersion, int, dict[str, Any]]:
-    """The version to beat, its pointer's revision, and its report on the same workouts (scored now if need be)."""
+def _rival(reporter: Reporter, job: Job, standard: Standard) -> tuple[ModelVersion, int, EvaluationResult]:
+    """The version to beat, its pointer's revision, and its result on the same workouts (scored now if need be)."""
     with reporter.context.database.reading() as session:
         version, revision = _incumbent(session, job)
         known = model_versions.evaluation(session, version.id, standard.dataset_id)
+        stored = EvaluationResult(report=known.report) if known and _is_whole(session, job, known) else None
     checkpoint = load_serving(
         reporter.context.database, reporter.context.store, version
     )  # one that is lost is no rival
-    report = known.report if known and _is_whole(known.report, job) else None
-    return version, revision, report or _score(reporter, job, standard, Predictor(checkpoint))
+    return version, revision, stored or _score(reporter, job, standard, Predictor(checkpoint))
 
 
-def _is_whole(report: dict[str, Any], job: Job) -> bool:
-    """Whether a stored report has what is compared and kept today; earlier releases' have less."""
-    if job.subject_id is not None:
-        return "tracking" in report
-    return all("person" in row for row in report["per_workout"])
+def _is_whole(session: Session, job: Job, known: Evaluation) -> bool:
+    """Whether a stored evaluation has what is compared and kept today; earlier releases' have less."""
+    if job.subject_id is None:
+        return all("person" in row for row in known.report["per_workout"])
+    row = model_versions.person_state(session, job.subject_id, known.model_version_id, known.dataset_id)
+    return row is not None and row.state["until"] is not None  # None: an earlier release kept only the response
 
 
 def _incumbent(session: Session, job: Job) -> tuple[ModelVersion, int]:
@@ -140,29 +141,26 @@ def _finish(
     claim: jobs.Claim,
     job: Job,
     columns: dict[str, Any],
-    reports: Mapping[UUID, dict[str, Any]],
+    results: Mapping[UUID, EvaluationResult],
     standard: Standard,
-    rival: tuple[ModelVersion, int, dict[str, Any]],
+    rival: tuple[ModelVersion, int, EvaluationResult],
 ) -> None:
     """All rows of the end, or none: a claim that is no longer ours rolls everything back."""
-    incumbent, revision, rival_report = rival
+    incumbent, revision, rival_result = rival
     if job.subject_id is not None:
         session.get(Subject, job.subject_id, with_for_update=True)  # an import that ends now waits, or is seen
         if _deciding(session, job) != standard.dataset_id:
             raise Conflict("newer_dataset", "An import of this subject ended in between; compare again.")
     version = model_versions.add(session, job, **columns)
-    model_versions.record_evaluation(session, version.id, job.own_dataset_id, reports[job.own_dataset_id])
-    report = reports[standard.dataset_id]
-    model_versions.record_evaluation(session, version.id, standard.dataset_id, report)
-    model_versions.record_evaluation(session, incumbent.id, standard.dataset_id, rival_report)
+    for dataset_id in dict.fromkeys((job.own_dataset_id, standard.dataset_id)):
+        results[dataset_id].store(session, job.subject_id, version.id, dataset_id)
+    rival_result.store(session, job.subject_id, incumbent.id, standard.dataset_id)
+    report = results[standard.dataset_id].report
     decision = {
-        **compare(report, rival_report),
+        **compare(report, rival_result.report),
         "champion_id": str(incumbent.id),
         "dataset_id": str(standard.dataset_id),
     }
-    if job.subject_id is not None:
-        model_versions.set_tracked(session, job.subject_id, version.id, report["tracking"])
-        model_versions.set_tracked(session, job.subject_id, incumbent.id, rival_report["tracking"])
     if decision["promote"]:
         _promote(session, job, version, revision, decision)
     result = {
@@ -189,17 +187,14 @@ def _promote(session: Session, job: Job, version: ModelVersion, revision: int, d
     )
 
 
-def _score(reporter: Reporter, job: Job, standard: Standard, predictor: Predictor) -> dict[str, Any]:
+def _score(reporter: Reporter, job: Job, standard: Standard, predictor: Predictor) -> EvaluationResult:
     """On the subject's test workouts; a base zero-shot on the people whom it never saw."""
-
-    def beat(_share: float) -> None:
-        reporter.beat()
-
     if job.stage == Stage.BASE:
-        people = held_out(standard.people)
-        return evaluate_people(predictor, [person.splits["val"] for person in people], on_progress=beat)
+        people = [person.splits["val"] for person in held_out(standard.people)]
+        report = evaluate_people(predictor, people, on_progress=lambda _share: reporter.beat())
+        return EvaluationResult(report=report)
     data = standard.people[PERSONAL].for_evaluation(predictor.checkpoint)
-    return evaluate(predictor, data, on_progress=beat)
+    return evaluate_person(predictor, data, reporter.beat)
 
 
 def _bpm(score: float | None) -> str:

@@ -20,7 +20,6 @@ from service.registry.tables import (
     JobState,
     ModelVersion,
     Subject,
-    Tracked,
     Workout,
 )
 
@@ -131,11 +130,8 @@ def _let_champions_fall_back(session: Session, account_id: UUID, gone: set[UUID]
 
 
 def _refresh_level(session: Session, subject: Subject, dataset: Dataset) -> None:
-    """The subject's level is its newest ready dataset's, and so is what each version has followed of them."""
+    """The subject's level is its newest ready dataset's; the deleted dataset's states went with it."""
     newest = datasets.newest_ready(session, subject.id)
     if dataset.state == DatasetState.READY and (newest is None or newest.created_at < dataset.created_at):
         subject.level = newest.level if newest else None
-        session.execute(delete(Tracked).where(Tracked.subject_id == subject.id))
-        if newest:
-            model_versions.track_as_scored(session, subject.id, newest.id)
     session.flush()

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from hrmodel.personal.state import PersonState
 from service.errors import Conflict
 from service.models.check import check_serves
 from service.operations.cleanup import remove
@@ -53,11 +54,11 @@ def show_champion(session: Session, account_id: UUID, name: str) -> ChampionRead
     own = model_pages.evaluation(session, account_id, version.id, subject_id=subject.id)
     base = model_pages.base_evaluation(session, account_id, own.dataset_id) if own else None
     change = subjects.latest_change(session, champion)
-    tracked = model_versions.tracked(session, subject.id, version.id)
+    state = model_versions.person_state(session, subject.id, version.id)
     return ChampionRead(
         **_serving(champion, version).model_dump(),
         subject=subject.name,
-        offset=tracked.offset if tracked else 0.0,
+        offset=PersonState.from_dict(state.state).filter.response.offset if state else 0.0,
         reason=change.reason if change else "",
         decision=change.decision if change else None,
         evaluation=_summary(own),
