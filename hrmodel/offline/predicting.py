@@ -85,7 +85,7 @@ def predict_workouts(
     The first `observed` seconds of heart rate are given. After a workout that came later than those the model learned
     from, the response follows it, as the service does: the next one is predicted with what it taught.
     """
-    _say_what_is_known(found)
+    _log_person_state(found)
     recordings = _recordings(workouts)
     network = NetworkForecaster(predictor=Predictor(found.checkpoint, device), level=found.checkpoint.level)
     path = folders.predictions
@@ -94,7 +94,7 @@ def predict_workouts(
     with path.open("w", newline="", encoding="utf-8") as file, progress_bar("predict") as show:
         writer = csv.writer(file)
         writer.writerow([*COLUMNS, *PREDICTED])
-        for recording, blind, answer, learned in _followed(network, recordings, observed):
+        for recording, blind, answer, learned in _in_time(network, recordings, observed):
             writer.writerows(_rows(recording, blind, answer))
             outcomes.append(_outcome(recording, blind, answer, observed, learned))
             show(next(done) / len(recordings))
@@ -106,7 +106,7 @@ def predict_workouts(
     return outcomes
 
 
-def _say_what_is_known(found: Found) -> None:
+def _log_person_state(found: Found) -> None:
     checkpoint = found.checkpoint
     if checkpoint.level is None:
         log.warning("%s knows no person: it predicts a person whom it has never seen", found.path)
@@ -139,7 +139,7 @@ def _recordings(workouts: Sequence[Workout]) -> list[Recording]:
     return sorted(recordings, key=lambda recording: (recording.gridded.sort_key, recording.gridded.digest))
 
 
-def _followed(
+def _in_time(
     network: NetworkForecaster, recordings: Sequence[Recording], observed: float
 ) -> Iterator[tuple[Recording, Answer, Answer, bool]]:
     """Each workout's blind prediction and the one with what was observed, and whether the model learned from it."""
@@ -149,8 +149,8 @@ def _followed(
     for recording in recordings:
         gridded = recording.gridded
         truth = measured_heart_rate(gridded)
-        given = np.where((elapsed_steps(gridded) + 1) * STEP_SECONDS <= observed, truth, np.nan)
-        blind, answer = network.answers(gridded, [np.full(len(truth), np.nan), given], state)
+        prefix = np.where((elapsed_steps(gridded) + 1) * STEP_SECONDS <= observed, truth, np.nan)
+        blind, answer = network.answers(gridded, [np.full(len(truth), np.nan), prefix], state)
         learned = learned_until is not None and gridded.sort_key <= learned_until
         yield recording, blind, answer, learned
         if recording.follow and not learned:
