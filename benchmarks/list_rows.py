@@ -24,7 +24,7 @@ from service.registry.tables import (
     ModelVersion,
     Stage,
     Subject,
-    Workout,
+    WorkoutRow,
 )
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -105,7 +105,7 @@ def fill(database: Database, sizes: Sizes) -> Filled:
                 for n in range(workouts[d["id"]])
             ),
         ),
-        (Workout, stored),
+        (WorkoutRow, stored),
         (DatasetWorkout, (_workout(one, n, stored[n]) for one, count in workouts.items() for n in range(count))),
         (Job, [*fleets, *imports, *training]),
         (JobEvent, (_event(job, n) for job in (*imports, *training) for n in range(5))),

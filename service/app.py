@@ -7,6 +7,8 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -20,17 +22,20 @@ from starlette.staticfiles import StaticFiles
 from service.dashboard import rendering
 from service.dashboard import router as dashboard
 from service.datasets import router as datasets
+from service.datasets.deps import DatasetServices
 from service.datasets.in_flight import InFlight
 from service.jobs import router as jobs
+from service.jobs.deps import JobServices
 from service.jobs.live import Live
 from service.logs import log_as_json
 from service.models import router as models
 from service.operations import health
+from service.operations.health import PROBES, HealthServices
 from service.operations.metrics import Metrics
 from service.operations.parts import Parts
-from service.operations.queue import BrokerSender, Sender
+from service.operations.queue import BrokerSender, Sender, send_after_commit
 from service.predict import router as predict
-from service.predict.batcher import Batcher
+from service.predict.batcher import MAX_BATCH, Batcher
 from service.predict.cache import ModelCache
 from service.predict.lookup import Lookup
 from service.registry.artifacts import ArtifactStore
@@ -38,7 +43,7 @@ from service.registry.session import Database
 from service.registry.starting import NotPrepared, check_start
 from service.settings import Settings, get_settings
 from service.subjects import router as subjects
-from service.web.deps import OF_ONE_ACCOUNT, PROBES, TRANSACTIONS, WAITING_TRANSACTIONS, Services
+from service.web.deps import OF_ONE_ACCOUNT, TRANSACTIONS, WAITING_TRANSACTIONS
 from service.web.error_handlers import add_error_handlers
 from service.web.held_files import HeldFiles
 from service.web.openapi import describe, operation_id
@@ -59,6 +64,11 @@ ROUTERS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ApiServices(DatasetServices, JobServices, HealthServices):
+    """What the endpoints of one API process work with."""
+
+
 def create_app(
     settings: Settings | None = None,
     database: Database | None = None,
@@ -77,7 +87,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services: Services = app.state.services
+        services: ApiServices = app.state.services
         with at_end, ending_streams(services.live):
             yield
             await services.live.end()
@@ -95,7 +105,7 @@ def create_app(
     app.add_middleware(RequestLog)
     app.add_middleware(SecurityHeaders, policies=page_policies(app))
     app.add_middleware(BehindProxies, proxies=Proxies(settings.trusted_proxies))  # the outermost
-    add_error_handlers(app)
+    add_error_handlers(app, rendering.error_page)
     for router in ROUTERS:
         app.include_router(router)
     app.mount(rendering.STATIC, StaticFiles(directory=rendering.FOLDER), name="static")
@@ -152,17 +162,17 @@ def ending_streams(live: Live) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def make_services(settings: Settings, database: Database, store: ArtifactStore, sender: Sender) -> Services:
+def make_services(settings: Settings, database: Database, store: ArtifactStore, sender: Sender) -> ApiServices:
     """What the endpoints work with."""
     models = ModelCache(store)
     live = Live(database)
     compute = Turns(os.cpu_count() or 1)
-    metrics = Metrics(models, settings.artifact_dir, lambda: live.streams)
-    return Services(
+    metrics = Metrics(models, settings.artifact_dir, lambda: live.streams, MAX_BATCH)
+    return ApiServices(
         settings=settings,
         database=database,
         store=store,
-        sender=sender,
+        send_hints=partial(send_after_commit, sender=sender),
         keys=KeyRing(database),
         sessions=Sessions(database),
         limits=RateLimits(settings.max_predictions_per_minute),

@@ -9,11 +9,13 @@ from sqlalchemy import func, select
 
 from hrmodel.network.original_format import to_seed_pt
 from hrmodel.workouts.simulate import simulate_runner
-from service.registry import accounts, champions, datasets, jobs, model_versions
+from service.registry import accounts, datasets, jobs, model_versions, promotion
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
 from service.registry.tables import (
     Base,
+    ChampionChange,
+    ChampionReason,
     Dataset,
     DatasetKind,
     DatasetWorkout,
@@ -22,7 +24,7 @@ from service.registry.tables import (
     JobState,
     ModelVersion,
     Stage,
-    Workout,
+    WorkoutRow,
     utc_now,
 )
 from tests.prediction_builders import LEVEL, make_checkpoint, make_state
@@ -60,13 +62,17 @@ def add_ready(database: Database, account: str = "default", subject: str = "me",
 
 def add_workout(
     database: Database, store: ArtifactStore, dataset: Dataset, data: bytes = b"workout", position: int = 0
-) -> Workout:
+) -> WorkoutRow:
     """A stored workout with its file, shared by datasets of the account that hold the same bytes."""
     digest = store.put(dataset.account_id, data)
     with database.unit_of_work() as session:
-        row = session.scalar(select(Workout).where(Workout.account_id == dataset.account_id, Workout.digest == digest))
+        row = session.scalar(
+            select(WorkoutRow).where(WorkoutRow.account_id == dataset.account_id, WorkoutRow.digest == digest)
+        )
         if row is None:
-            row = Workout(account_id=dataset.account_id, digest=digest, size=len(data), duration_s=1800.0, samples=180)
+            row = WorkoutRow(
+                account_id=dataset.account_id, digest=digest, size=len(data), duration_s=1800.0, samples=180
+            )
             session.add(row)
             session.flush()
         session.add(
@@ -84,7 +90,7 @@ def add_workout(
         return row
 
 
-def add_recorded(database: Database, store: ArtifactStore, dataset: Dataset, seed: int = 0) -> Workout:
+def add_recorded(database: Database, store: ArtifactStore, dataset: Dataset, seed: int = 0) -> WorkoutRow:
     """A stored workout that was really recorded, by a simulated runner."""
     return add_workout(database, store, dataset, simulate_runner(workouts=1, seed=seed)[0].to_bytes())
 
@@ -176,12 +182,35 @@ def crown(database: Database, subject_id: UUID, *versions: ModelVersion) -> None
     """Let the versions serve one after the other; the last one is the champion."""
     for version in versions:
         with database.unit_of_work() as session:
-            champion = champions.current(session, subject_id)
+            champion = promotion.current(session, subject_id)
             if champion is None:
-                champions.start(session, subject_id, version.id)
+                promotion.start(session, subject_id, version.id)
             else:
                 revision = champion.revision
-                champions.promote(session, subject_id, version.id, reason="promoted", expected_revision=revision)
+                promotion.promote(
+                    session, subject_id, version.id, reason=ChampionReason.PROMOTED, expected_revision=revision
+                )
+
+
+def roll_back(database: Database, subject_id: UUID) -> None:
+    """Let the version serve again that served before. Raises Conflict when there is none."""
+    with database.unit_of_work() as session:
+        promotion.roll_back(session, subject_id, promotion.version_before(session, subject_id).id)
+
+
+def make_default(database: Database, base: ModelVersion) -> None:
+    """Let the account's new subjects start from its own base."""
+    assert base.account_id is not None
+    with database.unit_of_work() as session:
+        before = promotion.default_base(session, base.account_id)
+        promotion.promote_base(session, base.account_id, base.id, expected=before.id, score=9.0)
+
+
+def history_of(database: Database, subject_id: UUID) -> list[tuple[str, UUID | None]]:
+    """Reason and version of each change of the subject's champion, oldest first."""
+    changes = select(ChampionChange).where(ChampionChange.subject_id == subject_id).order_by(ChampionChange.revision)
+    with database.reading() as session:
+        return [(change.reason, change.model_version_id) for change in session.scalars(changes)]
 
 
 def set_offset(database: Database, subject_id: UUID, version: ModelVersion, value: float) -> None:

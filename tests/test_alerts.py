@@ -9,8 +9,11 @@ import pytest
 import yaml
 
 from service.app import create_app
+from service.registry import jobs
+from service.registry.session import Database
 from service.registry.tables import Stage
 from service.settings import Settings
+from tests import builders
 
 ALERTS = Path(__file__).resolve().parents[1] / "docs" / "alerts.yml"
 CASES = Path(__file__).with_name("alerts_cases.yml")  # for `promtool test rules`
@@ -20,16 +23,24 @@ FROM_PROMETHEUS = {"up": {"job", "instance"}}  # made by the scrape itself
 NAME = re.compile(r"\b(?:stagewise|process)_[a-z_]+\b|\bup\b")
 
 
+def a_job_fails(database):
+    builders.add_job(database, builders.add_ready(database))
+    with database.unit_of_work() as session:
+        jobs.fail(session, jobs.claim_next(session, "worker", (Stage.STAGE1,), 60.0), "internal_error", "boom")
+
+
 @pytest.fixture(scope="module")
-def exposed(tmp_path_factory):
+def exposed(tmp_path_factory, sqlite_template):
     """Every metric that the API exposes, with its labels, after one of each thing was counted."""
-    app = create_app(Settings(state_dir=tmp_path_factory.mktemp("metrics")))
-    metrics = app.state.services.metrics
+    folder = tmp_path_factory.mktemp("metrics")
+    database = Database(f"sqlite:///{shutil.copy(sqlite_template, folder / 'stagewise.sqlite3')}")
+    metrics = create_app(Settings(state_dir=folder), database).state.services.metrics
     metrics.requests.labels("POST", "/predict", "200").inc()
     metrics.request_seconds.labels("POST", "/predict").observe(0.1)
-    metrics.jobs._jobs.labels(Stage.STAGE1.value, "queued").set(0)
-    metrics.jobs._oldest.labels(Stage.STAGE1.value).set(0)
-    metrics.jobs._failures.labels(Stage.STAGE1.value, "internal_error").inc()
+    metrics.jobs.update(database, patience=5.0)
+    a_job_fails(database)
+    metrics.jobs.update(database, patience=5.0)
+    database.dispose()
     found = {name: set(labels) for name, labels in FROM_PROMETHEUS.items()}
     text = metrics.text([]).decode()
     found |= {name: set() for name in re.findall(r"^# TYPE (\w+) histogram$", text, re.MULTILINE)}

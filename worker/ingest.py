@@ -17,7 +17,7 @@ from hrmodel.workouts.sandbox.isolated import read_isolated
 from hrmodel.workouts.splits import extend_split
 from hrmodel.workouts.units import Units
 from service.errors import Conflict
-from service.registry import champions, imports, jobs, leftovers, model_versions
+from service.registry import imports, jobs, leftovers, model_versions, promotion
 from service.registry.imports import ImportedFile, ImportedWorkout, StoredWorkout
 from service.registry.tables import Dataset, DatasetKind, Job, ModelVersion, Subject
 from worker.data import PersonData, load_checkpoint, load_person, load_serving, upload_path
@@ -34,7 +34,7 @@ TELL_SECONDS = 0.5
 
 
 @dataclass
-class Found:
+class ImportedSoFar:
     """What an upload held so far."""
 
     workouts: list[ImportedWorkout] = field(default_factory=list)
@@ -49,7 +49,7 @@ def import_upload(reporter: Reporter, job: Job) -> None:
         if not jobs.heartbeat(session, reporter.claim, reporter.context.lease_seconds).ours:
             raise LeaseLost
         dataset = imports.begin(session, job.own_dataset_id)
-    found = Found()
+    found = ImportedSoFar()
     try:
         _read(reporter, job, dataset, found)
         _complete(reporter, job, dataset, found)
@@ -57,7 +57,7 @@ def import_upload(reporter: Reporter, job: Job) -> None:
         _fail(reporter, dataset, found, failure)
 
 
-def _read(reporter: Reporter, job: Job, dataset: Dataset, found: Found) -> None:
+def _read(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar) -> None:
     """Read the upload in a process of its own. Raises Stop, JobFailure when nothing of it can be used."""
     context = reporter.context
     path = upload_path(context.store, job.account_id, dataset.upload_sha256)
@@ -100,7 +100,7 @@ class _Told:
             self.reporter.report()
 
 
-def _take(reporter: Reporter, job: Job, dataset: Dataset, found: Found, one: FoundWorkout) -> None:
+def _take(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar, one: FoundWorkout) -> None:
     """Clean one workout, store its file when it is kept, and note what happened to it."""
     cleaned = clean(one.workout, min_hr_per_minute=dataset.min_hr_per_minute, on_fault=reporter.beat)
     workout = cleaned.workout or one.workout
@@ -132,14 +132,14 @@ def _take(reporter: Reporter, job: Job, dataset: Dataset, found: Found, one: Fou
     )
 
 
-def _nothing_kept(found: Found) -> JobFailure:
+def _nothing_kept(found: ImportedSoFar) -> JobFailure:
     problems = [file.problem for file in found.files if file.problem]
     reasons = [reason["message"] for workout in found.workouts for reason in workout.reasons]
     first = (problems or reasons or ["it holds no workouts"])[0]
     return JobFailure("no_workouts", f"No workout of this upload can be used; the first reason: {first}")
 
 
-def _split(dataset: Dataset, found: Found, known: list[ImportedWorkout]) -> list[ImportedWorkout]:
+def _split(dataset: Dataset, found: ImportedSoFar, known: list[ImportedWorkout]) -> list[ImportedWorkout]:
     """All workouts of the new dataset in time order, the kept ones with their split."""
     if dataset.kind == DatasetKind.POPULATION:
         merged = Merged.of(found.workouts, found.extents, [])
@@ -173,7 +173,7 @@ def _population_splits(kept: list[ImportedWorkout]) -> dict[str, str]:
     return {w.digest or "": "val" if (w.person or "") in held_out else "train" for w in kept}
 
 
-def _complete(reporter: Reporter, job: Job, dataset: Dataset, found: Found) -> None:
+def _complete(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar) -> None:
     """Split, score and end; again when another import or a deletion came in between. Raises Stop and JobFailure."""
     for left in reversed(range(TRIES)):
         with reporter.context.database.reading() as session:
@@ -185,7 +185,7 @@ def _complete(reporter: Reporter, job: Job, dataset: Dataset, found: Found) -> N
                 raise
 
 
-def _finish(reporter: Reporter, job: Job, dataset: Dataset, found: Found, known: list[ImportedWorkout]) -> None:
+def _finish(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar, known: list[ImportedWorkout]) -> None:
     """Score the models that may serve, then write everything in one transaction. Raises LeaseLost, and Conflict when
     the subject's other workouts are split otherwise by now.
     """  # fmt: skip
@@ -209,7 +209,7 @@ def _finish(reporter: Reporter, job: Job, dataset: Dataset, found: Found, known:
         for version, result in scored:
             result.store(session, job.subject_id, version.id, dataset.id)
         if scored:
-            champions.start(session, job.subject_id, scored[0][0].id)  # type: ignore[arg-type]
+            promotion.start(session, job.subject_id, scored[0][0].id)  # type: ignore[arg-type]
         counts = {name: getattr(ready, f"{name}_workouts") for name in ("train", "val", "test", "dropped")}
         jobs.add_log(session, reporter.claim, ", ".join(f"{count} {name}" for name, count in counts.items()))
         leftovers.add(session, job.account_id, found.extents.keys() - {workout.digest for workout in workouts})
@@ -225,13 +225,12 @@ def _person(reporter: Reporter, job: Job, dataset: Dataset, workouts: list[Impor
 def _score(reporter: Reporter, job: Job, person: PersonData) -> Iterator[tuple[ModelVersion, EvaluationResult]]:
     """The base, the champion, and what may serve again soon, each with the person's state after all workouts."""
     with reporter.context.database.reading() as session:
-        serving = [model_versions.default_base(session, job.account_id)]
-        champion = champions.current(session, job.subject_id)  # type: ignore[arg-type]
+        serving = [promotion.default_base(session, job.account_id)]
+        champion = promotion.current(session, job.subject_id)  # type: ignore[arg-type]
         if champion is not None and champion.model_version_id != serving[0].id:
             serving.append(session.get_one(ModelVersion, champion.model_version_id))
         idle = model_versions.newest(session, job.subject_id, REPLAYED)  # type: ignore[arg-type]
-        if champion is not None and (earlier := champions.previous_version(session, champion)):
-            idle.append(session.get_one(ModelVersion, earlier))
+        idle += promotion.earlier_versions(session, champion)[:1] if champion else []
     for version in serving:
         checkpoint = load_serving(reporter.context.database, reporter.context.store, version)
         yield version, evaluate_person(Predictor(checkpoint), person.for_evaluation(checkpoint), reporter.beat)
@@ -247,7 +246,7 @@ def _digest(workouts: list[ImportedWorkout]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _fail(reporter: Reporter, dataset: Dataset, found: Found, failure: JobFailure) -> None:
+def _fail(reporter: Reporter, dataset: Dataset, found: ImportedSoFar, failure: JobFailure) -> None:
     """End the job and its dataset with the reason."""
     with reporter.context.database.unit_of_work() as session:
         imports.report_failed(session, dataset.id, found.workouts, found.files)

@@ -1,8 +1,7 @@
 """The main job on a service of its own: upload, stage 1, stage 2, metrics, predict; as any client would do it."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from hrmodel.workouts.cleaning.clean import clean
 from hrmodel.workouts.errors import InvalidFile
@@ -20,14 +19,15 @@ from hrmodel.workouts.sandbox.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import EPOCH, Workout
 from service.cli.demo_show import draw_prediction, error_table, name_of
+from service.cli.progress import progress_bars
+from service.cli.workout_files import ask
 from service.client.client import Client, Json, RequestFailed
-from service.client.types import Job
+from service.client.types import JobJson
 from service.local.background import running
 
 SUBJECT = "me"
 SIMULATED_WORKOUTS, SIMULATED_SEED = 40, 7
 OBSERVED_SECONDS = 180.0
-STAGES = {"stage1": "stage 1", "stage2": "stage 2"}
 
 
 class DemoFailed(Exception):
@@ -36,7 +36,7 @@ class DemoFailed(Exception):
 
 @dataclass(frozen=True)
 class Runner:
-    """What is uploaded. `next_workout` was never uploaded: the simulated runner's next day; None for one's own data."""
+    """The runner to upload. `next_workout` is not uploaded: the simulated runner's next day; None for own data."""
 
     upload: Path
     workouts: Sequence[Workout]
@@ -59,21 +59,23 @@ def play(data: Path | None, folder: Path) -> None:
 
 def _walk(client: Client, runner: Runner, folder: Path, console: Console) -> None:
     versions, decisions = {}, []
-    with _bars(console) as bars:
+    stages = {"stage 1": client.submit_stage1_job, "stage 2": client.submit_stage2_job}
+    with progress_bars(console) as bars:
         dataset_id = _import(client, runner.upload, bars)
-        versions["base"] = client.get(f"/subjects/{SUBJECT}/champion")["model_version_id"]
-        for stage, name in STAGES.items():
-            job = client.post(f"/jobs/{stage}", {"dataset_id": dataset_id})
-            result = _follow(client, job["id"], name, bars)["result"] or {}
+        versions["base"] = client.get_champion(SUBJECT)["model_version_id"]
+        for name, submit in stages.items():
+            result = _follow(client, submit(dataset_id)["id"], name, bars)["result"] or {}
             versions[name] = result["model_version_id"]
             decisions.append(f"{name}: {result['decision']['reason']}")
-    paths = {name: f"/models/{version}/evaluation" for name, version in versions.items()}
-    reports = {name: client.get(path, dataset_id=dataset_id)["report"] for name, path in paths.items()}
+    reports = {
+        name: client.get_model_evaluation(version, dataset_id=dataset_id)["report"]
+        for name, version in versions.items()
+    }
     if not reports["base"]["test_workouts"]:
         console.print("These are too few workouts to hold some out: all of them train, and the base model serves.")
         return
     console.print(error_table(reports))
-    serving = client.get(f"/subjects/{SUBJECT}/champion")["model_version_id"]
+    serving = client.get_champion(SUBJECT)["model_version_id"]
     console.print(*decisions, f"So the {name_of(serving, versions)} model serves.", sep="\n")
     if runner.next_workout:
         console.print("This shows how it works, not how good it is on you: the base model knows this simulator.")
@@ -84,9 +86,9 @@ def _walk(client: Client, runner: Runner, folder: Path, console: Console) -> Non
 
 
 def _draw(client: Client, workout: Workout, target: Path) -> Path:
-    """Ask for two predictions of a workout and draw them beside what was measured."""
-    answers = {"Blind": _predict(client, workout, 0.0)}
-    answers[f"After {OBSERVED_SECONDS:g} s of heart rate"] = _predict(client, workout, OBSERVED_SECONDS)
+    """Ask for two predictions of a workout and draw them beside the measured heart rate."""
+    titles = {"Blind": 0.0, f"After {OBSERVED_SECONDS:g} s of heart rate": OBSERVED_SECONDS}
+    answers = {title: client.predict(**ask(workout, SUBJECT, observed)) for title, observed in titles.items()}
     draw_prediction(workout.t, np.asarray(workout.heart_rate), answers, target)
     return target
 
@@ -98,35 +100,10 @@ def _import(client: Client, upload: Path, bars: Progress) -> str:
     return str(accepted["id"])
 
 
-def _follow(client: Client, job_id: str, name: str, bars: Progress) -> Job:
+def _follow(client: Client, job_id: str, name: str, bars: Progress) -> JobJson:
     """Show a job's progress until it has succeeded."""
     bar = bars.add_task(name, total=1.0, state="queued")
     return client.wait(job_id, lambda job: bars.update(bar, completed=job["progress"], state=job["state"]))
-
-
-@contextmanager
-def _bars(console: Console) -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description:8}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[state]:9}"),
-    )
-    with Progress(*columns, TimeElapsedColumn(), console=console) as bars:
-        yield bars
-
-
-def _predict(client: Client, workout: Workout, observed_seconds: float) -> Json:
-    """POST /predict with the heart rate of the first seconds only."""
-    heart_rate = np.where(workout.t < observed_seconds, np.asarray(workout.heart_rate), np.nan)
-    body: dict[str, Any] = {"subject": SUBJECT, "t": workout.t.tolist(), "speed": _nullable(workout.speed)}
-    body |= {"heart_rate": _nullable(heart_rate)} if observed_seconds else {}
-    body |= {"altitude": _nullable(workout.altitude)} if workout.altitude is not None else {}
-    return client.post("/predict", body)
-
-
-def _nullable(values: Any) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]
 
 
 def _newest_test_workout(runner: Runner, report: Json) -> Workout:

@@ -1,4 +1,4 @@
-"""`stagewise import`: from files of one's own to a dataset, through the API like any other client."""
+"""`stagewise import`: from files to a dataset, through the API like any other client."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -8,10 +8,11 @@ from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
+from service.cli.progress import progress_bars
 from service.client.client import Client, JobFailed, Json, NoAnswer, RequestFailed
-from service.client.types import Dataset, DatasetReport
+from service.client.types import DatasetJson, DatasetReportJson
 from service.settings import Settings
 
 
@@ -21,10 +22,10 @@ class ImportFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """What came out: the dataset and its whole report, as the API shows them."""
+    """The dataset and its whole report, as the API shows them."""
 
-    dataset: Dataset
-    report: DatasetReport
+    dataset: DatasetJson
+    report: DatasetReportJson
 
     @property
     def failure(self) -> str | None:
@@ -42,7 +43,11 @@ def import_files(paths: Sequence[Path], query: Json, settings: Settings, *, quie
     Raises ImportFailed when there is nothing to upload, the API refuses it, or does not answer.
     """
     try:
-        with packed(paths) as upload, Client(settings.api_url, key_of(settings)) as client, _bars(quiet) as bars:
+        with (
+            packed(paths) as upload,
+            Client(settings.api_url, key_of(settings)) as client,
+            progress_bars(Console(stderr=True), quiet=quiet) as bars,
+        ):
             return _import(client, upload, {"name": name_of(paths)} | query, bars)
     except NoAnswer as error:
         start = "Start it with `stagewise up`, or say with STAGEWISE_URL where it is."
@@ -77,7 +82,7 @@ def key_of(settings: Settings) -> str:
 
 
 def name_of(paths: Sequence[Path]) -> str:
-    """What a dataset of these files is called unless it is given a name."""
+    """The default name of a dataset of these files."""
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     name = "".join(character if character.isprintable() else "?" for character in paths[0].resolve().name)
     return name[: 200 - len(more)] + more
@@ -107,7 +112,7 @@ def packed(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _members(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """Each file with its name in the zip; what is called alike gets a number."""
+    """Each file with its name in the zip; equal names get a number."""
     taken: set[str] = set()
     for path in paths:
         top = name = path.resolve().name
@@ -121,13 +126,3 @@ def _members(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
             place = file.relative_to(path)
             if file.is_file() and not any(part.startswith(".") for part in place.parts):
                 yield f"{top}/{place.as_posix()}", file
-
-
-def _bars(quiet: bool) -> Progress:
-    columns = (
-        TextColumn("{task.description:8}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[state]:9}"),
-    )
-    return Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), disable=quiet)

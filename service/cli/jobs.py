@@ -1,4 +1,4 @@
-"""Commands about jobs, and how one is followed."""
+"""Commands about jobs, and following one."""
 
 import json
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from service.cli.common import JsonOption, LimitOption, connected, fail, show_js
 
 if TYPE_CHECKING:
     from service.client.client import Client
-    from service.client.types import Job
+    from service.client.types import JobJson
 
 app = typer.Typer()
 
@@ -95,7 +95,7 @@ def metrics(job: JobArgument, as_json: JsonOption = False) -> None:
         Console().print(error_table({"this model": found["evaluation"]}))
 
 
-def accepted(api: "Client", job: "Job", watch: bool, as_json: bool) -> None:
+def accepted(api: "Client", job: "JobJson", watch: bool, as_json: bool) -> None:
     """Say that a job was queued, or follow it."""
     if watch:
         _watch(api, job["id"], as_json)
@@ -107,7 +107,7 @@ def accepted(api: "Client", job: "Job", watch: bool, as_json: bool) -> None:
         )
 
 
-def _say(job: "Job", sentence: str, as_json: bool) -> None:
+def _say(job: "JobJson", sentence: str, as_json: bool) -> None:
     if as_json:
         show_json(job)
     else:
@@ -139,23 +139,17 @@ def _print_events(messages: Iterable[tuple[int | None, str, Any]]) -> None:
 
 def _show_progress(api: "Client", job_id: str) -> None:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    columns = (
-        TextColumn("{task.description:8}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[said]}"),
-        TimeElapsedColumn(),
-    )
+    from service.cli.progress import progress_bars
+
     losses = ""
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        bar = bars.add_task("job", total=1.0, said="")
+    with progress_bars(Console(stderr=True)) as bars:
+        bar = bars.add_task("job", total=1.0, state="")
         for _, name, content in api.watch(job_id):
             if name == "progress":
                 left = f"{_clock(content['eta_seconds'])} left" if content["eta_seconds"] else ""
-                said = "  ".join(part for part in (content["state"], losses, left) if part)
-                bars.update(bar, description=content["stage"], completed=content["progress"], said=said)
+                state = "  ".join(part for part in (content["state"], losses, left) if part)
+                bars.update(bar, description=content["stage"], completed=content["progress"], state=state)
             elif content.get("epoch"):
                 epoch = content["epoch"]
                 train, val = (_number(epoch[name], 3) for name in ("train_loss", "val_loss"))

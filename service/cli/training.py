@@ -31,7 +31,10 @@ def stage1(
     as_json: JsonOption = False,
 ) -> None:
     """Train stage 1 of a person: layer 0 is frozen, layer 1 and the output train."""
-    _train("submit_stage1_job", subject, dataset, recipe, settings, watch, as_json)
+    hyperparameters = dict(_setting(text) for text in settings or [])
+    with connected() as api:
+        job = api.submit_stage1_job(_dataset(api, subject, dataset), recipe=recipe, hyperparameters=hyperparameters)
+        accepted(api, job, watch, as_json)
 
 
 @app.command()
@@ -44,12 +47,15 @@ def stage2(
     as_json: JsonOption = False,
 ) -> None:
     """Train stage 2 of a person: everything, from the newest stage 1; waits for one that still trains."""
-    _train("submit_stage2_job", subject, dataset, recipe, settings, watch, as_json)
+    hyperparameters = dict(_setting(text) for text in settings or [])
+    with connected() as api:
+        job = api.submit_stage2_job(_dataset(api, subject, dataset), recipe=recipe, hyperparameters=hyperparameters)
+        accepted(api, job, watch, as_json)
 
 
 @app.command()
 def fleet(
-    subjects: Annotated[list[str] | None, typer.Argument(help="People; everybody unless some are named.")] = None,
+    subjects: Annotated[list[str] | None, typer.Argument(help="People; all by default.")] = None,
     recipe: Recipe = "auto",
     watch: Watch = False,
     as_json: JsonOption = False,
@@ -65,22 +71,6 @@ def fleet(
         accepted(api, job, watch, as_json)
 
 
-def _train(
-    method: str,
-    subject: str,
-    dataset: str | None,
-    recipe: str,
-    settings: list[str] | None,
-    watch: bool,
-    as_json: bool,
-) -> None:
-    hyperparameters = dict(_setting(each) for each in settings or [])
-    with connected() as api:
-        chosen = whole_id(dataset, api.list_datasets(), "upload") if dataset else _newest(api, subject)
-        job = getattr(api, method)(chosen, recipe=recipe, hyperparameters=hyperparameters)
-        accepted(api, job, watch, as_json)
-
-
 def _setting(text: str) -> tuple[str, Any]:
     """epochs=30 -> ("epochs", 30)."""
     import json
@@ -92,7 +82,10 @@ def _setting(text: str) -> tuple[str, Any]:
         fail(f"--set {text}: write NAME=NUMBER, such as epochs=30 or freeze_layers=[0].")
 
 
-def _newest(api: "Client", subject: str) -> str:
+def _dataset(api: "Client", subject: str, dataset: str | None) -> str:
+    """The upload's id, which may be shortened; without one, the subject's newest that is ready."""
+    if dataset:
+        return whole_id(dataset, api.list_datasets(), "upload")
     ready = (each["id"] for each in api.list_datasets(subject=subject) if each["state"] == "ready")
     found = next(ready, None)
     if found is None:

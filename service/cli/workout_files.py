@@ -1,4 +1,4 @@
-"""A workout in a file of one's own, as a request and beside its answer."""
+"""A workout from a file: the request for its prediction, and the picture of the answer."""
 
 import csv
 from pathlib import Path
@@ -11,7 +11,7 @@ from hrmodel.workouts.formats.source import SaidSport
 from hrmodel.workouts.sandbox.reading import read_workouts
 from hrmodel.workouts.workout import EPOCH, Array, Workout
 from service.cli.demo_show import draw_prediction, error_of
-from service.client.types import Prediction
+from service.client.types import PredictionJson
 
 COLUMNS = ("t", "speed", "altitude", "heart_rate")
 
@@ -21,7 +21,7 @@ class UnreadableWorkout(Exception):
 
 
 def read(file: Path, number: int | None, sport: str | None = None) -> Workout:
-    """The file's workout of that number, from 1 in time order; without one the newest, of its runs if it has any.
+    """The file's workout with that number, from 1 in time order; by default the newest, preferably a run.
 
     `sport`: that of files that name none. Raises UnreadableWorkout.
     """
@@ -77,7 +77,7 @@ def _cell(text: str) -> float:
 
 
 def ask(workout: Workout, subject: str, observed: float) -> dict[str, Any]:
-    """The request for a workout of which the heart rate of the first `observed` seconds is known."""
+    """The request for a workout, with the heart rate of its first `observed` seconds."""
     body: dict[str, Any] = {"subject": subject, "t": workout.t.tolist(), "speed": _nullable(workout.speed)}
     if workout.altitude is not None and np.isfinite(workout.altitude).any():
         body["altitude"] = _nullable(workout.altitude)
@@ -86,7 +86,7 @@ def ask(workout: Workout, subject: str, observed: float) -> dict[str, Any]:
     return body
 
 
-def summary(workout: Workout, answer: Prediction) -> str:
+def summary(workout: Workout, answer: PredictionJson) -> str:
     """What came out, in a few lines."""
     predicted = np.array(answer["heart_rate"])
     minutes = (workout.t[-1] - workout.t[0]) / 60.0
@@ -103,14 +103,14 @@ def summary(workout: Workout, answer: Prediction) -> str:
     return "\n".join(lines)
 
 
-def draw(workout: Workout, answer: Prediction, observed: float, target: Path) -> None:
+def draw(workout: Workout, answer: PredictionJson, observed: float, target: Path) -> None:
     """A PNG of measured (where there is any) and predicted, with the band."""
     measured = np.full(len(workout.t), np.nan) if workout.heart_rate is None else workout.heart_rate
     title = f"After {observed:g} s of heart rate" if observed else "Blind"
     draw_prediction(workout.t, measured, {title: answer}, target)
 
 
-def write_csv(workout: Workout, answer: Prediction, target: Path) -> None:
+def write_csv(workout: Workout, answer: PredictionJson, target: Path) -> None:
     """t, heart_rate, lower, upper: a row per sample."""
     with target.open("w", newline="") as lines:
         writer = csv.writer(lines)

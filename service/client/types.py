@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 Json = dict[str, Any]
 
 
-class WorkoutCounts(TypedDict):
+class WorkoutCountsJson(TypedDict):
     """Workouts by split."""
 
     train: int
@@ -17,14 +17,14 @@ class WorkoutCounts(TypedDict):
     dropped: int
 
 
-class Error(TypedDict):
+class ErrorJson(TypedDict):
     """Why something ended without success."""
 
     code: str
     message: str
 
 
-class Dataset(TypedDict):
+class DatasetJson(TypedDict):
     """A dataset."""
 
     id: str
@@ -33,17 +33,17 @@ class Dataset(TypedDict):
     subject: str | None
     state: str
     job_id: str | None
-    workouts: WorkoutCounts
+    workouts: WorkoutCountsJson
     min_hr_per_minute: float
     upload_size: int
     digest: str | None
     level: Json | None
-    error: Error | None
+    error: ErrorJson | None
     created_at: str
     ready_at: str | None
 
 
-class Upload(TypedDict):
+class UploadJson(TypedDict):
     """An accepted upload."""
 
     id: str
@@ -51,7 +51,7 @@ class Upload(TypedDict):
     job_id: str
 
 
-class DatasetReport(TypedDict):
+class DatasetReportJson(TypedDict):
     """What became of the upload: in short, file by file, and workout by workout."""
 
     dataset_id: str
@@ -64,7 +64,7 @@ class DatasetReport(TypedDict):
     next_file_after: int | None
 
 
-class Fleet(TypedDict):
+class FleetJson(TypedDict):
     """How far a fleet is."""
 
     people: int
@@ -75,7 +75,7 @@ class Fleet(TypedDict):
     errors: list[Json]
 
 
-class Job(TypedDict):
+class JobJson(TypedDict):
     """A job."""
 
     id: str
@@ -94,15 +94,15 @@ class Job(TypedDict):
     parent_id: str | None
     depends_on: str | None
     retry_of: str | None
-    fleet: Fleet | None
+    fleet: FleetJson | None
     result: Json | None
-    error: Error | None
+    error: ErrorJson | None
     created_at: str
     started_at: str | None
     finished_at: str | None
 
 
-class Epoch(TypedDict):
+class EpochJson(TypedDict):
     """One epoch; losses are in the subject's scale, times in seconds."""
 
     epoch: int
@@ -114,27 +114,27 @@ class Epoch(TypedDict):
     gpu_peak_bytes: int | None
 
 
-class JobMetrics(TypedDict):
+class JobMetricsJson(TypedDict):
     """The epochs so far, and the evaluation beside its baselines once the job has succeeded."""
 
     job_id: str
     state: str
-    epochs: list[Epoch]
+    epochs: list[EpochJson]
     evaluation: Json | None
 
 
-class Event(TypedDict):
+class EventJson(TypedDict):
     """A change of a job's state, or a new checkpoint."""
 
     id: int
     event: str
     attempt: int
     detail: Json
-    epoch: Epoch | None
+    epoch: EpochJson | None
     created_at: str
 
 
-class Model(TypedDict):
+class ModelJson(TypedDict):
     """A registered checkpoint."""
 
     id: str
@@ -154,7 +154,7 @@ class Model(TypedDict):
     created_at: str
 
 
-class Evaluation(TypedDict):
+class EvaluationJson(TypedDict):
     """How a version does on a dataset's test workouts, beside the baselines."""
 
     model_version_id: str
@@ -164,7 +164,7 @@ class Evaluation(TypedDict):
     created_at: str
 
 
-class Serving(TypedDict):
+class ServingJson(TypedDict):
     """The version that serves a subject."""
 
     model_version_id: str
@@ -173,26 +173,26 @@ class Serving(TypedDict):
     since: str
 
 
-class Subject(TypedDict):
+class SubjectJson(TypedDict):
     """A person, and why this version serves them."""
 
     name: str
     level: Json | None
-    champion: Serving | None
+    champion: ServingJson | None
     created_at: str
     why: str
 
 
-class SubjectOutline(TypedDict):
+class SubjectOutlineJson(TypedDict):
     """A person: their level, and the version that serves them."""
 
     name: str
     level: Json | None
-    champion: Serving | None
+    champion: ServingJson | None
     created_at: str
 
 
-class ErrorSummary(TypedDict):
+class ErrorSummaryJson(TypedDict):
     """Mean absolute errors in bpm on a dataset's test workouts, by protocol; baselines beside them."""
 
     model_version_id: str
@@ -203,7 +203,7 @@ class ErrorSummary(TypedDict):
     baselines: dict[str, dict[str, float | None]]
 
 
-class Champion(TypedDict):
+class ChampionJson(TypedDict):
     """What serves a subject, and how good it is beside the base model on the same workouts."""
 
     model_version_id: str
@@ -214,11 +214,11 @@ class Champion(TypedDict):
     offset: float
     reason: str
     decision: Json | None
-    evaluation: ErrorSummary | None
-    base: ErrorSummary | None
+    evaluation: ErrorSummaryJson | None
+    base: ErrorSummaryJson | None
 
 
-class Change(TypedDict):
+class ChangeJson(TypedDict):
     """A change of the champion."""
 
     revision: int
@@ -229,7 +229,7 @@ class Change(TypedDict):
     created_at: str
 
 
-class AnsweredBy(TypedDict):
+class AnsweredByJson(TypedDict):
     """The version that answered."""
 
     version_id: str
@@ -237,7 +237,7 @@ class AnsweredBy(TypedDict):
     subject: str | None
 
 
-class Prediction(TypedDict):
+class PredictionJson(TypedDict):
     """One value per sample in bpm, with a band."""
 
     heart_rate: list[float]
@@ -247,10 +247,10 @@ class Prediction(TypedDict):
     protocol: str
     step_seconds: float | None
     level: str
-    model: AnsweredBy
+    model: AnsweredByJson
 
 
-class Zone(TypedDict):
+class ZoneJson(TypedDict):
     """A tenth of the highest heart rate, from 50 % up."""
 
     zone: int
@@ -259,7 +259,7 @@ class Zone(TypedDict):
     seconds: float
 
 
-class Plan(TypedDict):
+class PlanJson(TypedDict):
     """The plan by segment, and every 10 s from `t` on."""
 
     feasible: bool
@@ -273,14 +273,14 @@ class Plan(TypedDict):
     heart_rate: list[float]
     lower: list[float]
     upper: list[float]
-    zones: list[Zone]
+    zones: list[ZoneJson]
     max_heart_rate: float
     fastest: float
     level: str
-    model: AnsweredBy
+    model: AnsweredByJson
 
 
-class ReviewedPrediction(TypedDict):
+class ReviewedPredictionJson(TypedDict):
     """What the version says of the workout when it is told the heart rate of the first `observed_seconds`."""
 
     name: str
@@ -290,10 +290,10 @@ class ReviewedPrediction(TypedDict):
     upper: list[float | None]
     mae: float | None
     bias: float | None
-    zones: list[Zone]
+    zones: list[ZoneJson]
 
 
-class Fault(TypedDict):
+class FaultJson(TypedDict):
     """A stretch of values that were taken as missing: seconds since the start."""
 
     code: str
@@ -302,7 +302,7 @@ class Fault(TypedDict):
     samples: int
 
 
-class Review(TypedDict):
+class ReviewJson(TypedDict):
     """A workout in steps of 10 s, all rows equally long, null where nothing was recorded."""
 
     digest: str
@@ -313,8 +313,8 @@ class Review(TypedDict):
     speed: list[float | None]
     altitude: list[float | None]
     heart_rate: list[float | None]
-    predictions: list[ReviewedPrediction]
-    zones: list[Zone]
+    predictions: list[ReviewedPredictionJson]
+    zones: list[ZoneJson]
     max_heart_rate: float
-    faults: list[Fault]
-    model: AnsweredBy
+    faults: list[FaultJson]
+    model: AnsweredByJson

@@ -20,7 +20,7 @@ POLICY = (
     "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; script-src 'self'; "
     "style-src 'self'; img-src 'self' data:; connect-src 'self'"
 )
-# without an origin in a form's request nobody could tell whether it came from a page of ours
+# the origin check needs the origin in a form's request
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
 
 
@@ -37,8 +37,10 @@ def is_page(request: Request) -> bool:
     return path == "/" or (path.startswith("/ui/") and not path.startswith(f"{STATIC}/"))
 
 
-def error_page(request: Request, status: int, title: str, detail: str) -> HTMLResponse:
-    """The page of an error."""
+def error_page(request: Request, status: int, title: str, detail: str) -> HTMLResponse | None:
+    """The page of an error; None for an address of the API."""
+    if not is_page(request):
+        return None
     return render(request, "error.html", status, error={"title": title, "detail": detail})
 
 

@@ -1,7 +1,7 @@
-"""The dashboard: pages for whoever has an API key and a browser."""
+"""The dashboard: pages for a browser, signed in with an API key."""
 
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -18,12 +18,13 @@ from service.errors import ServiceError, Unavailable, Unprocessable
 from service.jobs import service as jobs
 from service.jobs.router import JobId, SubmissionDep
 from service.jobs.schemas import JobCreate, JobRead, Stage1JobCreate, Stage2JobCreate
-from service.jobs.service import Submission
+from service.predict.deps import PredictServicesDep
+from service.registry.faults import DATABASE_UNAVAILABLE
+from service.registry.tables import Stage
 from service.subjects import service as subjects
 from service.subjects.review import review
 from service.subjects.review_schemas import WorkoutId
 from service.web.deps import ApiRoute, ReadCaller, Services, ServicesDep, SessionDep, TrainCaller, admit
-from service.web.error_handlers import DATABASE_AWAY
 from service.web.fields import CursorQuery, SubjectPath
 from service.web.security import check_origin
 from service.web.sessions import cookie_of, forget, forget_key, keep
@@ -34,11 +35,10 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 FormDep = Annotated[dict[str, str], Depends(read_form)]
-Create = TypeVar("Create", bound=JobCreate)
 
 
 class PageRoute(ApiRoute):
-    """A page: whoever has no key yet is asked for it, and errors are pages too."""
+    """A page: without a session it leads to the sign-in form, and errors are pages too."""
 
     def get_route_handler(self) -> Handler:
         """The handler of an operation behind ours."""
@@ -51,7 +51,7 @@ class PageRoute(ApiRoute):
                 if error.status == 401:
                     return _to_sign_in(request)
                 return _error_page(request, error)
-            except DATABASE_AWAY:
+            except DATABASE_UNAVAILABLE:
                 return _error_page(request, Unavailable("database_unavailable", "The database does not answer."))
 
         return show
@@ -69,7 +69,7 @@ class OpenPageRoute(APIRoute):
                 return await handle(request)
             except ServiceError as error:
                 return render(request, "sign_in.html", error.status, problem=error.detail, to=HOME)
-            except DATABASE_AWAY:
+            except DATABASE_UNAVAILABLE:
                 return render(request, "sign_in.html", 503, problem="The database does not answer.", to=HOME)
 
         return show
@@ -89,7 +89,7 @@ async def show_sign_in(request: Request, to: str = HOME) -> Response:
 
 @entrance.post(SIGN_IN)
 async def sign_in(request: Request, services: ServicesDep) -> Response:
-    """Open a session for whoever has a valid key, and keep its token in the browser, where no script can read it."""
+    """Open a session for a valid key, and keep its token in the browser, where no script can read it."""
     check_origin(request)
     form = await read_form(request)
     key, to = form.get("key", "").strip(), page_of_ours(form.get("to", HOME))
@@ -143,13 +143,13 @@ def show_job(request: Request, job_id: JobId, caller: ReadCaller, session: Sessi
 
 @router.get("/ui/datasets/{dataset_id}")
 def show_dataset(request: Request, dataset_id: UUID, caller: ReadCaller, session: SessionDep) -> Response:
-    """What became of an upload."""
+    """The report of an upload."""
     return render(request, "dataset.html", **pages.dataset(session, caller.account_id, dataset_id))
 
 
 @router.get("/ui/people/{subject}")
 def show_person(request: Request, subject: SubjectPath, caller: ReadCaller, session: SessionDep) -> Response:
-    """Who serves somebody, and how well."""
+    """The model that serves a person, and its errors."""
     return render(request, "person.html", **pages.person(session, caller.account_id, subject))
 
 
@@ -165,7 +165,7 @@ async def show_workout(
     subject: SubjectPath,
     workout_id: WorkoutId,
     caller: ReadCaller,
-    services: ServicesDep,
+    services: PredictServicesDep,
     model_version_id: UUID | None = None,
 ) -> Response:
     """A workout, measured and predicted."""
@@ -177,7 +177,8 @@ async def show_workout(
 def start_jobs(form: FormDep, submission: SubmissionDep) -> Response:
     """Train a stage, or both one after the other."""
     body = {"dataset_id": form.get("dataset_id", ""), "recipe": form.get("recipe", "auto")}
-    started = [submit(submission, body) for submit in _STAGES.get(form.get("stage", ""), ())]
+    stages = _STAGES.get(form.get("stage", ""), ())
+    started = [jobs.submit(submission, stage, _checked(_BODIES[stage], body)) for stage in stages]
     if not started:
         raise Unprocessable("invalid_request", "Choose stage 1, stage 2, or both.")
     return RedirectResponse(_job_page(started[0]), SEE_OTHER)
@@ -197,27 +198,16 @@ def retry_job(job_id: JobId, submission: SubmissionDep) -> Response:
 
 @router.post("/ui/people/{subject}/rollback")
 def roll_back(subject: SubjectPath, caller: TrainCaller, services: ServicesDep) -> Response:
-    """Let the version serve that served before."""
+    """Roll back to the previous champion."""
     subjects.rollback(services, caller.account_id, subject)
     return RedirectResponse(f"/ui/people/{quote(subject, safe='')}", SEE_OTHER)
 
 
-def _start_stage1(submission: Submission, body: dict[str, str]) -> JobRead:
-    return jobs.submit_stage1(submission, _checked(Stage1JobCreate, body))
+_BODIES: dict[Stage, type[JobCreate]] = {Stage.STAGE1: Stage1JobCreate, Stage.STAGE2: Stage2JobCreate}
+_STAGES = {"stage1": (Stage.STAGE1,), "stage2": (Stage.STAGE2,), "both": (Stage.STAGE1, Stage.STAGE2)}
 
 
-def _start_stage2(submission: Submission, body: dict[str, str]) -> JobRead:
-    return jobs.submit_stage2(submission, _checked(Stage2JobCreate, body))
-
-
-_STAGES: dict[str, tuple[Callable[[Submission, dict[str, str]], JobRead], ...]] = {
-    "stage1": (_start_stage1,),
-    "stage2": (_start_stage2,),
-    "both": (_start_stage1, _start_stage2),
-}
-
-
-def _checked(model: type[Create], body: dict[str, str]) -> Create:
+def _checked(model: type[JobCreate], body: dict[str, str]) -> JobCreate:
     try:
         return model.model_validate(body)
     except ValidationError as error:

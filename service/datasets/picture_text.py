@@ -1,4 +1,4 @@
-"""The words beside the picture of an import, fitted to their place whatever the files said."""
+"""The words beside the picture of an import, cut to fit."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ SPLITS = {"train": "#0072B2", "val": "#56789a", "test": "#b0568f"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class TextLine:
     """One line of the words; `marker` is a verdict's, drawn before it."""
 
     text: str
@@ -51,7 +51,7 @@ class Line:
 
 
 def write_head(figure: Figure, dataset: DatasetRead, summary: ReportSummary, starts: Sequence[datetime]) -> None:
-    """Whose workouts these are, and below it how many can be used, or why the import failed."""
+    """The subject, and below it the number of usable workouts, or why the import failed."""
     lines: tuple[tuple[float, str, dict[str, Any]], ...] = (
         (0.955, fitted(_headline(dataset), 80), {"fontsize": 17, "fontweight": "bold", "color": INK}),
         (0.912, fitted(_subtitle(dataset, summary, starts), 140), {"fontsize": 11.5, "color": _mood(dataset)}),
@@ -80,13 +80,13 @@ def _subtitle(dataset: DatasetRead, summary: ReportSummary, starts: Sequence[dat
     return f"{said} · {first}" if first == last else f"{said} · {first} to {last}"
 
 
-def side_lines(dataset: DatasetRead, summary: ReportSummary, files: Sequence[FileRead]) -> list[Line]:
+def side_lines(dataset: DatasetRead, summary: ReportSummary, files: Sequence[FileRead]) -> list[TextLine]:
     """Counts, reasons, other sports, the split and the files, in lines that fit."""
     lines = [*_verdict_lines(summary), *_split_lines(dataset, summary), *_file_lines(summary, files)]
-    return lines if len(lines) <= MAX_LINES else [*lines[: MAX_LINES - 1], Line(text="...", color=MUTED)]
+    return lines if len(lines) <= MAX_LINES else [*lines[: MAX_LINES - 1], TextLine(text="...", color=MUTED)]
 
 
-def write_lines(axes: Axes, lines: Sequence[Line]) -> None:
+def write_lines(axes: Axes, lines: Sequence[TextLine]) -> None:
     """Write them from the top of an empty panel."""
     for row, line in enumerate(lines):
         x, y = 0.04 + 0.035 * line.indent, 1.0 - (row + 0.5) / MAX_LINES
@@ -111,16 +111,16 @@ def count(number: int, thing: str) -> str:
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
-def _verdict_lines(summary: ReportSummary) -> Iterator[Line]:
+def _verdict_lines(summary: ReportSummary) -> Iterator[TextLine]:
     for verdict, look in VERDICTS.items():
-        yield Line(text=f"{summary.verdicts[verdict]:,} {look.words}", bold=True, marker=look)
+        yield TextLine(text=f"{summary.verdicts[verdict]:,} {look.words}", bold=True, marker=look)
         reasons = [reason for reason in summary.reasons if reason.verdict == verdict]
         for reason in reasons[:MAX_REASONS]:
             sports = f" ({_sports(summary)})" if reason.code == "not_running" else ""
             yield from _wrapped(f"{reason.workouts:,}: {reason.sentence}{sports}", indent=1)
         if len(reasons) > MAX_REASONS:
-            yield Line(text=f"and {len(reasons) - MAX_REASONS} other reasons", color=MUTED, indent=1)
-        yield Line(text="")
+            yield TextLine(text=f"and {len(reasons) - MAX_REASONS} other reasons", color=MUTED, indent=1)
+        yield TextLine(text="")
 
 
 def _sports(summary: ReportSummary) -> str:
@@ -129,10 +129,10 @@ def _sports(summary: ReportSummary) -> str:
     return ", ".join(named[:MAX_SPORTS] + more)
 
 
-def _split_lines(dataset: DatasetRead, summary: ReportSummary) -> Iterator[Line]:
+def _split_lines(dataset: DatasetRead, summary: ReportSummary) -> Iterator[TextLine]:
     if dataset.state != DatasetState.READY:
         return
-    yield Line(text="What the workouts are for", bold=True)
+    yield TextLine(text="What the workouts are for", bold=True)
     own_model = summary.splits["val"] or dataset.kind == DatasetKind.POPULATION
     meanings = {
         "train": "the model learns from these" if own_model else "the base model adapts to these",
@@ -144,23 +144,23 @@ def _split_lines(dataset: DatasetRead, summary: ReportSummary) -> Iterator[Line]
             yield from _wrapped(f"{split} {summary.splits[split]:,}: {meaning}", indent=1, color=SPLITS[split])
     if not own_model:
         yield from _wrapped("A model of your own needs 8 usable workouts.", indent=1)
-    yield Line(text="")
+    yield TextLine(text="")
 
 
-def _file_lines(summary: ReportSummary, files: Sequence[FileRead]) -> Iterator[Line]:
+def _file_lines(summary: ReportSummary, files: Sequence[FileRead]) -> Iterator[TextLine]:
     wrong = summary.files_with_problems
     said = f", {count(wrong, 'problem')}" if wrong else ""
-    yield Line(text=f"{count(summary.files, 'file')} read{said}", bold=True)
+    yield TextLine(text=f"{count(summary.files, 'file')} read{said}", bold=True)
     for file in files[:MAX_PROBLEMS]:
         yield from _wrapped(f"{fitted(_tail(file.name), 40)}: {file.problem}", indent=1)
     if wrong > MAX_PROBLEMS:
-        yield Line(text=f"and {wrong - MAX_PROBLEMS:,} more", color=MUTED, indent=1)
+        yield TextLine(text=f"and {wrong - MAX_PROBLEMS:,} more", color=MUTED, indent=1)
 
 
-def _wrapped(text: str, *, indent: int = 0, color: str = INK, rows: int = 3) -> Iterator[Line]:
+def _wrapped(text: str, *, indent: int = 0, color: str = INK, rows: int = 3) -> Iterator[TextLine]:
     width = WIDTH - 2 * indent
     for row in textwrap.wrap(fitted(text, rows * width), width, max_lines=rows, placeholder=" …"):
-        yield Line(text=row, indent=indent, color=color)
+        yield TextLine(text=row, indent=indent, color=color)
 
 
 def _tail(name: str) -> str:

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.datasets import service
+from service.datasets.deps import DatasetServicesDep
 from service.datasets.picture import draw_import
 from service.datasets.schemas import DatasetPage, DatasetQuery, DatasetRead, DatasetReport, UploadRead
 from service.errors import UnsupportedType
@@ -16,7 +17,6 @@ from service.web.deps import (
     IdempotencyHeader,
     PageDep,
     ReadCaller,
-    ServicesDep,
     SessionDep,
     TrainCaller,
     once,
@@ -45,7 +45,7 @@ async def upload_dataset(
     response: Response,
     query: Annotated[DatasetQuery, Query()],
     caller: TrainCaller,
-    services: ServicesDep,
+    services: DatasetServicesDep,
     idempotency_key: IdempotencyHeader = None,
 ) -> UploadRead:
     """Upload workouts: the raw bytes of a file or a zip as the body. The format is found by content.
@@ -97,14 +97,14 @@ def get_dataset_report(
 
 
 @router.get("/{dataset_id}/report.png", responses={**PICTURE, **problems(404, 409)}, response_class=Response)
-async def get_dataset_picture(dataset_id: DatasetId, caller: ReadCaller, services: ServicesDep) -> Response:
+async def get_dataset_picture(dataset_id: DatasetId, caller: ReadCaller, services: DatasetServicesDep) -> Response:
     """Draw the report on one page: workouts over time by verdict, how dense their heart rate is, split and reasons."""
     read = services.database.read, service.to_draw, caller.account_id, dataset_id
     return Response(await services.pictures.of(caller.account_id, draw_import, *read), media_type="image/png")
 
 
 @router.delete("/{dataset_id}", status_code=204, responses=problems(404, 409))
-def delete_dataset(dataset_id: DatasetId, caller: TrainCaller, services: ServicesDep) -> None:
+def delete_dataset(dataset_id: DatasetId, caller: TrainCaller, services: DatasetServicesDep) -> None:
     """Delete a dataset with its jobs, the versions trained on it and all their descendants, rows and files.
 
     Subjects that were served by one of them fall back to an earlier version or the base model.

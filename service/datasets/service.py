@@ -7,6 +7,7 @@ from uuid import UUID
 from anyio import to_thread
 from sqlalchemy.orm import Session
 
+from service.datasets.deps import DatasetServices
 from service.datasets.in_flight import Incoming
 from service.datasets.picture_text import MAX_PROBLEMS
 from service.datasets.schemas import (
@@ -24,22 +25,20 @@ from service.datasets.schemas import (
 from service.datasets.summary import summarise
 from service.datasets.upload import OnSize, Upload, taken
 from service.errors import Conflict, FieldError, Unavailable, Unprocessable
-from service.operations.cleanup import remove
-from service.operations.queue import hint, send_after_commit
+from service.operations.queue import hint
 from service.registry import datasets, idempotency, jobs, leftovers, quotas, removal, subjects
 from service.registry.datasets import DatasetRow, Outline
+from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.idempotency import Once
 from service.registry.pages import PageRequest
 from service.registry.tables import DatasetKind, DatasetState, Stage
-from service.web.deps import Services
-from service.web.error_handlers import DATABASE_AWAY
 from service.web.fields import ErrorRead
 
 RESERVED_BYTES = 4 * 1024**2  # ahead of an upload that does not say its size: a look at the database for each
 
 
 def subject_of(query: DatasetQuery) -> str | None:
-    """Whose workouts an upload holds; None for a population. Raises Unprocessable."""
+    """The subject of an upload; None for a population. Raises Unprocessable."""
     if query.kind == DatasetKind.PERSONAL:
         return query.subject or DEFAULT_SUBJECT
     if query.subject is not None:
@@ -49,7 +48,7 @@ def subject_of(query: DatasetQuery) -> str | None:
 
 
 async def upload(
-    services: Services,
+    services: DatasetServices,
     account_id: UUID,
     query: DatasetQuery,
     chunks: AsyncIterator[bytes],
@@ -76,23 +75,19 @@ async def upload(
 
         await count(announced)
         file = await store_upload(services, account_id, chunks, count)
-        return await accept(services, account_id, query, file, wish(file[0]))
+        return await to_thread.run_sync(accept, services, account_id, query, file, wish(file[0]))
 
 
-async def _reserve(services: Services, account_id: UUID, incoming: Incoming, size: int) -> None:
+async def _reserve(services: DatasetServices, account_id: UUID, incoming: Incoming, size: int) -> None:
     """Count an upload up to `size`, and some ahead when it does not say how large it is. Raises TooManyRequests."""
     limit = services.settings.max_account_bytes
     async with services.uploads.looking:  # of uploads at the same time the first ones pass
-        await to_thread.run_sync(_check_room, services, account_id, size - incoming.size, limit)
+        size_then = size - incoming.size + services.uploads.bytes_of(account_id)
+        await to_thread.run_sync(services.database.read, quotas.check_bytes, account_id, size_then, limit)
         incoming.grow_to(size + RESERVED_BYTES if incoming.size else size)
 
 
-def _check_room(services: Services, account_id: UUID, more: int, limit: int) -> None:
-    with services.database.reading() as session:
-        quotas.check_bytes(session, account_id, more + services.uploads.bytes_of(account_id), limit)
-
-
-def _size_before(services: Services, account_id: UUID, key: str) -> int | None:
+def _size_before(services: DatasetServices, account_id: UUID, key: str) -> int | None:
     """Bytes of the upload that came with this Idempotency-Key before; None: none has."""
     with services.database.reading() as session:
         made = idempotency.made_by(session, account_id, key)
@@ -100,7 +95,7 @@ def _size_before(services: Services, account_id: UUID, key: str) -> int | None:
 
 
 async def store_upload(
-    services: Services, account_id: UUID, chunks: AsyncIterator[bytes], on_size: OnSize = taken
+    services: DatasetServices, account_id: UUID, chunks: AsyncIterator[bytes], on_size: OnSize = taken
 ) -> tuple[str, int]:
     """Stream a body to a stored file; its digest and size in bytes."""
     async with Upload(services.store, account_id, services.settings.max_upload_bytes, services.uploads.disk) as upload:
@@ -108,20 +103,14 @@ async def store_upload(
         return await upload.adopt()
 
 
-async def accept(
-    services: Services, account_id: UUID, query: DatasetQuery, file: tuple[str, int], once: Once | None
+def accept(
+    services: DatasetServices, account_id: UUID, query: DatasetQuery, file: tuple[str, int], once: Once | None
 ) -> UploadRead:
-    """Record a stored upload. Raises Conflict for a reused Idempotency-Key."""
-    return await to_thread.run_sync(_accept, services, account_id, query, file, once)
-
-
-def _accept(
-    services: Services, account_id: UUID, query: DatasetQuery, file: tuple[str, int], once: Once | None
-) -> UploadRead:
+    """Record a stored upload. Raises TooManyRequests, Unavailable, or Conflict for a reused Idempotency-Key."""
     created = False
     try:
         with services.database.unit_of_work() as session:
-            send_after_commit(session, services.sender)
+            services.send_hints(session)
             dataset_id = idempotency.begin(session, account_id, once)
             if new := dataset_id is None:
                 quotas.lock(session, account_id)
@@ -155,15 +144,15 @@ def _add(session: Session, account_id: UUID, query: DatasetQuery, file: tuple[st
     return dataset.id
 
 
-def _check_file(services: Services, account_id: UUID, sha256: str) -> None:
+def _check_file(services: DatasetServices, account_id: UUID, sha256: str) -> None:
     """From the row on nobody deletes the file; before it, the end of an import of the same bytes may have."""
     if not services.store.path(account_id, sha256).exists():
         raise Unavailable("upload_lost", "An import of the same file ended just now; send it again.", retry_after=1)
 
 
-def _forget_file(services: Services, account_id: UUID, sha256: str) -> None:
+def _forget_file(services: DatasetServices, account_id: UUID, sha256: str) -> None:
     """A refused or repeated upload leaves no file, unless a dataset still waits for the same bytes."""
-    with suppress(*DATABASE_AWAY), services.database.unit_of_work() as session:
+    with suppress(*DATABASE_UNAVAILABLE), services.database.unit_of_work() as session:
         leftovers.delete_unreferenced(session, services.store, account_id, [sha256])
 
 
@@ -216,11 +205,13 @@ def to_draw(
     return dataset, summary, outlines, problems
 
 
-def delete(services: Services, account_id: UUID, dataset_id: UUID) -> None:
+def delete(services: DatasetServices, account_id: UUID, dataset_id: UUID) -> None:
     """Delete a dataset and all that came from it: rows first, then files. Raises NotFound or Conflict."""
-    remove(
-        services,
+    removal.remove(
+        services.database,
+        services.store,
         lambda session: removal.remove_dataset(session, datasets.require(session, account_id, dataset_id)),
+        services.models.forget,
     )
 
 

@@ -8,16 +8,16 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from service.jobs import views
-from service.jobs.live import Live, LiveResponse, Page, message
+from service.jobs.live import Live, LiveResponse, MessagePage, message
 from service.registry import jobs
 from service.registry.tables import TERMINAL_STATES
 
 PAGE = 500
-Feed = Callable[[Session, UUID, UUID, int], Page]
+Feed = Callable[[Session, UUID, UUID, int], MessagePage]
 
 
 def stream(live: Live, session: Session, account_id: UUID, job_id: UUID, after: int, feed: Feed) -> Response:
-    """The answer that goes on until the job ends; 204 when all has been said, which tells a browser to stay away.
+    """The answer that goes on until the job ends; 204 when the job has ended, so that EventSource does not reconnect.
 
     Raises NotFound, and TooManyRequests or Unavailable, as the answer does, when there are too many streams.
     """
@@ -30,12 +30,12 @@ def stream(live: Live, session: Session, account_id: UUID, job_id: UUID, after: 
     return LiveResponse(live, account_id, live.follow(job_id, after, read))
 
 
-def events(session: Session, account_id: UUID, job_id: UUID, after: int) -> Page:
+def events(session: Session, account_id: UUID, job_id: UUID, after: int) -> MessagePage:
     """How the job stands (a message without a number), then its events behind `after`. Raises NotFound."""
     job = views.show(session, account_id, job_id)
     found = views.events(session, account_id, job_id, after, PAGE).events
     more = len(found) == PAGE
-    return Page(
+    return MessagePage(
         messages=[message("progress", job), *(message(event.event, event, event.id) for event in found)],
         last=found[-1].id if found else after,
         more=more,
@@ -43,16 +43,16 @@ def events(session: Session, account_id: UUID, job_id: UUID, after: int) -> Page
     )
 
 
-def log_lines(session: Session, account_id: UUID, job_id: UUID, after: int) -> Page:
+def log_lines(session: Session, account_id: UUID, job_id: UUID, after: int) -> MessagePage:
     """The job's log lines behind `after`. Raises NotFound."""
     ended = jobs.require(session, account_id, job_id).state in TERMINAL_STATES
     found = views.log_lines(session, account_id, job_id, after, PAGE)
     more = len(found) == PAGE
     last = found[-1].id if found else after
-    return Page(
+    return MessagePage(
         messages=[message("line", line, line.id) for line in found], last=last, more=more, ended=ended and not more
     )
 
 
-def _read(session: Session, after: int, *, feed: Feed, account_id: UUID, job_id: UUID) -> Page:
+def _read(session: Session, after: int, *, feed: Feed, account_id: UUID, job_id: UUID) -> MessagePage:
     return feed(session, account_id, job_id, after)

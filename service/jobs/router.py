@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from service.jobs import feeds, fleet, live, service, views
+from service.jobs.deps import JobServicesDep
 from service.jobs.fleet_schemas import FleetJobCreate
 from service.jobs.schemas import (
     BaseJobCreate,
@@ -66,19 +67,19 @@ LineLimit = Annotated[int, Query(ge=1, le=10_000, description="How many at most.
 @router.post("/base", status_code=202, responses=problems(404, 409, body=True))
 def submit_base_job(body: BaseJobCreate, response: Response, submission: SubmissionDep) -> JobRead:
     """Train a base model on a population dataset. It becomes the account's default base if it is better."""
-    return _accepted(response, service.submit_base(submission, body))
+    return _accepted(response, service.submit(submission, Stage.BASE, body))
 
 
 @router.post("/stage1", status_code=202, responses=problems(404, 409, body=True))
 def submit_stage1_job(body: Stage1JobCreate, response: Response, submission: SubmissionDep) -> JobRead:
     """Train stage 1 on a person's dataset, from a base model: layer 0 is frozen, layer 1 and the output train."""
-    return _accepted(response, service.submit_stage1(submission, body))
+    return _accepted(response, service.submit(submission, Stage.STAGE1, body))
 
 
 @router.post("/stage2", status_code=202, responses=problems(404, 409, body=True))
 def submit_stage2_job(body: Stage2JobCreate, response: Response, submission: SubmissionDep) -> JobRead:
     """Train stage 2, everything, from the newest stage 1 on the dataset; waits for one that still trains."""
-    return _accepted(response, service.submit_stage2(submission, body))
+    return _accepted(response, service.submit(submission, Stage.STAGE2, body))
 
 
 @router.post("/fleet", status_code=202, responses=problems(404, 409, body=True))
@@ -144,7 +145,7 @@ def get_job_events(
     job_id: JobId,
     request: Request,
     caller: ReadCaller,
-    services: ServicesDep,
+    services: JobServicesDep,
     session: SessionDep,
     after: After = 0,
     limit: LineLimit = 1000,
@@ -167,7 +168,7 @@ def get_job_log(
     job_id: JobId,
     request: Request,
     caller: ReadCaller,
-    services: ServicesDep,
+    services: JobServicesDep,
     session: SessionDep,
     after: After = 0,
     limit: LineLimit = 10_000,

@@ -11,7 +11,6 @@ from hrmodel.training.stages import InvalidHyperparameter, resolve
 from service.errors import Conflict, FieldError, Unprocessable
 from service.jobs import views
 from service.jobs.schemas import (
-    BaseJobCreate,
     Hyperparameters,
     JobCreate,
     JobRead,
@@ -19,7 +18,7 @@ from service.jobs.schemas import (
     Stage2JobCreate,
 )
 from service.operations.queue import hint
-from service.registry import datasets, fleets, idempotency, job_history, jobs, model_versions, quotas
+from service.registry import datasets, fleets, idempotency, job_history, jobs, model_versions, promotion, quotas
 from service.registry.idempotency import Once
 from service.registry.tables import Dataset, DatasetKind, DatasetState, Job, JobState, Stage
 from service.web.fields import pointing
@@ -27,7 +26,7 @@ from service.web.fields import pointing
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """Who asks for a job, in which transaction, how many jobs they may have, and whether to do it once."""
+    """A request for a job: account, transaction, quota of jobs, and idempotency key."""
 
     session: Session
     account_id: UUID
@@ -35,19 +34,12 @@ class Submission:
     once: Once | None
 
 
-def submit_base(request: Submission, body: BaseJobCreate) -> JobRead:
-    """Queue a base model of many people. Raises NotFound, Conflict, Unprocessable or TooManyRequests."""
-    return _submit(request, Stage.BASE, body)
+def submit(request: Submission, stage: Stage, body: JobCreate) -> JobRead:
+    """Queue a training stage; `body` is that stage's. Stage 2 may wait for a stage 1 that still trains.
 
-
-def submit_stage1(request: Submission, body: Stage1JobCreate) -> JobRead:
-    """Queue stage 1 from a base. Raises NotFound, Conflict, Unprocessable or TooManyRequests."""
-    return _submit(request, Stage.STAGE1, body)
-
-
-def submit_stage2(request: Submission, body: Stage2JobCreate) -> JobRead:
-    """Queue stage 2 from a stage 1 that is there or on its way. Raises as `submit_stage1`."""
-    return _submit(request, Stage.STAGE2, body)
+    Raises NotFound, Conflict, Unprocessable or TooManyRequests.
+    """
+    return submit_once(request, lambda: _add(request.session, request.account_id, stage, body))
 
 
 def cancel(session: Session, account_id: UUID, job_id: UUID) -> JobRead:
@@ -65,10 +57,6 @@ def retry(request: Submission, job_id: UUID) -> JobRead:
     return submit_once(
         request, lambda: jobs.retry(request.session, jobs.require(request.session, request.account_id, job_id))
     )
-
-
-def _submit(request: Submission, stage: Stage, body: JobCreate) -> JobRead:
-    return submit_once(request, lambda: _add(request.session, request.account_id, stage, body))
 
 
 def submit_once(request: Submission, make: Callable[[], Job]) -> JobRead:
@@ -129,7 +117,7 @@ def check_dataset(dataset: Dataset, stage: Stage, pointer: str = "/dataset_id") 
 def find_base(session: Session, account_id: UUID, wanted: UUID | None) -> UUID:
     """The base that stage 1 starts from. Raises NotFound or Unprocessable."""
     if wanted is None:
-        return model_versions.default_base(session, account_id).id
+        return promotion.default_base(session, account_id).id
     with pointing("/base_model_version_id"):
         version = model_versions.require(session, account_id, wanted)
     if version.stage != Stage.BASE:

@@ -23,7 +23,7 @@ from service.jobs.schemas import (
     LogLineRead,
 )
 from service.registry import fleets, job_history, jobs, model_pages, model_versions
-from service.registry.fleets import Summary
+from service.registry.fleets import FleetSummary
 from service.registry.job_history import JobFilter, JobRow
 from service.registry.pages import PageRequest
 from service.registry.tables import EpochMetrics, Job, JobEvent, JobState, Stage
@@ -51,7 +51,7 @@ def metrics(session: Session, account_id: UUID, job_id: UUID) -> JobMetrics:
 
 
 def history(session: Session, account_id: UUID, job_id: UUID) -> History:
-    """The seed's form of the epochs. Raises NotFound."""
+    """The epochs in the original's form. Raises NotFound."""
     rows = _epochs(session, account_id, job_id)
     measured = [(row.val_loss, row.epoch) for row in rows if row.val_loss is not None]
     best_loss, best_epoch = min(measured, default=(None, None))
@@ -149,7 +149,7 @@ def _read(session: Session, rows: Sequence[JobRow]) -> list[JobRead]:
     return [_read_one(job, subject, seconds.get(job.id), summaries.get(job.id)) for job, subject in rows]
 
 
-def _read_one(job: Job, subject: str | None, epoch_seconds: float | None, summary: Summary | None) -> JobRead:
+def _read_one(job: Job, subject: str | None, epoch_seconds: float | None, summary: FleetSummary | None) -> JobRead:
     epochs = job.configuration.get("epochs")
     eta = epoch_seconds * max(0, epochs - job.epoch) if epoch_seconds is not None and epochs else None
     return JobRead(
@@ -178,7 +178,7 @@ def _read_one(job: Job, subject: str | None, epoch_seconds: float | None, summar
     )
 
 
-def _fleet(job: Job, summary: Summary) -> FleetRead:
+def _fleet(job: Job, summary: FleetSummary) -> FleetRead:
     return FleetRead(
         people=job.configuration["people"],
         skipped=job.configuration["skipped"],

@@ -1,28 +1,31 @@
 """Is the process alive, can it serve, and what does it count."""
 
 import ipaddress
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from anyio import fail_after, to_thread
-from fastapi import APIRouter, Request
+from anyio import CapacityLimiter, fail_after, to_thread
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from service.errors import Unavailable
+from service.operations.metrics import Metrics
+from service.operations.parts import Parts
 from service.registry import identity
 from service.registry.artifacts import ArtifactStore
-from service.registry.faults import CODES, Fault
+from service.registry.faults import CODES, DATABASE_UNAVAILABLE, Fault
 from service.registry.migrations import schema_is_behind
 from service.registry.session import Database, ping
-from service.web.deps import Services, ServicesDep, admit
-from service.web.error_handlers import DATABASE_AWAY
+from service.web.deps import Services, admit, get_services
 from service.web.fields import example
 from service.web.openapi import problems
 from service.web.proxies import was_forwarded
 
 SQL_SECONDS = 3.0
+PROBES = 4
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 EXAMPLE = 'stagewise_jobs{stage="stage1",state="running"} 1.0'
@@ -31,6 +34,18 @@ _TEXT: dict[int | str, dict[str, Any]] = {
 }
 
 router = APIRouter(tags=["health"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthServices(Services):
+    """What is counted and probed."""
+
+    metrics: Metrics
+    parts: Parts
+    probes: CapacityLimiter  # looks whether the database answers: those that hang keep their thread
+
+
+HealthServicesDep = Annotated[HealthServices, Depends(get_services)]
 
 
 class Alive(BaseModel):
@@ -55,7 +70,7 @@ async def check_alive() -> Alive:
 
 
 @router.get("/readyz", responses=problems(key=False))
-async def check_ready(services: ServicesDep) -> Ready:
+async def check_ready(services: HealthServicesDep) -> Ready:
     """Whether the API can serve. 503 only when SQL is down, damaged or gone, its schema behind, or the artifact folder
     another database's.
 
@@ -72,7 +87,7 @@ async def check_ready(services: ServicesDep) -> Ready:
 
 
 @router.get("/metrics", responses={**_TEXT, **problems(401, 403, 429, key=False)}, response_class=Response)
-async def read_metrics(request: Request, services: ServicesDep) -> Response:
+async def read_metrics(request: Request, services: HealthServicesDep) -> Response:
     """Counters in Prometheus' text format, for a key with the scope `metrics` or a caller on this machine.
 
     Answers without a database, too: then `stagewise_degraded{part="database"}` is 1, and no jobs are shown.
@@ -85,13 +100,13 @@ async def read_metrics(request: Request, services: ServicesDep) -> Response:
     return Response(await to_thread.run_sync(services.metrics.text, parts), media_type=PROMETHEUS)
 
 
-async def _look_at_jobs(services: Services) -> bool:
+async def _look_at_jobs(services: HealthServices) -> bool:
     """Whether the database answered: without it everything else is shown."""
     look = partial(services.metrics.jobs.update, services.database, SQL_SECONDS)
     try:
         with fail_after(SQL_SECONDS):
             await to_thread.run_sync(look, abandon_on_cancel=True, limiter=services.probes)
-    except (TimeoutError, *DATABASE_AWAY):
+    except (TimeoutError, *DATABASE_UNAVAILABLE):
         return False
     return True
 
@@ -115,10 +130,10 @@ def check_database(database: Database, store: ArtifactStore) -> None:
 
 
 def is_local(request: Request) -> bool:
-    """Whether the caller is on this machine, asks for this machine, and is no proxy that speaks for somebody else.
+    """Whether the caller is on this machine, names this machine as host, and is not a proxy.
 
-    A page of another site whose name leads to this machine has that name in Host. Proxies say so in a header, or speak
-    HTTP/1.0; one that does neither is the reason why docs/how-to/reverse-proxy.md keeps this address to itself.
+    The host is checked because of DNS rebinding: another site's name may lead to this machine. Proxies say so in a
+    header, or speak HTTP/1.0. Some do neither, so docs/how-to/reverse-proxy.md blocks this address in the proxy.
     """
     if request.client is None or was_forwarded(request.headers) or request.scope.get("http_version") == "1.0":
         return False

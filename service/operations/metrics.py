@@ -1,10 +1,11 @@
-"""What Prometheus reads: requests, predictions, models in memory, jobs, what is away, and room on the disk."""
+"""Metrics for Prometheus: requests, predictions, models in memory, jobs, missing parts, free disk space."""
 
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sized
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,21 +20,30 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from service.operations.job_metrics import JobMetrics
-from service.predict.batcher import MAX_BATCH
-from service.predict.cache import ModelCache
+from service.operations.job_metrics import JobCounters
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-BATCHES = tuple(2**n for n in range(MAX_BATCH.bit_length()))
 PARTS = ("database", "broker", "worker")
 
-disable_created_metrics()  # when each series began: twice the lines, and nobody asks
+disable_created_metrics()  # when each series began: twice the lines, for no reader
+
+
+class CacheCounters(Sized, Protocol):
+    """A cache of models, and what it has counted."""
+
+    hits: int
+    misses: int
+    loads: int
+
+    @property
+    def bytes(self) -> int:
+        """What the models take, about."""
 
 
 class Metrics:
     """The counters of one API process."""
 
-    def __init__(self, models: ModelCache, artifacts: Path, streams: Callable[[], int]) -> None:
+    def __init__(self, models: CacheCounters, artifacts: Path, streams: Callable[[], int], max_batch: int) -> None:
         self._registry = registry = CollectorRegistry()
         labels = ("method", "route")
         self.requests = Counter(
@@ -49,10 +59,11 @@ class Metrics:
         self.predictions = Histogram(
             "stagewise_predict_seconds", "Seconds per prediction.", buckets=BUCKETS, registry=registry
         )
+        batches = [2**n for n in range(max_batch.bit_length())]
         self.batches = Histogram(
-            "stagewise_predict_batch_size", "Predictions made at once.", buckets=BATCHES, registry=registry
+            "stagewise_predict_batch_size", "Predictions made at once.", buckets=batches, registry=registry
         )
-        self.jobs = JobMetrics(registry)
+        self.jobs = JobCounters(registry)
         self._degraded = Gauge(
             "stagewise_degraded", "1: this part is away, as /readyz says.", ("part",), registry=registry
         )
@@ -81,7 +92,7 @@ class Metrics:
 
 
 class _Watched:
-    """Figures that others keep, read when they are asked for."""
+    """Figures of other objects, read on each scrape."""
 
     def __init__(self, read: Callable[[], list[Metric]]) -> None:
         self._read = read
@@ -91,7 +102,7 @@ class _Watched:
         return self._read()
 
 
-def _cache(models: ModelCache) -> Iterator[Metric]:
+def _cache(models: CacheCounters) -> Iterator[Metric]:
     name = "stagewise_model_cache"
     yield CounterMetricFamily(f"{name}_hits", "Predictions whose model was in memory.", models.hits)
     yield CounterMetricFamily(f"{name}_misses", "Predictions whose model was not.", models.misses)

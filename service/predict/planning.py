@@ -15,17 +15,17 @@ from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.scale import SubjectScale, population_scale
 from hrmodel.workouts.units import METRES_PER_FOOT, TYPICAL_SPEED
 from hrmodel.workouts.workout import Array
+from service.predict.deps import PredictServices
 from service.predict.lookup import Answering
 from service.predict.plan_schemas import DistanceUnit, PlanRequest
 from service.predict.samples import ALTITUDES, refuse, wrong
 from service.predict.service import DIGITS, ready, to_json
-from service.web.deps import Services
 
 MIN_METRES = 200.0
 METRES: dict[DistanceUnit, float] = {"m": 1.0, "km": 1000.0, "mi": 1609.344}
 
 
-async def plan(services: Services, account_id: UUID, body: PlanRequest) -> bytes:
+async def plan(services: PredictServices, account_id: UUID, body: PlanRequest) -> bytes:
     """The plan as JSON. Raises Unprocessable, NotFound, Conflict or Unavailable."""
     route = await to_thread.run_sync(to_route, body)
     found, predictor = await ready(services, account_id, body)

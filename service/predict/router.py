@@ -9,10 +9,11 @@ from starlette.responses import Response
 
 from service.predict import planning, service
 from service.predict.decoding import decode_batch, decode_request
+from service.predict.deps import PredictServicesDep
 from service.predict.plan_schemas import PlanRead, PlanRequest
 from service.predict.schemas import BatchRead, BatchRequest, PredictionRead, PredictRequest
 from service.web.body import IN_THREAD_BYTES
-from service.web.deps import ApiRoute, PredictCaller, ServicesDep, get_services
+from service.web.deps import ApiRoute, PredictCaller, get_services
 from service.web.openapi import problems
 
 _DECODERS = {"predict": decode_request, "predict_batch": decode_batch}
@@ -44,7 +45,7 @@ router = APIRouter(prefix="/predict", tags=["predict"], route_class=PredictRoute
 
 
 @router.post("", response_model=PredictionRead, responses=problems(404, 409, body=True))
-async def predict(body: PredictRequest, caller: PredictCaller, services: ServicesDep) -> Response:
+async def predict(body: PredictRequest, caller: PredictCaller, services: PredictServicesDep) -> Response:
     """Predict heart rate for every sample of a workout.
 
     Without `heart_rate` the answer is blind: send a planned route and pace (`speed`, `altitude`) to see what if. With
@@ -56,7 +57,7 @@ async def predict(body: PredictRequest, caller: PredictCaller, services: Service
 
 
 @router.post("/batch", response_model=BatchRead, responses=problems(404, 409, body=True))
-async def predict_batch(body: BatchRequest, caller: PredictCaller, services: ServicesDep) -> Response:
+async def predict_batch(body: BatchRequest, caller: PredictCaller, services: PredictServicesDep) -> Response:
     """Predict up to 64 workouts at once; one wrong request refuses all, and the answer says which.
 
     All of them together may hold 100,000 samples and last 100 h.
@@ -68,7 +69,7 @@ async def predict_batch(body: BatchRequest, caller: PredictCaller, services: Ser
 
 
 @router.post("/plan", response_model=PlanRead, responses=problems(404, 409, body=True))
-async def plan_pace(body: PlanRequest, caller: PredictCaller, services: ServicesDep) -> Response:
+async def plan_pace(body: PlanRequest, caller: PredictCaller, services: PredictServicesDep) -> Response:
     """Plan the fastest pace for a route whose predicted heart rate stays under a cap.
 
     One speed per segment of about 500 m (longer beyond 15 km): slower uphill, at the even effort for the first 5

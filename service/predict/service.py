@@ -16,11 +16,11 @@ from hrmodel.prediction.predictor import Prediction, Predictor, Prepared, Query
 from hrmodel.signals.grid import SEGMENT_GAP_SECONDS, STEP_SECONDS
 from hrmodel.workouts.workout import Workout
 from service.errors import Conflict, FieldError, Unavailable
+from service.predict.deps import PredictServices
 from service.predict.lookup import Answering, Wanted
 from service.predict.samples import check_length, check_samples, to_workout
 from service.predict.schemas import Addressed, PredictRequest
-from service.registry import damage
-from service.web.deps import Services
+from service.registry import fallback
 from service.web.fields import pointing
 
 IN_THREAD_SAMPLES = 5000  # or steps, of one request; more are checked and prepared beside the event loop
@@ -30,7 +30,7 @@ DIGITS = 2  # of an answered heart rate in bpm
 Result = TypeVar("Result")
 
 
-async def predict(services: Services, account_id: UUID, body: PredictRequest) -> bytes:
+async def predict(services: PredictServices, account_id: UUID, body: PredictRequest) -> bytes:
     """The answer as JSON. Raises Unprocessable, NotFound, Conflict or Unavailable."""
     started = time.perf_counter()
     services.batcher.check_room(account_id)
@@ -42,7 +42,7 @@ async def predict(services: Services, account_id: UUID, body: PredictRequest) ->
     return await _answer(services, account_id, body, found, predictor, prepared, started)
 
 
-async def predict_batch(services: Services, account_id: UUID, bodies: list[PredictRequest]) -> bytes:
+async def predict_batch(services: PredictServices, account_id: UUID, bodies: list[PredictRequest]) -> bytes:
     """All answers as JSON, or the first wrong place. Raises Unprocessable, NotFound, Conflict or Unavailable."""
     started = time.perf_counter()
     services.batcher.check_room(account_id, len(bodies))
@@ -62,7 +62,7 @@ async def predict_batch(services: Services, account_id: UUID, bodies: list[Predi
     return b'{"predictions":[' + b",".join(answers) + b"]}"
 
 
-async def find(services: Services, account_id: UUID, body: Addressed, at: str = "") -> Answering:
+async def find(services: PredictServices, account_id: UUID, body: Addressed, at: str = "") -> Answering:
     """Who answers the request at `at`. Raises NotFound, Conflict or Unavailable."""
     field = "subject" if body.model_version_id is None else "model_version_id"
     wanted = Wanted(account_id=account_id, subject=body.subject, version_id=body.model_version_id)
@@ -73,7 +73,9 @@ async def find(services: Services, account_id: UUID, body: Addressed, at: str = 
         raise replace(error, errors=[FieldError(f"{at}/model_version_id", "is another subject's")]) from error
 
 
-async def ready(services: Services, account_id: UUID, body: Addressed, at: str = "") -> tuple[Answering, Predictor]:
+async def ready(
+    services: PredictServices, account_id: UUID, body: Addressed, at: str = ""
+) -> tuple[Answering, Predictor]:
     """Who answers, with the predictor: one whose file is lost was replaced. Raises as `find`."""
     found = await find(services, account_id, body, at)
     if (predictor := services.models.ready(found.version.id)) is not None:
@@ -82,7 +84,7 @@ async def ready(services: Services, account_id: UUID, body: Addressed, at: str =
         return found, await to_thread.run_sync(services.models.get, found.version)
     except Unavailable:
         if body.model_version_id is not None or not await to_thread.run_sync(
-            damage.fall_back, services.database, services.store, found.version
+            fallback.replace_lost, services.database, services.store, found.version
         ):
             raise
     services.lookup.changed(account_id)
@@ -91,7 +93,7 @@ async def ready(services: Services, account_id: UUID, body: Addressed, at: str =
 
 
 async def _call(
-    services: Services, account_id: UUID, work: Callable[..., Result], *arguments: Any, large: bool
+    services: PredictServices, account_id: UUID, work: Callable[..., Result], *arguments: Any, large: bool
 ) -> Result:
     """Call it here, or in turn beside the event loop: a thread costs a small request more than its work."""
     if not large:
@@ -131,7 +133,7 @@ def _query(body: PredictRequest, workout: Workout, found: Answering) -> Query:
 
 
 async def _answer(
-    services: Services,
+    services: PredictServices,
     account_id: UUID,
     body: PredictRequest,
     found: Answering,

@@ -19,7 +19,7 @@ from service.registry.tables import (
     Job,
     Stage,
     Subject,
-    Workout,
+    WorkoutRow,
 )
 
 _FILE = DatasetFile.id, DatasetFile.name, DatasetFile.format, DatasetFile.workouts, DatasetFile.problem
@@ -39,7 +39,7 @@ class Outline(NamedTuple):
     reasons: list[dict[str, Any]]
 
 
-class StoredWorkout(NamedTuple):
+class WorkoutPlace(NamedTuple):
     """A workout's place in the newest dataset that holds it."""
 
     dataset_id: UUID
@@ -116,26 +116,26 @@ def workouts(session: Session, dataset_id: UUID, after: int, limit: int) -> list
     """  # fmt: skip
     columns = [getattr(DatasetWorkout, name) for name in ("position", "source", "person", *Outline._fields)]
     behind = (
-        select(*columns, Workout.digest, Workout.samples)
-        .outerjoin(Workout, Workout.id == DatasetWorkout.workout_id)
+        select(*columns, WorkoutRow.digest, WorkoutRow.samples)
+        .outerjoin(WorkoutRow, WorkoutRow.id == DatasetWorkout.workout_id)
         .where(DatasetWorkout.dataset_id == dataset_id, DatasetWorkout.position > after)
     )
     return _plain(session, behind.order_by(DatasetWorkout.position).limit(limit))
 
 
-def workout_of(session: Session, account_id: UUID, subject_id: UUID, digest: str) -> StoredWorkout:
+def workout_of(session: Session, account_id: UUID, subject_id: UUID, digest: str) -> WorkoutPlace:
     """A subject's stored workout of that digest. Raises NotFound."""
     row = session.execute(
         select(Dataset.id, DatasetWorkout.source, DatasetWorkout.started_at, DatasetWorkout.split)
         .join(DatasetWorkout, DatasetWorkout.dataset_id == Dataset.id)
-        .join(Workout, Workout.id == DatasetWorkout.workout_id)
-        .where(Workout.account_id == account_id, Workout.digest == digest, Dataset.subject_id == subject_id)
+        .join(WorkoutRow, WorkoutRow.id == DatasetWorkout.workout_id)
+        .where(WorkoutRow.account_id == account_id, WorkoutRow.digest == digest, Dataset.subject_id == subject_id)
         .order_by(Dataset.created_at.desc(), Dataset.id.desc())
         .limit(1)
     ).first()
     if row is None:
         raise NotFound("workout_not_found", f"This subject has no stored workout {digest}.")
-    return StoredWorkout(*row)
+    return WorkoutPlace(*row)
 
 
 def outline(workout: dict[str, Any]) -> Outline:

@@ -32,7 +32,7 @@ Trained = dict[tuple[UUID | None, str, Stage], list[tuple[dict[str, Any], UUID |
 
 
 @dataclass
-class Summary:
+class FleetSummary:
     """How far a fleet is."""
 
     progress: float = 0.0
@@ -136,7 +136,7 @@ def by_id(session: Session, account_id: UUID, ids: Sequence[UUID]) -> dict[UUID,
     return {dataset.id: dataset for part in found for dataset in part}
 
 
-def summaries(session: Session, fleet_ids: Sequence[UUID]) -> dict[UUID, Summary]:
+def summaries(session: Session, fleet_ids: Sequence[UUID]) -> dict[UUID, FleetSummary]:
     """How far each fleet is; one query for all."""
     if not fleet_ids:
         return {}
@@ -144,7 +144,7 @@ def summaries(session: Session, fleet_ids: Sequence[UUID]) -> dict[UUID, Summary
     done = func.sum(case((Job.state.in_(TERMINAL_STATES), 1.0), else_=Job.progress))
     counts = select(Job.parent_id, Job.state, Job.error_code, func.count(), done, promoted)
     counts = counts.where(Job.parent_id.in_(fleet_ids)).group_by(Job.parent_id, Job.state, Job.error_code)
-    found = {fleet_id: Summary() for fleet_id in fleet_ids}
+    found = {fleet_id: FleetSummary() for fleet_id in fleet_ids}
     for fleet_id, state, code, count, progress, better in session.execute(counts):
         summary = found[fleet_id]
         summary.jobs[state] += count
@@ -176,7 +176,7 @@ def end_finished(session: Session) -> int:
     return sum(_end(session, fleet, found[fleet.id]) for fleet in fleets)
 
 
-def _end(session: Session, fleet: Job, summary: Summary) -> bool:
+def _end(session: Session, fleet: Job, summary: FleetSummary) -> bool:
     if fleet.cancel_requested:
         return jobs.end_fleet(session, fleet, JobState.CANCELLED)
     if summary.jobs[JobState.SUCCEEDED]:

@@ -7,17 +7,16 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
+from service.registry.session import insert_ignoring
 from service.registry.tables import (
     Dataset,
     DatasetFile,
     DatasetState,
     DatasetWorkout,
     Subject,
-    Workout,
+    WorkoutRow,
     utc_now,
 )
 
@@ -77,8 +76,8 @@ def begin(session: Session, dataset_id: UUID) -> Dataset:
 def stored_workouts(session: Session, dataset_id: UUID) -> list[StoredWorkout]:
     """The kept workouts of a dataset in its order."""
     rows = session.execute(
-        select(Workout.digest, DatasetWorkout.split, DatasetWorkout.person, DatasetWorkout.source)
-        .join(Workout, Workout.id == DatasetWorkout.workout_id)
+        select(WorkoutRow.digest, DatasetWorkout.split, DatasetWorkout.person, DatasetWorkout.source)
+        .join(WorkoutRow, WorkoutRow.id == DatasetWorkout.workout_id)
         .where(DatasetWorkout.dataset_id == dataset_id)
         .order_by(DatasetWorkout.position)
     )
@@ -90,8 +89,8 @@ def known_workouts(session: Session, dataset: Dataset) -> list[ImportedWorkout]:
     if dataset.subject_id is None:
         return []
     rows = session.execute(
-        select(Workout, DatasetWorkout)
-        .join(Workout, Workout.id == DatasetWorkout.workout_id)
+        select(WorkoutRow, DatasetWorkout)
+        .join(WorkoutRow, WorkoutRow.id == DatasetWorkout.workout_id)
         .join(Dataset, Dataset.id == DatasetWorkout.dataset_id)
         .where(Dataset.subject_id == dataset.subject_id, Dataset.state == DatasetState.READY)
         .order_by(Dataset.created_at.desc(), Dataset.id, DatasetWorkout.position)
@@ -104,7 +103,7 @@ def known_workouts(session: Session, dataset: Dataset) -> list[ImportedWorkout]:
     return list(known.values())
 
 
-def _known(workout: Workout, place: DatasetWorkout) -> ImportedWorkout:
+def _known(workout: WorkoutRow, place: DatasetWorkout) -> ImportedWorkout:
     return ImportedWorkout(
         digest=workout.digest,
         size=workout.size,
@@ -209,16 +208,17 @@ def _stored_ids(session: Session, account_id: UUID, workouts: Sequence[ImportedW
     ids: dict[str, UUID] = {}
     for chunk in _chunks(sorted(kept), 500):  # sorted: two imports at once wait for each other in one order only
         _add_missing(session, account_id, [kept[digest] for digest in chunk])
-        known = select(Workout.digest, Workout.id).where(Workout.account_id == account_id, Workout.digest.in_(chunk))
+        known = select(WorkoutRow.digest, WorkoutRow.id).where(
+            WorkoutRow.account_id == account_id, WorkoutRow.digest.in_(chunk)
+        )
         ids.update(session.execute(known).tuples().all())
     return ids
 
 
 def _add_missing(session: Session, account_id: UUID, kept: Sequence[ImportedWorkout]) -> None:
-    insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
     names = ("digest", "size", "started_at", "duration_s", "samples")
     rows = [{"account_id": account_id, **{name: getattr(found, name) for name in names}} for found in kept]
-    session.execute(insert(Workout).on_conflict_do_nothing(), rows)
+    session.execute(insert_ignoring(session, WorkoutRow), rows)
 
 
 def _chunks(values: list[str], size: int) -> Iterable[list[str]]:

@@ -1,4 +1,4 @@
-"""Registered checkpoints: lineage, evaluations, persons' states and the base that new subjects start from."""
+"""Registered checkpoints: lineage, evaluations and persons' states."""
 
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 from service.errors import NotFound, Unavailable
 from service.registry.tables import (
     Dataset,
-    DefaultBase,
     Evaluation,
     Job,
     ModelVersion,
@@ -65,19 +64,6 @@ def shipped(session: Session) -> ModelVersion:
     if version is None:
         raise Unavailable("no_base_model", "There is no base model yet; run `stagewise migrate`.", retry_after=60)
     return version
-
-
-def default_base(session: Session, account_id: UUID) -> ModelVersion:
-    """The base that the account's new subjects start from: its own best, else the shipped one."""
-    own = select(ModelVersion).join(DefaultBase, DefaultBase.model_version_id == ModelVersion.id)
-    return session.scalar(own.where(DefaultBase.account_id == account_id)) or shipped(session)
-
-
-def set_default_base(session: Session, version: ModelVersion, score: float) -> None:
-    """Let a base of the account serve its new subjects."""
-    row = session.get(DefaultBase, version.account_id) or DefaultBase(account_id=version.account_id)
-    row.model_version_id, row.score, row.updated_at = version.id, score, utc_now()
-    session.add(row)
 
 
 def evaluation(session: Session, version_id: UUID, dataset_id: UUID | None = None) -> Evaluation | None:

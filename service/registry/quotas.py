@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from service.errors import TooManyRequests
 from service.registry.imports import MAX_FILES
-from service.registry.tables import Account, Dataset, DatasetState, Job, JobState, Stage, Workout
+from service.registry.tables import Account, Dataset, DatasetState, Job, JobState, Stage, WorkoutRow
 
 JOB_RETRY_SECONDS = 60
 BYTES_RETRY_SECONDS = 3600
@@ -49,7 +49,7 @@ def stored_bytes(session: Session, account_id: UUID) -> int:
     """Bytes of an account's imported workouts, of what reports say of them (about: rows of one size), and of uploads
     that wait for their import (deleted after it).
     """  # fmt: skip
-    workouts = select(func.sum(Workout.size)).where(Workout.account_id == account_id)
+    workouts = select(func.sum(WorkoutRow.size)).where(WorkoutRow.account_id == account_id)
     uploads = select(func.sum(Dataset.upload_size)).where(Dataset.account_id == account_id, Dataset.state.in_(_WAITING))
     counts = Dataset.train_workouts, Dataset.val_workouts, Dataset.test_workouts, Dataset.dropped_workouts
     listed = case((Dataset.file_count > MAX_FILES, MAX_FILES), else_=Dataset.file_count)

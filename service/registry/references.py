@@ -7,11 +7,11 @@ from uuid import UUID
 from sqlalchemy import Select, select, union_all
 from sqlalchemy.orm import Session
 
-from service.registry.tables import Dataset, DatasetState, Job, ModelVersion, Workout
+from service.registry.tables import Dataset, DatasetState, Job, ModelVersion, WorkoutRow
 
 UNFINISHED = (DatasetState.QUEUED, DatasetState.IMPORTING)
 REFERENCES = (  # and the uploads of unfinished datasets
-    (Workout, Workout.digest),
+    (WorkoutRow, WorkoutRow.digest),
     (Job, Job.latest_sha256),
     (Job, Job.previous_sha256),
     (Job, Job.best_sha256),

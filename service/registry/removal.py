@@ -1,26 +1,29 @@
 """Deleting data and people: every row that came from them in one transaction, which also says which files are to go."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import delete, or_, select
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
 from service.errors import Conflict
-from service.registry import champions, datasets, leftovers, model_versions
-from service.registry.session import db_now
+from service.registry import datasets, leftovers, promotion, reserve
+from service.registry.artifacts import ArtifactStore
+from service.registry.faults import DATABASE_UNAVAILABLE, Fault, fault_of
+from service.registry.session import Database, clock
 from service.registry.tables import (
     Champion,
     Dataset,
     DatasetState,
     DatasetWorkout,
-    DefaultBase,
     Job,
     JobState,
     ModelVersion,
     Subject,
-    Workout,
+    WorkoutRow,
 )
 
 CHUNK = 5000  # parameters of one statement; both databases have a limit
@@ -32,6 +35,32 @@ class Removed:
 
     account_id: UUID
     versions: frozenset[UUID]
+
+
+def remove(
+    database: Database,
+    store: ArtifactStore,
+    delete_rows: Callable[[Session], Removed],
+    forget: Callable[[Collection[UUID]], None],
+) -> None:
+    """Delete rows in one transaction, then let `forget` drop the deleted versions from memory, then delete the files.
+
+    On a full disk the rows are deleted in the room that is reserved for it. A reconciler deletes the files that cannot
+    be deleted now. Raises what `delete_rows` raises.
+    """
+    try:
+        with database.unit_of_work() as session:
+            removed = delete_rows(session)
+    except DatabaseError as error:
+        if fault_of(error) != Fault.FULL or not reserve.give_up(database):
+            raise
+        with database.unit_of_work() as session:
+            removed = delete_rows(session)
+    forget(removed.versions)
+    with suppress(*DATABASE_UNAVAILABLE, OSError):
+        leftovers.work_off(database, store, removed.account_id, hurried=True)
+        leftovers.clear_scratch(database, store)
+        database.shed_deleted()
 
 
 def remove_dataset(session: Session, dataset: Dataset) -> Removed:
@@ -69,8 +98,7 @@ def _remove(session: Session, account_id: UUID, datasets: Sequence[Dataset], cod
     digests |= {
         digest for job in jobs for digest in (job.latest_sha256, job.previous_sha256, job.best_sha256) if digest
     }
-    session.execute(delete(DefaultBase).where(DefaultBase.model_version_id.in_(version_ids)))
-    _let_champions_fall_back(session, account_id, version_ids)
+    promotion.fall_back(session, version_ids)
     session.execute(delete(ModelVersion).where(ModelVersion.id.in_(version_ids)))
     session.execute(delete(Job).where(Job.id.in_([job.id for job in jobs])))
     session.execute(delete(Dataset).where(Dataset.id.in_(ids)))
@@ -103,30 +131,23 @@ def _jobs(session: Session, dataset_ids: Sequence[UUID], versions: Sequence[Mode
 
 def _refuse_if_busy(session: Session, jobs: Sequence[Job], code: str) -> None:
     """A job whose lease is over has no worker: it does not count."""
-    now = session.execute(select(db_now())).scalar_one()
+    now = clock(session)
     for job in jobs:
         if job.state == JobState.RUNNING and (job.lease_until or 0.0) > now:
             raise Conflict(code, f"Job {job.id} is running on this data; cancel it or wait until it has ended.")
 
 
-def _workouts(session: Session, dataset_ids: Sequence[UUID]) -> list[Workout]:
+def _workouts(session: Session, dataset_ids: Sequence[UUID]) -> list[WorkoutRow]:
     """Stored workouts of the datasets; locked, so that an import that adds one to its dataset is seen or waits."""
     inside = select(DatasetWorkout.workout_id).where(DatasetWorkout.dataset_id.in_(dataset_ids))
-    return list(session.scalars(select(Workout).where(Workout.id.in_(inside)).with_for_update()))
+    return list(session.scalars(select(WorkoutRow).where(WorkoutRow.id.in_(inside)).with_for_update()))
 
 
-def _delete_unused(session: Session, workouts: Sequence[Workout]) -> None:
-    used = select(DatasetWorkout.id).where(DatasetWorkout.workout_id == Workout.id).exists()
+def _delete_unused(session: Session, workouts: Sequence[WorkoutRow]) -> None:
+    used = select(DatasetWorkout.id).where(DatasetWorkout.workout_id == WorkoutRow.id).exists()
     for start in range(0, len(workouts), CHUNK):
         chunk = [workout.id for workout in workouts[start : start + CHUNK]]
-        session.execute(delete(Workout).where(Workout.id.in_(chunk), ~used))
-
-
-def _let_champions_fall_back(session: Session, account_id: UUID, gone: set[UUID]) -> None:
-    for champion in session.scalars(select(Champion).where(Champion.model_version_id.in_(gone))).all():
-        heir = champions.previous_version(session, champion, without=gone)
-        heir = heir or model_versions.default_base(session, account_id).id
-        champions.promote(session, champion.subject_id, heir, reason="deleted", expected_revision=champion.revision)
+        session.execute(delete(WorkoutRow).where(WorkoutRow.id.in_(chunk), ~used))
 
 
 def _refresh_level(session: Session, subject: Subject, dataset: Dataset) -> None:

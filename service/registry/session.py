@@ -8,12 +8,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Float, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Float, create_engine, event, make_url, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.expression import ColumnElement, FunctionElement, literal
+from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 
 from service.registry.faults import Fault, fault_of
 
@@ -139,37 +140,37 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get(BEGIN, "BEGIN"))
 
 
-class _DatabaseClock(FunctionElement[float]):
+class DatabaseClock(FunctionElement[float]):
+    """What `db_now` puts into a statement. Tests stop the clock by putting a number here (`tests/clock.py`)."""
+
     type = Float(53)
     inherit_cache = True
 
 
-@compiles(_DatabaseClock, "postgresql")
-def _postgresql_clock(element: _DatabaseClock, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(DatabaseClock, "postgresql")
+def _postgresql_clock(element: DatabaseClock, compiler: SQLCompiler, **options: Any) -> str:
     return "extract(epoch from clock_timestamp())::double precision"
 
 
-@compiles(_DatabaseClock, "sqlite")
-def _sqlite_clock(element: _DatabaseClock, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(DatabaseClock, "sqlite")
+def _sqlite_clock(element: DatabaseClock, compiler: SQLCompiler, **options: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-_bound: list[float] = []
 
 
 def db_now() -> ColumnElement[float]:
     """The database's clock, UTC epoch seconds: one clock for every worker's leases."""
-    return literal(_bound[-1], Float(53)) if _bound else _DatabaseClock()
+    return DatabaseClock()
 
 
-@contextmanager
-def bound_clock(seconds: float) -> Iterator[None]:
-    """Let `db_now()` stand at `seconds` (tests of leases)."""
-    _bound.append(seconds)
-    try:
-        yield
-    finally:
-        _bound.pop()
+def clock(session: Session) -> float:
+    """What the database's clock says now, UTC epoch seconds."""
+    return float(session.execute(select(db_now())).scalar_one())
+
+
+def insert_ignoring(session: Session, table: type[DeclarativeBase]) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that skips rows which are there already, by any unique key: of two at once, one writes."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()
 
 
 def ping(database: Database) -> None:

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass
-class Plan:
+class SweepPlan:
     """What a sweep would remove."""
 
     files: int = 0  # in all accounts' folders
@@ -52,7 +52,9 @@ class Plan:
         return f"{words}."
 
 
-def plan(database: Database, store: ArtifactStore, older_than: float = OLD_SECONDS, *, confirmed: bool = False) -> Plan:
+def plan(
+    database: Database, store: ArtifactStore, older_than: float = OLD_SECONDS, *, confirmed: bool = False
+) -> SweepPlan:
     """What a sweep would remove now. `confirmed`: also what has lain there since before this database came.
 
     Raises OtherStore when the folder is not this database's, or nobody has said whose it is.
@@ -63,7 +65,7 @@ def plan(database: Database, store: ArtifactStore, older_than: float = OLD_SECON
         raise identity.OtherStore(f"The artifact folder {store.root} has no identity yet: run `stagewise migrate`.")
     with database.reading() as session:
         known = set(session.scalars(select(Account.id)))
-    made, limit, since = Plan(), time.time() - older_than, -math.inf if confirmed else came.timestamp()
+    made, limit, since = SweepPlan(), time.time() - older_than, -math.inf if confirmed else came.timestamp()
     for folder in store.root.iterdir():
         account_id = account_of(folder)
         if account_id is None:
@@ -82,7 +84,7 @@ def plan(database: Database, store: ArtifactStore, older_than: float = OLD_SECON
 
 def old_files(
     database: Database, store: ArtifactStore, older_than: float = OLD_SECONDS, *, confirmed: bool = False
-) -> Plan:
+) -> SweepPlan:
     """Remove files that have been unreferenced since `older_than` seconds ago; what was, or was to be, removed.
 
     Without an operator's word nothing goes when it is too much at once. Raises OtherStore.

@@ -1,4 +1,4 @@
-"""A recorded workout beside what the model says of it: blind, and after the first three minutes."""
+"""A recorded workout beside its predictions: blind, and after the first three minutes."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -15,16 +15,16 @@ from hrmodel.signals.scale import population_scale
 from hrmodel.signals.steps import measured_heart_rate, step_bins
 from hrmodel.workouts.workout import MARKS, Array, Workout
 from service.errors import Unavailable
+from service.predict.deps import PredictServices
 from service.predict.lookup import Answering
 from service.predict.plan_schemas import ZoneRead
 from service.predict.schemas import Addressed, AnsweredBy
 from service.predict.service import ready
 from service.registry import datasets, subjects
 from service.registry.artifacts import ArtifactDamaged, ArtifactMissing, ArtifactStore
-from service.registry.datasets import StoredWorkout
+from service.registry.datasets import WorkoutPlace
 from service.registry.session import Database
 from service.subjects.review_schemas import FaultRead, ReviewedPrediction, ReviewRead
-from service.web.deps import Services
 
 OBSERVED_SECONDS = {"blind": 0.0, "forecast_180": 180.0}
 
@@ -42,7 +42,7 @@ class _Steps(NamedTuple):
 
 
 async def review(
-    services: Services, account_id: UUID, subject: str, digest: str, version_id: UUID | None
+    services: PredictServices, account_id: UUID, subject: str, digest: str, version_id: UUID | None
 ) -> ReviewRead:
     """A workout of the subject's, measured and predicted. Raises NotFound, Conflict or Unavailable."""
     stored = await to_thread.run_sync(_find, services.database, account_id, subject, digest)
@@ -64,7 +64,7 @@ def _whole(prediction: Prediction) -> Prediction:
     return prediction
 
 
-def _find(database: Database, account_id: UUID, subject: str, digest: str) -> StoredWorkout:
+def _find(database: Database, account_id: UUID, subject: str, digest: str) -> WorkoutPlace:
     with database.reading() as session:
         return datasets.workout_of(session, account_id, subjects.require(session, account_id, subject).id, digest)
 
@@ -87,7 +87,7 @@ def _query(workout: Workout, found: Answering, observed_seconds: float) -> Query
 
 def _show(
     digest: str,
-    stored: StoredWorkout,
+    stored: WorkoutPlace,
     workout: Workout,
     found: Answering,
     predictor: Predictor,

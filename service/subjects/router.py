@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
+from service.predict.deps import PredictServicesDep
 from service.subjects import service
 from service.subjects.review import review
 from service.subjects.review_schemas import ReviewRead, WorkoutId
@@ -29,7 +30,7 @@ def get_subject(subject: SubjectPath, caller: ReadCaller, session: SessionDep) -
 
 
 @router.delete("/{subject}", status_code=204, responses=problems(404, 409))
-def delete_subject(subject: SubjectPath, caller: TrainCaller, services: ServicesDep) -> None:
+def delete_subject(subject: SubjectPath, caller: TrainCaller, services: PredictServicesDep) -> None:
     """Delete a person: their workouts, datasets, jobs and every model trained on them, rows and files."""
     service.delete(services, caller.account_id, subject)
 
@@ -39,7 +40,7 @@ async def review_workout(
     subject: SubjectPath,
     workout_id: WorkoutId,
     caller: ReadCaller,
-    services: ServicesDep,
+    services: PredictServicesDep,
     model_version_id: Annotated[UUID | None, Query(description="This version instead of the best one.")] = None,
 ) -> ReviewRead:
     """Show a recorded workout beside its prediction, blind and after 180 s: bands, errors, zones, sensor faults.
@@ -64,5 +65,5 @@ def get_champion_history(subject: SubjectPath, caller: ReadCaller, session: Sess
 
 @router.post("/{subject}/champion/rollback", responses=problems(404, 409))
 def roll_champion_back(subject: SubjectPath, caller: TrainCaller, services: ServicesDep) -> ChampionRead:
-    """Let the version serve that served before the present one."""
+    """Roll back to the previous champion."""
     return service.rollback(services, caller.account_id, subject)

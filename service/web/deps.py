@@ -1,12 +1,13 @@
-"""What endpoints ask for: the caller, a transaction, a page, an idempotency key. And the route that admits callers."""
+"""Dependencies of endpoints: caller, transaction, page, idempotency key; and the route that authenticates."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
+from uuid import UUID
 
-from anyio import CapacityLimiter, fail_after, to_thread
+from anyio import fail_after, to_thread
 from fastapi import Depends, Header, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
@@ -14,15 +15,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from service.datasets.in_flight import InFlight
 from service.errors import Unauthorized, Unavailable
-from service.jobs.live import Live
-from service.operations.metrics import Metrics
-from service.operations.parts import Parts
-from service.operations.queue import Sender, send_after_commit
-from service.predict.batcher import Batcher
-from service.predict.cache import ModelCache
-from service.predict.lookup import Lookup
 from service.registry.artifacts import ArtifactStore
 from service.registry.idempotency import Once
 from service.registry.pages import PageRequest
@@ -40,33 +33,40 @@ TRANSACTIONS = 12  # at once; SQLAlchemy's pool for SQLite has 15 connections, a
 OF_ONE_ACCOUNT = 4
 WAITING_TRANSACTIONS = 256  # of one account
 SLOT_SECONDS = 10.0
-PROBES = 4
 BEARER = HTTPBearer(auto_error=False, description="An API key, `sw_<public>_<secret>`: `stagewise keys create`.")
+
+
+class RequestCounter(Protocol):
+    """Counts answers for the metrics."""
+
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answer; `seconds` passed until it began."""
+
+
+class AccountCache(Protocol):
+    """Remembers rows of accounts."""
+
+    def changed(self, account_id: UUID) -> None:
+        """Forget the account's rows: this process has changed some."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What one API process works with."""
+    """What every endpoint of one API process may use. A noun that needs more adds it in a subclass."""
 
     settings: Settings
     database: Database
     store: ArtifactStore
-    sender: Sender
+    send_hints: Callable[[Session], None]  # after the transaction's commit, tells workers of new jobs
     keys: KeyRing
     sessions: Sessions
     limits: RateLimits
-    models: ModelCache
-    lookup: Lookup
-    batcher: Batcher
-    live: Live
-    metrics: Metrics
-    parts: Parts
+    lookup: AccountCache
+    metrics: RequestCounter
     transactions: Turns  # fewer at once than there are threads and connections
-    uploads: InFlight
-    decoding: Turns  # of large bodies: a thread that holds Python's lock is what the event loop waits for
+    decoding: Turns  # of large bodies: the event loop waits while a thread holds the GIL
     compute: Turns  # as many plans and pictures at once as there are cores
     pictures: Pictures
-    probes: CapacityLimiter  # looks whether the database answers: those that hang keep their thread
 
 
 async def get_services(request: Request) -> Services:
@@ -117,7 +117,7 @@ class ApiRoute(APIRoute):
 
 
 async def admit(request: Request, authorization: str | None = None) -> Caller:
-    """Whoever holds the key that the request brings, or `authorization`; else whoever is signed in.
+    """The account of the request's key (or of `authorization`); without a key, of its session.
 
     Raises Unauthorized, Forbidden, TooManyRequests, or what the driver raises.
     """
@@ -177,8 +177,8 @@ PredictCaller = Annotated[Caller, _with_scope("predict")]
 async def transaction_slot(request: Request) -> AsyncIterator[None]:
     """Wait for the turn of the caller's account where waiting takes no thread. Raises Unavailable.
 
-    Whoever holds SQLite's write lock, or a row that others wait for, needs a thread again to answer and commit: were
-    all of them taken by the waiting, nobody would get ahead.
+    The holder of SQLite's write lock, or of a row lock, needs a thread to answer and commit. If waiting requests took
+    all threads, it would never get one (deadlock).
     """
     services: Services = request.app.state.services
     caller: Caller | None = getattr(request.state, "caller", None)
@@ -199,7 +199,7 @@ def get_session(request: Request, _: Annotated[None, Depends(transaction_slot, s
             yield session
         return
     with services.database.unit_of_work() as session:
-        send_after_commit(session, services.sender)
+        services.send_hints(session)
         yield session
 
 

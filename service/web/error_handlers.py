@@ -4,15 +4,14 @@ Nothing that the caller sent is echoed.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DatabaseError, IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -22,7 +21,6 @@ from service.registry import faults
 from service.registry.session import spoken_reason
 
 MEDIA_TYPE = "application/problem+json"
-DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 MAX_ERRORS = 20
 MAX_TEXT = 300
 RETRY_SECONDS = 5
@@ -41,19 +39,23 @@ _MESSAGES = {
     "model_attributes_type": "must be a JSON object",
 }
 
+ErrorPage = Callable[[Request, int, str, str], Response | None]
+"""Makes a page of an error's status, title and detail; None where the request does not ask for a page."""
+
 log = structlog.get_logger(__name__)
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Let every exception that a request may raise become a problem."""
+def add_error_handlers(app: FastAPI, error_page: ErrorPage) -> None:
+    """Let every exception that a request may raise become a problem, or the page that `error_page` makes of it."""
+    app.state.error_page = error_page
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(IntegrityError, _integrity_error)
     app.add_exception_handler(ClientDisconnect, _disconnected)
     app.add_exception_handler(OSError, _storage_error)
-    for away in (*DATABASE_AWAY, DatabaseError):
-        app.add_exception_handler(away, _database_away)
+    for unavailable in (*faults.DATABASE_UNAVAILABLE, DatabaseError):
+        app.add_exception_handler(unavailable, _database_unavailable)
 
 
 def problem(request: Request, error: ServiceError, headers: dict[str, str] | None = None) -> Response:
@@ -94,10 +96,9 @@ def escape(part: object) -> str:
 def _problem(
     request: Request, status: int, title: str, error: ServiceError, headers: dict[str, str] | None = None
 ) -> Response:
-    from service.dashboard.rendering import error_page, is_page  # which imports this module by way of the keys
-
-    if is_page(request):
-        return error_page(request, status, title, error.detail)
+    error_page: ErrorPage = request.app.state.error_page
+    if (page := error_page(request, status, title, error.detail)) is not None:
+        return page
     headers = dict(headers or {})
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
@@ -142,7 +143,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return _problem(request, status, status.phrase.capitalize(), content, dict(error.headers or {}))
 
 
-async def _database_away(request: Request, error: Exception) -> Response:
+async def _database_unavailable(request: Request, error: Exception) -> Response:
     """What keeps the database from working; a fault of a statement of ours goes on as it is."""
     fault = faults.fault_of(error)
     if fault is None:

@@ -11,6 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.web.deps import Services
 from service.web.error_handlers import internal_error
 
 HEADER = "X-Request-ID"
@@ -59,7 +60,7 @@ class RequestLog:
 
 @dataclass
 class _Answer:
-    """What is known of an answer."""
+    """Status, location and time of an answer."""
 
     status: int = 0  # not begun
     location: str = ""
@@ -76,9 +77,10 @@ def _note(scope: Scope, request: Request, answer: _Answer) -> None:
     route = getattr(scope.get("route"), "path", "unknown")
     method = request.method if request.method in METHODS else "other"  # a label per made-up word would pile up
     waited = seconds if answer.waited is None else answer.waited
-    request.app.state.services.metrics.count_request(method, route, status, waited)
+    services: Services = request.app.state.services
+    services.metrics.count_request(method, route, status, waited)
     if route in PROBES and status == FINE:
-        return  # whoever watches asks every few seconds
+        return  # a poller asks every few seconds
     caller: Any = getattr(request.state, "caller", None)
     job = _job(scope, answer.location)
     log.info(

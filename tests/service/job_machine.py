@@ -27,9 +27,10 @@ from sqlalchemy.orm import Session
 
 from service.errors import Conflict
 from service.registry import jobs
-from service.registry.session import Database, bound_clock
+from service.registry.session import Database
 from service.registry.tables import Account, Dataset, DatasetKind, DatasetState, Job, Stage, Subject
 from tests import conftest, servers
+from tests.clock import bound_clock
 from tests.service.job_model import (
     CANCELLED,
     COMPARED,

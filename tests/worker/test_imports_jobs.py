@@ -12,9 +12,8 @@ from hrmodel.evaluation.calibration import person_states
 from hrmodel.evaluation.forecasters import NetworkForecaster
 from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.workouts.formats.original import write_seed_dataset
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
-from service.registry import champions, imports, model_versions
+from service.registry import imports, model_versions, promotion
 from service.registry.tables import (
     Dataset,
     DatasetFile,
@@ -24,9 +23,10 @@ from service.registry.tables import (
     Job,
     JobState,
     Subject,
-    Workout,
+    WorkoutRow,
 )
 from tests import fit_writer
+from tests.original_writer import write_original_dataset
 from worker import ingest
 from worker.data import load_checkpoint, load_person
 from worker.reporter import Reporter
@@ -52,7 +52,7 @@ def test_an_upload_becomes_a_split_dataset_with_a_level_and_the_base_as_champion
     assert (dataset.train_workouts, dataset.val_workouts, dataset.test_workouts) == (7, 2, 3)
     with context.database.reading() as session:
         shipped = model_versions.shipped(session)
-        assert champions.require(session, dataset.subject_id).model_version_id == shipped.id
+        assert promotion.require(session, dataset.subject_id).model_version_id == shipped.id
         evaluation = model_versions.evaluation(session, shipped.id, dataset_id)
         assert evaluation.score > 0
         state = model_versions.person_state(session, dataset.subject_id, shipped.id).state
@@ -113,7 +113,7 @@ def test_a_later_upload_shares_the_old_workouts_and_never_trains_on_a_test_worko
     with context.database.reading() as session:
         old = {w.digest: w.split for w in imports.stored_workouts(session, first)}
         new = {w.digest: w.split for w in imports.stored_workouts(session, second)}
-        assert len(session.scalars(select(Workout)).all()) == 12
+        assert len(session.scalars(select(WorkoutRow)).all()) == 12
     assert len(new) == 12
     assert {digest: new[digest] for digest in old} == old
 
@@ -138,7 +138,7 @@ def test_the_seeds_data_stands_alone_with_its_own_split(context, upload, work, r
     upload(runner_workouts[:10])
     work()
     runs = simulate_runner(workouts=4, seed=7)
-    write_seed_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "seed")
+    write_original_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "seed")
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as made:
         for file in (tmp_path / "seed").iterdir():
@@ -241,7 +241,7 @@ def test_fewer_than_eight_workouts_all_train_and_the_base_serves(context, upload
     dataset = dataset_row(context, dataset_id)
     assert (dataset.train_workouts, dataset.val_workouts, dataset.test_workouts) == (5, 0, 0)
     with context.database.reading() as session:
-        assert champions.require(session, dataset.subject_id).revision == 0
+        assert promotion.require(session, dataset.subject_id).revision == 0
 
 
 def test_what_files_are_that_name_no_sport_is_said_with_the_upload(context, upload, work):

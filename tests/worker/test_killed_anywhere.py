@@ -11,9 +11,9 @@ from sqlalchemy import select
 
 from hrmodel.network.checkpoint import Checkpoint
 from service.registry import jobs, model_versions
-from service.registry.session import bound_clock
 from service.registry.tables import BackupPin, EpochMetrics, JobEvent, JobState
 from tests.builders import on_sqlite
+from tests.clock import bound_clock
 from tests.worker.dying_job import BATCHES, dies_at
 from worker import training
 from worker.reporter import Reporter

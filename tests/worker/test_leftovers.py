@@ -9,10 +9,10 @@ from sqlalchemy import func, select
 
 from service.registry import identity, jobs, leftovers, model_versions, pins, removal
 from service.registry.artifacts import SCRATCH, TEMPORARY, ArtifactStore, hold
-from service.registry.session import bound_clock
 from service.registry.tables import Dataset, Job, JobState, Leftover, Subject
 from service.settings import Settings
 from tests.builders import Sent, files_of, on_sqlite
+from tests.clock import bound_clock
 from worker import ingest
 from worker.reconciler import Reconciler
 from worker.runner import run_job

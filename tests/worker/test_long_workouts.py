@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from hrmodel.workouts.workout import Workout
+from hrmodel.workouts.workout import WorkoutRow
 from service.registry import model_versions
 from service.registry.tables import Dataset, DatasetState, DatasetWorkout, Job, JobState
-from service.registry.tables import Workout as StoredWorkout
+from service.registry.tables import WorkoutRow as StoredWorkout
 from worker.data import load_workout
 from worker.reporter import Reporter
 
 MEGABYTE = 1024  # of ru_maxrss
 
 
-def recording(every: float, seconds: float, **changes) -> Workout:
+def recording(every: float, seconds: float, **changes) -> WorkoutRow:
     t = np.arange(0.0, seconds, every)
     heart_rate = np.round(135 + 15 * np.sin(t / 300) + np.random.default_rng(0).normal(0, 2, len(t)))
     values = {"t": t, "speed": 2.5 + 0.4 * np.sin(t / 300), "altitude": 20 * np.sin(t / 900), "heart_rate": heart_rate}
-    return Workout(**values | changes)
+    return WorkoutRow(**values | changes)
 
 
 def rows_of(context, dataset_id):

@@ -10,9 +10,9 @@ from structlog.contextvars import bound_contextvars
 
 from service.logs import log_as_json
 from service.registry import jobs, model_versions
-from service.registry.session import bound_clock
 from service.registry.tables import Dataset, Job, JobEvent, JobLogLine, JobState, Stage
 from tests.builders import on_sqlite
+from tests.clock import bound_clock
 from worker import training
 from worker.runner import run_job
 

@@ -16,7 +16,7 @@ LONGEST_SAMPLE = 10.0  # s that one sample stands for in what is said
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class SensorFault:
     """`find`: which values of `channel` are not to be believed; `why` completes "took 34 s of speed as missing:"."""
 
     code: str
@@ -26,62 +26,62 @@ class Fault:
 
 
 # in this order: each looks at what the ones before believed
-FAULTS: tuple[Fault, ...] = (
-    Fault(
+FAULTS: tuple[SensorFault, ...] = (
+    SensorFault(
         code="speed_impossible",
         channel="speed",
         find=speed_faults.impossible_speed,
         why="it was outside {:g}..{:g} m/s".format(*speed_faults.SPEED_BOUNDS),
     ),
-    Fault(
+    SensorFault(
         code="speed_jump",
         channel="speed",
         find=speed_faults.speed_spikes,
         why="it leapt far beyond what you ran otherwise (positions that jumped)",
     ),
-    Fault(
+    SensorFault(
         code="altitude_impossible",
         channel="altitude",
         find=speed_faults.altitude_jumps,
         why=f"it jumped faster than {speed_faults.MAX_CLIMB:g} m/s",
     ),
-    Fault(
+    SensorFault(
         code="heart_rate_impossible",
         channel="heart_rate",
         find=heart_rate_faults.impossible,
         why="it was outside {:g}..{:g} bpm".format(*heart_rate_faults.HEART_RATE_BOUNDS),
     ),
-    Fault(
+    SensorFault(
         code="cadence_lock",
         channel="heart_rate",
         find=cadence_lock,
         why="it followed your steps (cadence lock)",
     ),
-    Fault(
+    SensorFault(
         code="heart_rate_spike",
         channel="heart_rate",
         find=heart_rate_faults.spikes,
         why="it leapt up and back faster than a heart can",
     ),
-    Fault(
+    SensorFault(
         code="heart_rate_dropout",
         channel="heart_rate",
         find=heart_rate_faults.dropouts,
         why="it fell and came back faster than a heart can (lost contact)",
     ),
-    Fault(
+    SensorFault(
         code="heart_rate_held",
         channel="heart_rate",
         find=heart_rate_faults.held,
         why="the sensor went on showing an old value",
     ),
-    Fault(
+    SensorFault(
         code="heart_rate_start",
         channel="heart_rate",
         find=heart_rate_faults.late_start,
         why="the sensor found it only after you had run for a while",
     ),
-    Fault(
+    SensorFault(
         code="standing_pause",
         channel="heart_rate",
         find=heart_rate_faults.standing,

@@ -17,7 +17,7 @@ from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import apple_route
 from hrmodel.workouts.formats.apple_readings import Readings, Window
 from hrmodel.workouts.formats.apple_records import Records, SourceKey
-from hrmodel.workouts.formats.apple_route import Route
+from hrmodel.workouts.formats.apple_route import RecordedRoute
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.sport import may_be_a_run
 from hrmodel.workouts.workout import Array, Workout
@@ -96,7 +96,7 @@ class Joiner:
             raise InvalidFile("bad_time", label, f"{_times(recorded)} is no time of a workout")
         return Window(start=start, end=end, source=recorded.source)
 
-    def _route(self, recorded: Recorded, window: Window) -> Route:
+    def _route(self, recorded: Recorded, window: Window) -> RecordedRoute:
         """What the routes tell of a run, from its start. Those of other sports cost much and serve nothing."""
         names = set(recorded.routes) - self._seen if may_be_a_run(recorded.sport, self._source.said_sport) else set()
         self._seen |= names
@@ -106,14 +106,14 @@ class Joiner:
         none = [np.empty(0)]
         t, first = np.unique(np.concatenate(none + [route.t for route in routes]), return_index=True)
         inside = (t >= window.start) & (t <= window.end)
-        return Route(
+        return RecordedRoute(
             t=t[inside] - window.start,
             speed=np.concatenate(none + [route.speed for route in routes])[first][inside],
             altitude=np.concatenate(none + [route.altitude for route in routes])[first][inside],
             reasons=tuple(reason for route in routes for reason in route.reasons),
         )
 
-    def _read(self, name: str) -> Route | None:
+    def _read(self, name: str) -> RecordedRoute | None:
         try:
             with self._source.beside(name) as file:
                 if file is not None:
@@ -143,12 +143,12 @@ class Joiner:
         return (before % 2 == 1) & (until % 2 == 1)
 
 
-def _inside(recorded: Recorded) -> Route:
+def _inside(recorded: Recorded) -> RecordedRoute:
     """The route that is in the workout itself."""
     return apple_route.by_position(*np.frombuffer(recorded.locations).reshape(-1, 5).T)
 
 
-def _without_route(seconds: NDArray[np.int64], route: Route) -> NDArray[np.int64]:
+def _without_route(seconds: NDArray[np.int64], route: RecordedRoute) -> NDArray[np.int64]:
     """Those of the seconds that are far from each speed of the route."""
     known = np.concatenate([[-np.inf], route.t[np.isfinite(route.speed)], [np.inf]])
     after = np.searchsorted(known, seconds)

@@ -26,7 +26,7 @@ POINT = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Route:
+class RecordedRoute:
     """N points of all tracks, by time. `reasons`: what of their times was mended."""
 
     t: Array  # (N,) unix seconds, increasing
@@ -35,7 +35,7 @@ class Route:
     reasons: tuple[Reason, ...] = ()
 
 
-def read(source: Source) -> Route:
+def read(source: Source) -> RecordedRoute:
     """Raises InvalidFile."""
     if source.path.stat().st_size <= MAX_BYTES:
         route = _read_at_once(b"".join(source.chunks(CHUNK_BYTES)))
@@ -44,7 +44,7 @@ def read(source: Source) -> Route:
     return _joined(list(gpx.read(source)))
 
 
-def _read_at_once(data: bytes) -> Route | None:
+def _read_at_once(data: bytes) -> RecordedRoute | None:
     """The route, None for a file with anything in it that the phone does not write."""
     head, begin, rest = data.partition(b"<trkseg>")
     points, end, tail = rest.rpartition(b"</trkseg>")
@@ -60,7 +60,7 @@ def _read_at_once(data: bytes) -> Route | None:
     return by_time(t, np.array([float(text) for text in parts[3::4]]), np.array([float(text) for text in parts[1::4]]))
 
 
-def _joined(tracks: list[Workout]) -> Route:
+def _joined(tracks: list[Workout]) -> RecordedRoute:
     none = [np.empty(0)]
     t = [track.t + (track.started_at.timestamp() if track.started_at else 0.0) for track in tracks]
     altitude = [np.full(len(track.t), np.nan) if track.altitude is None else track.altitude for track in tracks]
@@ -69,14 +69,14 @@ def _joined(tracks: list[Workout]) -> Route:
     return replace(route, reasons=(*(reason for track in tracks for reason in track.mended), *route.reasons))
 
 
-def by_time(t: Array, speed: Array, altitude: Array) -> Route:
+def by_time(t: Array, speed: Array, altitude: Array) -> RecordedRoute:
     """A route of points in any order, on one timeline."""
     speed = np.where(speed < 0, np.nan, speed)  # the phone writes -1 for a speed that it does not know
     series = timeline.build(np.round(t, 3), {"speed": speed, "altitude": altitude})
-    return Route(t=series.times, reasons=series.reasons, **series.columns)
+    return RecordedRoute(t=series.times, reasons=series.reasons, **series.columns)
 
 
-def by_position(t: Array, speed: Array, altitude: Array, latitude: Array, longitude: Array) -> Route:
+def by_position(t: Array, speed: Array, altitude: Array, latitude: Array, longitude: Array) -> RecordedRoute:
     """`by_time`; where the phone knew no speed at all, its positions (degrees) tell it."""
     if not (speed > 0).any():
         order = np.argsort(t, kind="stable")

@@ -183,12 +183,13 @@ def _decode(line: bytes, where: str) -> Line:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass  # then it may be what Python prints
     try:
-        return DECODER.decode(TOKEN.sub(_as_json, line, MAX_TOKENS))
+        return DECODER.decode(TOKEN.sub(as_json, line, MAX_TOKENS))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidFile("bad_line", where, f"it is no workout in JSON: {str(error)[:100]}") from error
 
 
-def _as_json(token: re.Match[bytes]) -> bytes:
+def as_json(token: re.Match[bytes]) -> bytes:
+    """A token of Python's notation as one of JSON."""
     before, text = token.groups()
     if text[:1] in (b"'", b'"'):
         return bytes(before + b'"' + ESCAPE.sub(_escape, text[1:-1]) + b'"')

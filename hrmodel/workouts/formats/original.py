@@ -7,7 +7,7 @@ was checked; every tensor's type and shape is checked before its numbers are use
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
@@ -28,7 +28,6 @@ SCALER_FILE = "scaler_params.json"
 SCALER_KEYS = ("speed_mean", "speed_std", "altitude_mean", "altitude_std")
 SERIES = ("speed", "altitude", "heart_rate", "timestamps")
 STEPS = 500
-STEP_SECONDS = 10.0
 MAX_SCALER_BYTES = 1 << 16
 MAX_MEMBERS = 100  # of the zip; each tensor is one
 MAX_PICKLE_BYTES = 1 << 20  # with the names of 50,000 people
@@ -69,31 +68,6 @@ def read(source: Source) -> Iterator[Workout]:
             for name in ("speed", "altitude"):
                 rows[name] = rows[name] * scaler[f"{name}_std"] + scaler[f"{name}_mean"]
         yield _to_workout(rows, length, i, people[i], split, source.units or KILOMETRES_PER_HOUR)
-
-
-def write_seed_dataset(workouts_by_split: Mapping[str, Sequence[Workout]], folder: Path) -> None:
-    """Write workouts as the seed did: standardised km/h and m at 10 s, padded with 0 to 500 steps.
-
-    A workout over 500 steps is stretched to 500, while the length before is stored. For tests and the offline demo.
-    """
-    rows = {split: [_resample(workout) for workout in workouts] for split, workouts in workouts_by_split.items()}
-    train = rows["train"]
-    scaler: dict[str, float] = {}
-    for name in ("speed", "altitude"):
-        values = np.concatenate([row[name] for row in train])
-        scaler |= {f"{name}_mean": float(values.mean()), f"{name}_std": float(values.std()) or 1.0}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / SCALER_FILE).write_text(json.dumps(scaler, sort_keys=True))
-    for split, made in rows.items():
-        tensors = {}
-        for name in SERIES:
-            padded = np.zeros((len(made), STEPS, 1))
-            for i, row in enumerate(made):
-                shift, scale = (scaler[f"{name}_mean"], scaler[f"{name}_std"]) if f"{name}_mean" in scaler else (0, 1)
-                padded[i, : len(row[name]), 0] = (row[name] - shift) / scale
-            tensors[name] = torch.from_numpy(padded).to(torch.float64 if name == "timestamps" else torch.float32)
-        tensors["original_lengths"] = torch.tensor([[row["steps"]] for row in made], dtype=torch.int64).reshape(-1, 1)
-        torch.save(tensors, folder / f"{split}.pt")
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -237,25 +211,3 @@ def _to_workout(
 def _start_without_clock(number: int, split: str) -> float:
     """Seconds since 1970: in the order of the file, a split after the other, and all before any real clock."""
     return SPLITS.index(split) * SPLIT_SECONDS + min(number * 3600.0, SPLIT_SECONDS - 3600.0 + number * 1e-3)
-
-
-def _resample(workout: Workout) -> dict[str, Any]:
-    steps = int((workout.t[-1] - workout.t[0]) // STEP_SECONDS) + 1
-    times = workout.t[0] + np.arange(steps) * STEP_SECONDS
-    if steps > STEPS:
-        times = np.linspace(workout.t[0], workout.t[-1], STEPS)
-    start = 0.0 if workout.started_at is None else workout.started_at.timestamp()
-    return {
-        "speed": _at(times, workout.t, workout.speed) * 3.6,
-        "altitude": _at(times, workout.t, workout.altitude),
-        "heart_rate": _at(times, workout.t, workout.heart_rate),
-        "timestamps": start + times,
-        "steps": steps,
-    }
-
-
-def _at(times: Array, t: Array, values: Array | None) -> Array:
-    if values is None or not np.isfinite(values).any():
-        return np.zeros(len(times))
-    known = np.isfinite(values)
-    return np.interp(times, t[known], values[known])

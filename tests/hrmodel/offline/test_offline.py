@@ -19,9 +19,9 @@ from hrmodel.personal.bands import DEFAULT_INTERVALS
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.training.batches import features_of
 from hrmodel.training.fit import fit
-from hrmodel.workouts.formats.original import write_seed_dataset
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
 from service.cli.demo import write_parquet
+from tests.original_writer import write_original_dataset
 from tests.prediction_builders import make_checkpoint
 
 PERSONAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "runs" / "personal.parquet"
@@ -43,7 +43,7 @@ def base(tmp_path):
 
 @pytest.fixture
 def data(tmp_path):
-    write_seed_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "data")
+    write_original_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "data")
     return tmp_path / "data"
 
 

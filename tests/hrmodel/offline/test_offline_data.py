@@ -9,12 +9,12 @@ from hrmodel.offline.errors import UserError
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.scale import fit_scale
 from hrmodel.workouts.errors import InvalidFile
-from hrmodel.workouts.formats.original import write_seed_dataset
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
 from hrmodel.workouts.splits import chronological_split
 from hrmodel.workouts.units import Units
 from service.cli.demo import write_parquet
 from tests import gpx_writer
+from tests.original_writer import write_original_dataset
 
 RUNS = simulate_runner(workouts=12)
 TWO = simulate_workouts(people=2, workouts=8, seed=3)
@@ -26,7 +26,7 @@ def sizes(data):
 
 @pytest.fixture
 def seed_folder(tmp_path):
-    write_seed_dataset({"train": RUNS[:8], "val": [RUNS[8]], "test": RUNS[9:11]}, tmp_path / "seed")
+    write_original_dataset({"train": RUNS[:8], "val": [RUNS[8]], "test": RUNS[9:11]}, tmp_path / "seed")
     return tmp_path / "seed"
 
 

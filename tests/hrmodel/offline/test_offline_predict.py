@@ -16,11 +16,11 @@ from hrmodel.offline.start import read_checkpoint
 from hrmodel.personal.bands import DEFAULT_INTERVALS
 from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.workouts.formats.original import write_seed_dataset
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import Workout
 from service.cli.demo import write_parquet
 from tests import gpx_writer
+from tests.original_writer import write_original_dataset
 from tests.prediction_builders import make_checkpoint
 
 RUNS = simulate_runner(workouts=14, seed=3)
@@ -173,7 +173,7 @@ def test_a_damaged_state_is_an_invalid_checkpoint(folder, change):
 
 
 def test_the_seeds_own_split_has_its_days_too(hrmodel, folder, tmp_path):
-    write_seed_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "seed")
+    write_original_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "seed")
     options = ["--pretrained", folder / "base.safetensors", "--epochs", 1]
     assert hrmodel("stage1", "--data", tmp_path / "seed", *options, out=tmp_path)[0] == 0
     assert hrmodel("predict", "--data", tmp_path / "seed", out=tmp_path)[0] == 0

@@ -15,20 +15,19 @@ from service.client.client import Client, RequestFailed
 
 
 @pytest.fixture
-def make_client():
+def make_client(monkeypatch):
     """A client whose requests are answered by a function."""
-    made = []
+    made, connect = [], httpx2.Client
 
     def make(answer):
-        client = Client("http://stagewise.test", "sw_key")
-        client._http.close()
-        client._http = httpx2.Client(base_url="http://stagewise.test", transport=httpx2.MockTransport(answer))
-        made.append(client)
-        return client
+        transport = httpx2.MockTransport(answer)
+        monkeypatch.setattr(httpx2, "Client", lambda **options: connect(**options, transport=transport))
+        made.append(Client("http://stagewise.test", "sw_key"))
+        return made[-1]
 
     yield make
     for client in made:
-        client.__exit__()
+        client.close()
 
 
 def test_a_written_table_is_read_back_as_the_same_workouts(tmp_path):

@@ -11,8 +11,7 @@ import pytest
 from service.datasets.picture import draw_import
 from service.datasets.picture_text import MAX_LINES, WIDTH, fitted, side_lines
 from service.datasets.schemas import DatasetRead, FileRead, WorkoutCounts
-from service.datasets.summary import summarise
-from service.datasets.words import SENTENCES
+from service.datasets.summary import SENTENCES, summarise
 from service.registry.datasets import Outline
 from service.registry.tables import Dataset
 from service.web.fields import ErrorRead

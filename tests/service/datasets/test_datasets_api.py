@@ -1,6 +1,5 @@
 """Datasets over HTTP: uploads that arrive whole or not at all, reports, and deletion with all that came from it."""
 
-import errno
 import os
 import struct
 import time
@@ -12,9 +11,8 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from service.datasets import service
-from service.datasets.upload import Upload
 from service.operations.queue import IMPORTS
-from service.registry import champions, imports, leftovers
+from service.registry import imports, leftovers
 from service.registry.tables import (
     Dataset,
     DatasetState,
@@ -30,7 +28,9 @@ from tests.builders import (
     add_workout,
     crown,
     files_of,
+    make_default,
     on_sqlite,
+    roll_back,
     row_counts,
     set_offset,
 )
@@ -114,14 +114,14 @@ def test_a_refused_upload_leaves_nothing(client, store, account, database, sent,
 
 @on_sqlite
 def test_a_full_disk_is_a_503_and_the_temporary_file_goes(client, store, account, monkeypatch):
-    def full(self, data):
-        assert self._path.exists()
-        with service_errors():
-            raise OSError(errno.ENOSPC, "No space left on device")
+    name = store.temporary
 
-    from service.datasets.upload import storage_errors as service_errors
+    def on_a_full_disk(account_id):
+        path = name(account_id)
+        path.symlink_to("/dev/full")
+        return path
 
-    monkeypatch.setattr(Upload, "_write", full)
+    monkeypatch.setattr(type(store), "temporary", lambda _, account_id: on_a_full_disk(account_id))
     response = client.post("/datasets", content=b"x")
     assert (response.status_code, response.json()["code"]) == (503, "storage_full")
     assert response.headers["Retry-After"] == "60"
@@ -376,8 +376,7 @@ def test_a_rolled_back_version_is_not_what_a_subject_falls_back_to(client, datab
     base, one, two = make_version(), make_dataset(), make_dataset()
     mine, regretted = make_version(one, seed=1), make_version(two, seed=2)
     crown(database, one.subject_id, base, mine, regretted)
-    with database.unit_of_work() as session:
-        champions.rollback(session, one.subject_id)
+    roll_back(database, one.subject_id)
     assert client.delete(f"/datasets/{one.id}").status_code == 204
     assert client.get("/subjects/me/champion").json()["model_version_id"] == str(base.id)
 
@@ -391,7 +390,7 @@ def test_a_deleted_population_takes_its_bases_and_their_descendants_with_it(
     grandchild = make_version(person, Stage.STAGE2, seed=3, parent_id=child.id)
     waiting = add_job(database, person, Stage.STAGE1, start_model_version_id=base.id)
     crown(database, person.subject_id, base, child, grandchild)
-    set_default_base(database, base)
+    make_default(database, base)
     add_evaluation(database, child, person, 5.0)
     assert client.delete(f"/datasets/{population.id}").status_code == 204
     assert client.get("/subjects/me/champion").json()["model_version_id"] == str(shipped.id)
@@ -399,13 +398,6 @@ def test_a_deleted_population_takes_its_bases_and_their_descendants_with_it(
     assert client.get(f"/jobs/{waiting.id}").status_code == 404
     assert client.get(f"/datasets/{person.id}").status_code == 200
     assert files_of(store, person.account_id) == set()
-
-
-def set_default_base(database, version):
-    from service.registry import model_versions
-
-    with database.unit_of_work() as session:
-        model_versions.set_default_base(session, version, 9.0)
 
 
 def test_a_dataset_that_a_worker_is_busy_with_stays(client, database, make_dataset, make_job):

@@ -5,12 +5,13 @@ from datetime import timedelta
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.operations.job_metrics import JobMetrics
-from service.registry import champions, job_counts, jobs
-from service.registry.session import Database, bound_clock
+from service.operations.job_metrics import JobCounters
+from service.registry import job_counts, jobs
+from service.registry.session import Database
 from service.registry.tables import DatasetWorkout, Job, JobEvent, JobState, Stage, utc_now
 from service.registry.tail import MOST, SETTLED_SECONDS, Tail
 from tests import builders
+from tests.clock import bound_clock
 
 TRAINING = jobs.TRAINING_STAGES
 
@@ -20,11 +21,11 @@ class Counted:
 
     def __init__(self, database: Database) -> None:
         self._database, self._registry = database, CollectorRegistry()
-        self._metrics = JobMetrics(self._registry)
+        self.metrics = JobCounters(self._registry)
         self.look()
 
     def look(self) -> None:
-        self._metrics.update(self._database, patience=5.0)
+        self.metrics.update(self._database, patience=5.0)
 
     def of(self, name: str, **labels: str) -> float | None:
         return self._registry.get_sample_value(f"stagewise_{name}", labels)
@@ -136,8 +137,7 @@ def test_an_import_counts_the_workouts_of_its_upload_and_not_those_known_before(
 def test_changes_of_champions_are_counted_by_reason(database, store, dataset, counted):
     first, second = (builders.add_version(database, store, dataset, seed=seed) for seed in (1, 2))
     builders.crown(database, dataset.subject_id, first, second)
-    with database.unit_of_work() as session:
-        champions.rollback(session, dataset.subject_id)
+    builders.roll_back(database, dataset.subject_id)
     counted.look()
     reasons = {
         reason: counted.of("champion_changes_total", reason=reason) for reason in ("first", "promoted", "rollback")
@@ -158,7 +158,7 @@ def test_the_oldest_waiting_job_is_one_that_could_start(database, dataset, count
 
 
 def test_waiting_and_running_jobs_are_not_shown_while_the_database_is_away(database, counted):
-    metrics = counted._metrics
+    metrics = counted.metrics
     with pytest.raises(ValueError, match="unknown"):
         metrics.update(_Away(), patience=5.0)
     assert counted.of("jobs", stage="stage1", state="queued") is None

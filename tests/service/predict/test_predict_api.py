@@ -6,7 +6,7 @@ import pytest
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.workouts.workout import Workout
 from service.registry.tables import Stage, Subject
-from tests.builders import add_population, crown, on_sqlite, set_offset
+from tests.builders import add_population, crown, make_default, on_sqlite, set_offset
 from tests.prediction_builders import LEVEL, make_checkpoint, make_response
 
 pytestmark = on_sqlite
@@ -71,10 +71,7 @@ def test_the_base_answers_a_known_subject_at_the_subjects_level(client, database
 
 def test_a_subject_whose_upload_is_not_ready_gets_the_default_base(client, database, base, make_version):
     own = make_version(add_population(database), Stage.BASE, seed=5)
-    from service.registry import model_versions
-
-    with database.unit_of_work() as session:
-        model_versions.set_default_base(session, own, 9.0)
+    make_default(database, own)
     client.post("/datasets?subject=new", content=b"x")
     assert post(client, subject="new")["model"]["version_id"] == str(own.id)
     assert post(client)["model"]["version_id"] == str(own.id)
@@ -187,7 +184,7 @@ def test_without_any_base_the_answer_is_503(client):
 def test_no_output_sees_its_own_or_a_later_heart_rate_at_1_hz(
     client, database, base, make_dataset, make_version, prefix, subject
 ):
-    """Design section 5: change any heart rate at or after t, and no output at or before t moves."""
+    """Change any heart rate at or after t, and no output at or before t moves."""
     dataset = make_dataset()
     crown(database, dataset.subject_id, make_version(dataset, seed=3))
     seconds = 480

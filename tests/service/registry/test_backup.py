@@ -21,11 +21,12 @@ from service.registry import identity, jobs, leftovers, migrations
 from service.registry.artifacts import ArtifactStore
 from service.registry.backup import LOCAL, IncompleteBackup, write_backup
 from service.registry.restore import RestoreError, restore
-from service.registry.session import Database, bound_clock
+from service.registry.session import Database
 from service.registry.tables import Base, Job, JobEvent, JobState, Stage
 from service.settings import Settings, get_settings
 from tests import builders
 from tests.builders import Sent
+from tests.clock import bound_clock
 from tests.conftest import new_postgresql_database
 from worker.reporter import Context, EpochReport, Reporter
 

@@ -14,11 +14,10 @@ from service.datasets.schemas import DatasetQuery
 from service.errors import Unavailable
 from service.registry import identity, imports, jobs, leftovers, sweep
 from service.registry.imports import ImportedWorkout
-from service.registry.session import bound_clock
 from service.registry.tables import Dataset, DatasetState, Installation, Job, JobState, Stage, Subject
 from service.settings import Settings
 from tests import registry_builders as builders
-from tests.builders import Sent
+from tests.clock import bound_clock
 
 LEASE = 60.0
 
@@ -190,13 +189,16 @@ class Services:
     """What accepting an upload needs."""
 
     def __init__(self, database, store):
-        self.database, self.store, self.sender, self.settings = database, store, Sent(), Settings()
+        self.database, self.store, self.settings = database, store, Settings()
+
+    def send_hints(self, session):
+        """Nobody listens."""
 
 
 def test_an_upload_whose_file_an_import_of_the_same_bytes_deleted_is_refused_not_accepted(database, store):
     account = builders.add_account(database).id
     with pytest.raises(Unavailable):
-        datasets_service._accept(Services(database, store), account, DatasetQuery(), ("a" * 64, 7), None)
+        datasets_service.accept(Services(database, store), account, DatasetQuery(), ("a" * 64, 7), None)
     with database.reading() as session:
         assert session.query(Dataset).count() == session.query(Job).count() == session.query(Subject).count() == 0
 
@@ -206,7 +208,7 @@ def test_an_upload_is_not_swept_between_its_file_and_its_row(database, store, mo
     sha256 = store.put(account, b"export")
 
     def accept():
-        datasets_service._accept(Services(database, store), account, DatasetQuery(), (sha256, 6), None)
+        datasets_service.accept(Services(database, store), account, DatasetQuery(), (sha256, 6), None)
 
     exists, waiting = type(store.root).exists, []
 

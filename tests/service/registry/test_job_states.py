@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 
 from service.errors import Conflict
 from service.registry import jobs
-from service.registry.session import Database, bound_clock
+from service.registry.session import Database
 from service.registry.tables import Dataset, EpochMetrics, Job, JobEvent, JobState, Stage
 from tests import registry_builders as builders
+from tests.clock import bound_clock
 
 LEASE = 60.0
 ANY = (*jobs.TRAINING_STAGES, *jobs.IMPORT_STAGES)

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from service.errors import Conflict
 from service.registry import jobs
-from service.registry.session import bound_clock
 from service.registry.tables import Job, JobEvent, JobState, Stage
+from tests.clock import bound_clock
 
 LEASE, NOW = 60.0, 1000.0
 QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = JobState

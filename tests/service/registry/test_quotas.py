@@ -1,6 +1,7 @@
 """How much one account may ask for: jobs, stored bytes and predictions a minute; correct also when all come at once."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import select
 from service.registry import imports
 from service.registry.tables import Dataset, DatasetState, JobState
 from service.settings import Settings
+from service.web.rate_limits import RateLimits
 from tests.builders import add_workout, files_of, on_sqlite, row_counts
 from tests.import_rows import a_file
 
@@ -40,7 +42,7 @@ def at_once(count, act):
 @pytest.fixture
 def unhurried(app):
     """No limit a minute: these tests are about the others."""
-    app.state.services.limits._predictions._limit = 1_000
+    app.state.services = replace(app.state.services, limits=RateLimits(1_000))
 
 
 def test_of_twenty_submissions_at_once_with_a_limit_of_five_exactly_five_are_taken(
@@ -144,5 +146,5 @@ def test_predictions_a_minute_are_counted_by_account_and_a_batch_counts_each_of_
 @on_sqlite
 def test_a_limit_is_looked_at_before_the_body_is_read(app, connect):
     client = connect("predict")
-    app.state.services.limits._predictions._limit = 0
+    app.state.services = replace(app.state.services, limits=RateLimits(0))
     assert refused(client.post("/predict", content=b"{" * 1000), "rate_limited")

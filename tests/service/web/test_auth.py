@@ -1,13 +1,14 @@
 """Keys: who gets in, what a scope opens, how long a key is remembered, and how often one may guess."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from service.errors import NotFound, TooManyRequests
 from service.registry import accounts
-from service.web.rate_limits import RateLimits, Window
+from service.web.rate_limits import RateLimits, RateWindow
 from service.web.security import KeyRing
 from tests.builders import add_key, on_sqlite, row_counts
 from tests.registry_builders import add_account
@@ -15,11 +16,16 @@ from tests.registry_builders import add_account
 pytestmark = on_sqlite
 
 
-class Away:
-    """A database that does not answer."""
+class Unreliable:
+    """A database that answers until it is `away`."""
+
+    def __init__(self, database, *, away=False):
+        self.database, self.away = database, away
 
     def reading(self):
-        raise OperationalError("SELECT", {}, Exception("connection refused"))
+        if self.away:
+            raise OperationalError("SELECT", {}, Exception("connection refused"))
+        return self.database.reading()
 
 
 def parts_of(key):
@@ -113,10 +119,10 @@ def test_a_revoked_key_opens_nothing_after_a_minute(database):
 
 
 def test_a_known_key_outlives_ten_minutes_of_a_database_outage(database):
-    key, now = add_key(database, "read"), [0.0]
-    ring = KeyRing(database, clock=lambda: now[0])
+    key, now, unreliable = add_key(database, "read"), [0.0], Unreliable(database)
+    ring = KeyRing(unreliable, clock=lambda: now[0])
     caller = found(ring, key)
-    ring._database = Away()
+    unreliable.away = True
     now[0] = 599.0
     assert found(ring, key) == caller
     assert found(ring, key[:-1] + ("A" if key[-1] != "A" else "B")) is None
@@ -127,7 +133,7 @@ def test_a_known_key_outlives_ten_minutes_of_a_database_outage(database):
 
 def test_an_unknown_key_during_an_outage_is_503_and_not_401(connect, app, database):
     client = connect("read")
-    app.state.services.keys._database = Away()
+    app.state.services = replace(app.state.services, keys=KeyRing(Unreliable(database, away=True)))
     response = client.get("/jobs")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
 
@@ -210,7 +216,7 @@ def test_posts_with_one_key_are_limited(app):
 
 def test_a_new_minute_starts_anew(app):
     now = [0.0]
-    window = Window(1, clock=lambda: now[0])
+    window = RateWindow(1, clock=lambda: now[0])
     window.count("a")
     now[0] = 59.5
     assert (window.wait("a"), window.wait("b")) == (1, None)
@@ -222,15 +228,10 @@ def test_keys_are_listed_and_revoked_once(database):
     key = add_key(database, "read", "train")
     public = parts_of(key).public
     with database.unit_of_work() as session:
-        assert [row.public for row in accounts.list_keys(session, add_account_id(database))] == [public]
+        assert [(row.public, account) for row, account in accounts.list_keys(session)] == [(public, "default")]
         accounts.revoke_key(session, public)
         with pytest.raises(NotFound):
             accounts.revoke_key(session, public)
-
-
-def add_account_id(database):
-    with database.reading() as session:
-        return accounts.ensure_account(session).id
 
 
 def test_a_key_needs_scopes_that_exist(database):

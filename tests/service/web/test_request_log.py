@@ -3,12 +3,13 @@
 import asyncio
 import json
 from dataclasses import replace
+from functools import partial
 from uuid import uuid4
 
 import pytest
 
 from service.logs import log_as_json
-from service.operations.queue import BrokerSender
+from service.operations.queue import BrokerSender, send_after_commit
 from service.web.request_log import RequestLog
 from tests.builders import on_sqlite
 from tests.processes import wait_until
@@ -58,7 +59,7 @@ def test_what_is_no_job_is_not_repeated(client, lines):
 
 def test_a_hint_that_could_not_be_sent_names_the_request(client, app, make_version, make_dataset, lines):
     sender = BrokerSender("redis://127.0.0.1:1/0")
-    app.state.services = replace(app.state.services, sender=sender)
+    app.state.services = replace(app.state.services, send_hints=partial(send_after_commit, sender=sender))
     make_version()
     client.post("/jobs/stage1", json={"dataset_id": str(make_dataset().id)}, headers={"X-Request-ID": "mine-2"})
     found = []

@@ -251,5 +251,5 @@ def test_a_mutated_file_is_read_or_refused(tmp_path, data, mutations):
 
 def test_strings_of_python_become_those_of_json():
     for text in ("it's", 'say "a"', "both ' and \"", "back\\slash", "\n\t", "\x00\x1f\x7f", "\u00e9 \u4e2d", "\\'"):
-        converted = endomondo.TOKEN.sub(endomondo._as_json, repr([text, None, 1e-05, True]).encode())
+        converted = endomondo.TOKEN.sub(endomondo.as_json, repr([text, None, 1e-05, True]).encode())
         assert json.loads(converted) == [text, None, 1e-05, True]

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import archive, zips
-from hrmodel.workouts.formats.original import SCALER_FILE, write_seed_dataset
+from hrmodel.workouts.formats.original import SCALER_FILE
 from hrmodel.workouts.formats.upload import FileReport, read_upload
 from hrmodel.workouts.sandbox.reading import read_with_format, read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.units import Units
 from tests import apple_writer
+from tests.original_writer import write_original_dataset
 
 GPX = '<gpx><trk><trkpt lat="1" lon="1"><time>2024-05-01T08:00:00Z</time></trkpt></trk></gpx>'
 
@@ -46,7 +47,7 @@ def uploaded(path, **options):
 @pytest.fixture
 def seed_folder(tmp_path):
     runs = simulate_runner(workouts=5)
-    write_seed_dataset({"train": runs[:3], "val": [runs[3]], "test": [runs[4]]}, tmp_path / "seed")
+    write_original_dataset({"train": runs[:3], "val": [runs[3]], "test": [runs[4]]}, tmp_path / "seed")
     return tmp_path / "seed"
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from hrmodel.workouts.cleaning.pieces import join_pieces
 from hrmodel.workouts.errors import InvalidFile
-from hrmodel.workouts.formats.original import write_seed_dataset
 from hrmodel.workouts.formats.upload import FileReport, read_upload
 from hrmodel.workouts.sandbox import isolated, landlock, seccomp
 from hrmodel.workouts.sandbox.isolated import read_isolated
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.units import Units
+from tests.original_writer import write_original_dataset
 
 POINTS = "".join(
     f'<trkpt lat="1.{i:05d}" lon="1"><time>2024-05-01T08:{i // 60:02d}:{i % 60:02d}Z</time></trkpt>' for i in range(900)
@@ -41,7 +41,7 @@ def upload(tmp_path):
 
 def test_an_isolated_reader_finds_what_the_reader_finds(tmp_path, folder):
     runs = simulate_runner(workouts=4)
-    write_seed_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "seed")
+    write_original_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "seed")
     with zipfile.ZipFile(tmp_path / "upload", "w") as made:
         for file in (tmp_path / "seed").iterdir():
             made.write(file, file.name)
