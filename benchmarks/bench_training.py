@@ -26,7 +26,7 @@ import torch
 from plain_loop import PaddedItems, train_plainly
 
 from accuracy.people import Runner, read_runners, split
-from hrmodel.evaluation.contenders import EvaluationData
+from hrmodel.evaluation.forecasters import EvaluationData
 from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.offline.paths import shipped_base

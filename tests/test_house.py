@@ -14,7 +14,7 @@ CITATION = re.compile(r"design section|issue #?\d+|section \d+ of the design", r
 FILE_NAME = re.compile(r"\b(?:docs/[\w./-]+|[A-Z]{4,})\.(?:md|yml)\b")
 NAMED_TUPLE = {"_fields", "_replace", "_asdict"}  # public in spite of their names
 # what breaks a rule still; a line goes when it is mended
-SAME_NAME = {"Known", "Ready", "Task", "_Entry"}
+SAME_NAME = {"Ready", "Task", "_Entry"}
 PRIVATE_IN_TESTS = {
     "tests/chaos/entry.py": {"_ours", "_rival"},
     "tests/hrmodel/network/test_network.py": {"_run"},

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from hrmodel.evaluation.contenders import EvaluationData
+from hrmodel.evaluation.forecasters import EvaluationData
 from hrmodel.offline.errors import UserError
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid

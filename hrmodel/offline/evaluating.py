@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hrmodel.evaluation.contenders import EvaluationData
+from hrmodel.evaluation.calibration import person_states
+from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.picture import draw_evaluation
 from hrmodel.evaluation.report import Report, evaluate
 from hrmodel.offline.console import progress_bar
@@ -106,7 +107,9 @@ def _score(found: Mapping[str, Found], data: EvaluationData, device: str) -> dic
 
 def _report(version: Found, data: EvaluationData, device: str, on_progress: Callable[[float], None]) -> Report:
     own = replace(data, level=version.checkpoint.level or data.level)
-    return evaluate(Predictor(version.checkpoint, device), own, on_progress=on_progress)
+    network = NetworkForecaster(predictor=Predictor(version.checkpoint, device), level=own.level)
+    states = person_states(network, own, lambda: on_progress(0.0))
+    return evaluate(network, own, states, on_progress=on_progress)
 
 
 def _warn_of_other_data(name: str, version: Found, data: EvaluationData) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from hrmodel.evaluation.calibration import follow
-from hrmodel.evaluation.contenders import EvaluationData
+from hrmodel.evaluation.calibration import state_after
+from hrmodel.evaluation.forecasters import EvaluationData
 from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
@@ -46,8 +46,8 @@ class Task:
 
 
 def train_stage(task: Task) -> None:
-    """Train one stage: checkpoints and history are written after each epoch, the curves and the person's response at
-    the end.
+    """Train one stage: checkpoints and history are written after each epoch, the curves and the person's state at the
+    end.
 
     Raises Interrupted on Ctrl-C, UserError when the GPU's memory or the network's layers do not allow it or there is
     nothing to resume, NonFiniteLoss.
@@ -142,12 +142,12 @@ class _Keeper:
         log.info("%s", epoch_line(state.history[-1], task.stage.epochs, improved and bool(task.data.val)))
 
     def end(self, state: TrainingState, on_progress: Callable[[float], None]) -> None:
-        """Write the person's response, as the best model follows it, into its file; nothing is left to resume."""
+        """Write the person's state under the best model into its file; nothing is left to resume."""
         task, name = self._task, self._task.stage.stage
         best = _checkpoint(task, state.model.config, state.best_weights, state.history)
         total, done = len(task.data.train) + 2 * len(task.data.val), count(1)
-        response = follow(best, task.data, lambda: on_progress(min(next(done) / total, 1.0)))
-        _write(replace(best, followed=response), task.folders.best(name))
+        person = state_after(best, task.data, lambda: on_progress(min(next(done) / total, 1.0)))
+        _write(replace(best, followed=person), task.folders.best(name))
         _write(_checkpoint(task, state.model.config, state.weights(), state.history), task.folders.latest(name))
 
     def _keep_best(self, state: TrainingState) -> None:

@@ -418,22 +418,22 @@ class Evaluation(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
-class Tracked(Base):
-    """What the replay of one subject's workouts under one version left behind: how to answer their next one."""
+class PersonStateRow(Base):
+    """A subject's state under one version after the last workout of one of their datasets.
 
-    __tablename__ = "trackings"
+    The newest dataset's state serves. Deleting that dataset deletes its state, and the one before serves again.
+    """
+
+    __tablename__ = "person_states"
     subject_id: Mapped[UUID] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), primary_key=True)
     model_version_id: Mapped[UUID] = mapped_column(
         ForeignKey("model_versions.id", ondelete="CASCADE"), primary_key=True, index=True
     )
-    response: Mapped[dict[str, Any]] = mapped_column(Json)  # hrmodel.personal.response.Response
-    intervals: Mapped[dict[str, Any] | None] = mapped_column(Json)  # None: the version's own
+    dataset_id: Mapped[UUID] = mapped_column(
+        ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    state: Mapped[dict[str, Any]] = mapped_column(Json)  # hrmodel.personal.state.PersonState
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
-
-    @property
-    def offset(self) -> float:
-        """How far the subject's level has moved, bpm."""
-        return float(self.response["weights"]["level"])
 
 
 class Champion(Base):

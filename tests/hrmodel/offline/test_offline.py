@@ -126,7 +126,7 @@ def test_a_checkpoint_that_we_wrote_comes_back_whole(hrmodel, base, data, out):
         assert torch.equal(checkpoint.weights[name], weight) == name.endswith("_l0"), name
 
 
-def test_a_stage_learns_what_the_tracked_response_of_its_start_leaves(hrmodel, base, data, monkeypatch):
+def test_a_stage_learns_what_the_response_under_its_start_leaves(hrmodel, base, data, monkeypatch):
     learned = {}
 
     def watched(model, train, val, *rest, **more):

@@ -14,7 +14,7 @@ from hrmodel.network.original_format import to_original_pt
 from hrmodel.offline import paths
 from hrmodel.offline.start import read_checkpoint
 from hrmodel.personal.bands import DEFAULT_INTERVALS
-from hrmodel.personal.followed import Followed
+from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import Workout
@@ -147,16 +147,16 @@ def test_without_any_model_or_with_one_of_the_original_the_sentence_helps(hrmode
     assert "cannot predict" in stderr
 
 
-def test_the_followed_state_comes_back_exactly_from_both_kinds_of_file(folder, tmp_path):
+def test_the_persons_state_comes_back_exactly_from_both_kinds_of_file(folder, tmp_path):
     checkpoint = read_checkpoint(folder / "checkpoints" / "stage1" / "best_model.pt").checkpoint
     checkpoint.write(tmp_path / "model.safetensors")
     back = Checkpoint.read(tmp_path / "model.safetensors").followed
-    for one, other in zip(back.tracking.beliefs, checkpoint.followed.tracking.beliefs, strict=True):
+    for one, other in zip(back.filter.filters, checkpoint.followed.filter.filters, strict=True):
         assert np.array_equal(one.mean, other.mean)
         assert np.array_equal(one.covariance, other.covariance)
-        assert (one.foresaw, one.days) == (other.foresaw, other.days)
-    assert (back.until, back.workouts, back.intervals) == (
-        checkpoint.followed.until,
+        assert (one.log_likelihood, one.noise) == (other.log_likelihood, other.noise)
+    assert (back.last_workout, back.workouts, back.intervals) == (
+        checkpoint.followed.last_workout,
         11,
         checkpoint.followed.intervals,
     )
@@ -166,10 +166,10 @@ def test_the_followed_state_comes_back_exactly_from_both_kinds_of_file(folder, t
 @pytest.mark.parametrize(
     "change", [{"weights": ["level"]}, {"filters": []}, {"filters": [{"mean": [0.0]}]}, {"until": "yesterday"}]
 )
-def test_a_damaged_followed_state_is_an_invalid_checkpoint(folder, change):
+def test_a_damaged_state_is_an_invalid_checkpoint(folder, change):
     followed = read_checkpoint(folder / "checkpoints" / "stage1" / "best_model.pt").checkpoint.followed
     with pytest.raises((ValueError, KeyError)):
-        Followed.from_dict(followed.to_dict() | change)
+        PersonState.from_dict(followed.to_dict() | change)
 
 
 def test_the_originals_own_split_has_its_days_too(hrmodel, folder, tmp_path):

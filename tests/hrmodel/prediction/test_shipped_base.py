@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from hrmodel.evaluation.population import held_out_person
-from hrmodel.evaluation.report import evaluate
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.original_format import from_original_pt
 from hrmodel.personal.bands import KINDS, LEVELS, MINUTES, half_width
@@ -17,6 +16,7 @@ from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.workouts.sandbox.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import Workout
+from tests.prediction_builders import report_of
 from tests.shared_data import personal_parquet
 
 FOLDER = Path(__file__).resolve().parents[3] / "hrmodel" / "pretrained"
@@ -62,7 +62,7 @@ def test_its_bands_widen_with_the_coverage_and_narrow_with_what_is_known(base):
 
 
 def test_it_knows_a_simulated_person_better_than_their_own_curves(base):
-    report = evaluate(Predictor(base), held_out_person(on_grid(simulate_runner(workouts=16, seed=5))))
+    report = report_of(Predictor(base), held_out_person(on_grid(simulate_runner(workouts=16, seed=5))))
     blind = report["protocols"]["P1"]["mean"]["mae"]
     assert blind < 6.5
     assert blind < report["baselines"]["elapsed_curve"]["P1"]["mae"] - 1.0
@@ -72,7 +72,7 @@ def test_it_knows_a_simulated_person_better_than_their_own_curves(base):
 def test_it_knows_a_real_person_whom_it_never_saw(base):
     recorded = [workout for workout in read_workouts(personal_parquet()) if workout.person == "p004"]
     latest = sorted(recorded, key=lambda workout: workout.sort_key)[-30:]
-    report = evaluate(Predictor(base), held_out_person(on_grid(latest)))
+    report = report_of(Predictor(base), held_out_person(on_grid(latest)))
     errors = {name: table["mean"]["mae"] for name, table in report["protocols"].items()}
     assert errors["P1"] < 6.6
     assert errors["P2-180"] < 4.2
