@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hrmodel.evaluation.contenders import EvaluationData
 from hrmodel.evaluation.picture import draw_evaluation
-from hrmodel.evaluation.report import Report, evaluate
+from hrmodel.evaluation.report import Report, evaluate, ignore
+from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.offline.console import progress_bar
 from hrmodel.offline.data import training_digest
 from hrmodel.offline.errors import UserError
@@ -99,13 +100,16 @@ def _score(found: Mapping[str, Found], data: EvaluationData, device: str) -> dic
             def show_share(share: float, done: int = done) -> None:
                 show((done + share) / len(found))
 
-            reports[name] = _report(version, data, device, show_share)
+            reports[name] = report_of(version.checkpoint, data, device, show_share)
     return reports
 
 
-def _report(version: Found, data: EvaluationData, device: str, on_progress: Callable[[float], None]) -> Report:
-    own = replace(data, level=version.checkpoint.level or data.level)
-    return evaluate(Predictor(version.checkpoint, device), own, on_progress=on_progress)
+def report_of(
+    model: Checkpoint, data: EvaluationData, device: str = "cpu", on_progress: Callable[[float], None] = ignore
+) -> Report:
+    """The model's report on a person's test workouts, in the scale that it was trained in; a base in theirs."""
+    own = replace(data, level=model.level or data.level)
+    return evaluate(Predictor(model, device), own, on_progress=on_progress)
 
 
 def _warn_of_other_data(name: str, version: Found, data: EvaluationData) -> None:
