@@ -21,7 +21,7 @@ SHARED_WITH_WORKER = (
     *("service.registry", "service.settings", "service.errors", "service.logs"),
     "service.operations.queue",
 )
-PUBLIC = ("service.client",)  # packages that offer what their modules define
+PUBLIC = ("hrmodel", "service.client")  # packages that offer what their modules define
 
 
 def module_name(path: Path) -> str:
