@@ -85,7 +85,7 @@ def load_checkpoint(store: ArtifactStore, version: ModelVersion) -> Checkpoint:
 
 def load_serving(database: Database, store: ArtifactStore, version: ModelVersion) -> Checkpoint:
     """Read the checkpoint of a version that serves. Raises Conflict when another serves now: it was deleted, or its
-    file is lost and whoever it served fell back. Else JobFailure.
+    file is lost and its subjects fell back. Else JobFailure.
     """  # fmt: skip
     try:
         return load_checkpoint(store, version)

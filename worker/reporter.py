@@ -104,8 +104,8 @@ class Reporter:
             raise Cancelled
 
     def _write(self, session: Session) -> list[tuple[Any, str]]:
-        """Write the waiting epochs; the checkpoints that no row points to any more (they name the job: nobody
-        shares them).
+        """Write the waiting epochs; the checkpoints that no row points to any more (they name the job, so they
+        are not shared).
         """  # fmt: skip
         job = session.get_one(Job, self.claim.job_id)
         session.refresh(job)

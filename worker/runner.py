@@ -1,4 +1,4 @@
-"""One job, from claim to its end: what went wrong becomes a state, an error code and a sentence."""
+"""One job, from claim to end: an exception becomes a state, an error code and a sentence."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +17,7 @@ from worker.reporter import DATABASE_AWAY, Cancelled, Context, HandBack, LeaseLo
 
 OUT_OF_MEMORY = (
     "The GPU is out of memory. Submit the job again with a smaller hyperparameters.batch_size; "
-    "whoever runs the worker can also let it train on the CPU (STAGEWISE_DEVICE=cpu)."
+    "or let the worker train on the CPU (STAGEWISE_DEVICE=cpu)."
 )
 
 log = structlog.get_logger(__name__)
@@ -72,7 +72,7 @@ def _run(reporter: Reporter, device: str) -> None:
 
 
 def _request_of(context: Context, claim: jobs.Claim) -> str | None:
-    """Asked before anything else, so that each line of the job has it; None while the database is away."""
+    """The request id of the job, read first, so that each log line has it; None during a database outage."""
     try:
         with context.database.reading() as session:
             return job_history.request_of(session, claim.job_id)

@@ -25,11 +25,11 @@ State = Literal["ok", "warning", "fault", "skipped"]
 
 
 class Away(Exception):
-    """What a check needs is not there; another check has said so."""
+    """A prerequisite of the check is missing; another check has reported it."""
 
 
 class Wrong(Exception):
-    """A check found something: its sentence, and what to do."""
+    """A check failed: its sentence, and the remedy."""
 
     def __init__(self, message: str, what_to_do: str, state: State = "fault") -> None:
         super().__init__(message)
@@ -37,8 +37,8 @@ class Wrong(Exception):
 
 
 class Machine:
-    """The installation that the settings name. Each check says what is well, or raises Wrong or Away; later ones use
-    what earlier ones reached.
+    """The installation that the settings name. Each check returns a sentence, or raises Wrong or Away; later
+    checks use connections of earlier ones.
     """  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""What pages show: the API's own answers, put together."""
+"""Contents of pages, from the API's own answers."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -77,7 +77,7 @@ def dataset(session: Session, account_id: UUID, dataset_id: UUID) -> Values:
 
 
 def person(session: Session, account_id: UUID, name: str) -> Values:
-    """Who serves somebody and why, how good each stage is, and how it came to that. Raises NotFound."""
+    """The model that serves a person and why, the errors of each stage, and the history. Raises NotFound."""
     detail = subjects.show(session, account_id, name)
     own = datasets.show_page(session, account_id, name, LIST).items
     newest = next((each for each in own if each.state == DatasetState.READY), None)

@@ -39,7 +39,7 @@ RESERVED_BYTES = 4 * 1024**2  # ahead of an upload that does not say its size: a
 
 
 def subject_of(query: DatasetQuery) -> str | None:
-    """Whose workouts an upload holds; None for a population. Raises Unprocessable."""
+    """The subject of an upload; None for a population. Raises Unprocessable."""
     if query.kind == DatasetKind.PERSONAL:
         return query.subject or DEFAULT_SUBJECT
     if query.subject is not None:

@@ -1,4 +1,4 @@
-"""What a runner reads in place of a reason's code."""
+"""Sentences for a runner in place of reason codes."""
 
 # Codes are those of cleaning and of the import; one that is missing here is shown by its own message.
 SENTENCES = {

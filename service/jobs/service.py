@@ -27,7 +27,7 @@ from service.web.fields import pointing
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """Who asks for a job, in which transaction, how many jobs they may have, and whether to do it once."""
+    """A request for a job: account, transaction, quota of jobs, and idempotency key."""
 
     session: Session
     account_id: UUID

@@ -115,10 +115,10 @@ def check_database(database: Database, store: ArtifactStore) -> None:
 
 
 def is_local(request: Request) -> bool:
-    """Whether the caller is on this machine, asks for this machine, and is no proxy that speaks for somebody else.
+    """Whether the caller is on this machine, names this machine as host, and is not a proxy.
 
-    A page of another site whose name leads to this machine has that name in Host. Proxies say so in a header, or speak
-    HTTP/1.0; one that does neither is the reason why docs/how-to/reverse-proxy.md keeps this address to itself.
+    The host is checked because of DNS rebinding: another site's name may lead to this machine. Proxies say so in a
+    header, or speak HTTP/1.0. Some do neither, so docs/how-to/reverse-proxy.md blocks this address in the proxy.
     """
     if request.client is None or was_forwarded(request.headers) or request.scope.get("http_version") == "1.0":
         return False

@@ -1,4 +1,4 @@
-"""What workers do, counted from SQL when Prometheus asks: they are many processes on any machine, without a port."""
+"""Counts of workers' jobs, read from SQL on each scrape: workers are many processes on any machine, without a port."""
 
 import threading
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ REASONS = ("first", "promoted", "manual", "forced", "rollback", "damaged", "dele
 
 
 class JobMetrics:
-    """Gauges of what the tables hold, and counters of what has come to them since the first look."""
+    """Gauges of queued and running jobs, and counters of the events since the first look."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         stage, state = ("stage",), ("stage", "state")
@@ -90,7 +90,7 @@ class JobMetrics:
         stage = job.stage.value
         if event == "running" and job.stage in CLAIMED:
             self._attempts.labels(stage).inc()
-        if "crashes" in detail:  # the reconciler's word for a lease that ended, whatever became of the job
+        if "crashes" in detail:  # the reconciler's word for an expired lease, whatever the job's new state
             self._lost.labels(stage).inc()
         if event not in TERMINAL_STATES:
             return
@@ -109,7 +109,7 @@ class JobMetrics:
             self._verdicts.labels(verdict).inc(count)
 
     def _start_at_zero(self) -> None:
-        """Show every series from the start: Prometheus sees no increase in a series that was not there before."""
+        """Show every series from the start: Prometheus sees no increase in a new series."""
         for stage in CLAIMED:
             self._attempts.labels(stage.value)
             self._lost.labels(stage.value)

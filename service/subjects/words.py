@@ -115,7 +115,7 @@ def _next_step(standing: Standing) -> str:
 
 
 def _missing(standing: Standing) -> str:
-    """What stands between the subject and a personal model."""
+    """The next step towards a personal model, if one is missing."""
     dataset = standing.dataset
     if dataset is None:
         return "there are no workouts; upload some"

@@ -1,4 +1,4 @@
-"""Who is signed in to the dashboard. Every request asks the database: a sign-out holds in every process at once."""
+"""Sessions of the dashboard. Every request asks the database: a sign-out holds in every process at once."""
 
 from collections.abc import Collection
 
@@ -27,7 +27,7 @@ class Sessions:
         self._together = Together(self._load)
 
     async def find(self, token: str) -> Caller | None:
-        """Whoever signed in, unless the session has ended. Raises what the driver raises."""
+        """The caller of a valid session, else None. Raises what the driver raises."""
         if len(token) > MAX_TOKEN:
             return None
         digest = rows.digest_of(token)
