@@ -73,7 +73,8 @@ def train_stage1(
 
     `workouts`: all of the person's, as `load_workouts` or `split` gives them; those marked `test` are not used.
     `hyperparameters`: freeze_layers, learning_rate, batch_size, epochs, patience, dropout, weight_decay,
-    gradient_clip, seed; the others come from the recipe (`auto`, or `seed` for the original's). `base` stays as it is.
+    gradient_clip, seed (of the random numbers); the others come from the recipe, by default small steps from few
+    workouts. `base` stays as it is.
     The best epoch's model comes back, with the person's scale, response and bands.
     Raises InvalidHyperparameter (a ValueError) for a value out of its bounds, NonFiniteLoss, and ValueError as `split`.
     """

@@ -126,11 +126,8 @@ class Workout:
         feet); others are ignored, NaN is a missing value. The time is the column `t` (s since the start) or an index
         of times with a time zone; such an index also says the start. Raises ValueError for missing columns.
         """
-        columns = {
-            name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
-            for name in ("t", *CHANNELS)
-            if name in frame.columns
-        }
+        present = [name for name in ("t", *CHANNELS) if name in frame.columns]
+        columns = {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in present}
         if "speed" not in columns:
             raise ValueError(f"a DataFrame needs the column speed (m/s); it has {', '.join(map(str, frame.columns))}")
         if hasattr(frame.index, "tz") and len(frame):
@@ -152,10 +149,10 @@ class Workout:
         except ImportError as error:
             raise ImportError("a DataFrame needs pandas, which is not installed: pip install pandas") from error
         columns = {name: value for name in ("t", *CHANNELS) if (value := getattr(self, name)) is not None}
-        times = None
-        if self.started_at is not None:
-            times = pd.Index(pd.Timestamp(self.started_at) + pd.to_timedelta(self.t, unit="s"), name="time")
-        return pd.DataFrame(columns, index=times)
+        if self.started_at is None:
+            return pd.DataFrame(columns)
+        times = pd.Timestamp(self.started_at) + pd.to_timedelta(self.t, unit="s")
+        return pd.DataFrame(columns, index=pd.Index(times, name="time"))
 
     @cached_property
     def digest(self) -> str:

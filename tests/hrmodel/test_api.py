@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
 from hrmodel.workouts.splits import chronological_split
 from service.cli.demo import write_parquet
 from tests.prediction_builders import make_checkpoint
+from tests.readme import DOCS, python_blocks
 
 RUNS = simulate_runner(workouts=12)
 
@@ -182,6 +184,15 @@ def test_everything_public_is_documented_and_help_shows_it():
         assert name in dir(hrmodel)
         assert f"{name}(" in shown
     assert not hasattr(hrmodel, "train_stage3")
+
+
+def test_the_example_of_the_docs_runs(tmp_path, file, monkeypatch, capsys):
+    with ZipFile(tmp_path / "runs.zip", "w") as archive:
+        archive.write(file, "runs.parquet")
+    monkeypatch.chdir(tmp_path)
+    (example,) = python_blocks(DOCS / "how-to" / "python.md")
+    exec(example, {})
+    assert "[" in capsys.readouterr().out
 
 
 def test_the_package_tells_type_checkers_that_it_is_typed():
