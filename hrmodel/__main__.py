@@ -76,7 +76,7 @@ def predict(args: argparse.Namespace) -> None:
     device, folders = choose_device(args.device), Folders(args.out)
     with logging_to(None):
         found = find_model(folders, args.checkpoint)
-        workouts, _ = read_person(args.data, args.person, _units(args), args.sport)
+        workouts = read_person(args.data, args.person, _units(args), args.sport)
         predict_workouts(workouts, found, folders, device, observed=args.observed)
 
 

@@ -41,7 +41,10 @@ ERRORS = {
 EXPECTED = {
     "tutorial",
     "troubleshooting",
-    *(f"how-to/{name}" for name in ("gpu", "workers", "reverse-proxy", "backup", "upgrade", "offline", "endomondo")),
+    *(
+        f"how-to/{name}"
+        for name in ("gpu", "workers", "reverse-proxy", "backup", "upgrade", "offline", "python", "endomondo")
+    ),
     *(
         f"reference/{name}"
         for name in ("settings", "limits", "endpoints", "file-formats", "checkpoint-format", "metrics")

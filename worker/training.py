@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch._dynamo  # the first optimiser of a process imports it, 1.8 s: here once, before the pool is forked
+from sqlalchemy.orm import Session
 
 from hrmodel.evaluation.population import calibrate_people
 from hrmodel.evaluation.targets import personal_targets
@@ -100,7 +101,7 @@ def _load(reporter: Reporter, job: Job) -> Assignment:
     )
 
 
-def _parent(session: Any, job: Job) -> ModelVersion | None:
+def _parent(session: Session, job: Job) -> ModelVersion | None:
     """The version that the job starts from: the one that it names, or what the job before it made."""
     if job.start_model_version_id is not None:
         version = session.get(ModelVersion, job.start_model_version_id)

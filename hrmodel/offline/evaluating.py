@@ -9,7 +9,8 @@ from pathlib import Path
 from hrmodel.evaluation.calibration import person_states
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.picture import draw_evaluation
-from hrmodel.evaluation.report import Report, evaluate
+from hrmodel.evaluation.report import Report, evaluate, ignore
+from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.offline.console import progress_bar
 from hrmodel.offline.data import training_digest
 from hrmodel.offline.errors import UserError
@@ -101,13 +102,16 @@ def _score(found: Mapping[str, Found], data: EvaluationData, device: str) -> dic
             def show_share(share: float, done: int = done) -> None:
                 show((done + share) / len(found))
 
-            reports[name] = _report(version, data, device, show_share)
+            reports[name] = report_of(version.checkpoint, data, device, show_share)
     return reports
 
 
-def _report(version: Found, data: EvaluationData, device: str, on_progress: Callable[[float], None]) -> Report:
-    own = replace(data, level=version.checkpoint.level or data.level)
-    network = NetworkForecaster(predictor=Predictor(version.checkpoint, device), level=own.level)
+def report_of(
+    model: Checkpoint, data: EvaluationData, device: str = "cpu", on_progress: Callable[[float], None] = ignore
+) -> Report:
+    """The model's report on a person's test workouts, in the scale that it was trained in; a base in theirs."""
+    own = replace(data, level=model.level or data.level)
+    network = NetworkForecaster(predictor=Predictor(model, device), level=own.level)
     states = person_states(network, own, lambda: on_progress(0.0))
     return evaluate(network, own, states, on_progress=on_progress)
 

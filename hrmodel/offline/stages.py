@@ -2,45 +2,32 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hrmodel.evaluation.calibration import state_after
-from hrmodel.evaluation.forecasters import EvaluationData
-from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.config import NetworkConfig
 from hrmodel.network.network import HeartRateNetwork
 from hrmodel.network.original_format import to_original_pt
 from hrmodel.offline.console import progress_bar
-from hrmodel.offline.data import training_digest
 from hrmodel.offline.errors import Interrupted, UserError
 from hrmodel.offline.paths import Folders
 from hrmodel.offline.resuming import START, resumed, start_digest
+from hrmodel.offline.training import Training
 from hrmodel.training.curves import best_entry, draw_curves
 from hrmodel.training.fit import explain_out_of_memory, fit
-from hrmodel.training.stages import StageConfig
 from hrmodel.training.state import Entry, TrainingState
-from hrmodel.training.views import TrainingViews, ValidationViews
-from hrmodel.version import CODE_VERSION
 
 log = logging.getLogger("hrmodel.stages")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Task:
-    """All that training one stage needs."""
+class Task(Training):
+    """A training that is kept in files."""
 
-    stage: StageConfig
-    recipe: str
-    start: Checkpoint
-    data: EvaluationData
-    device: str
     folders: Folders
     resume: bool = False  # go on after the last finished epoch of the training that was interrupted
 
@@ -53,13 +40,11 @@ def train_stage(task: Task) -> None:
     nothing to resume, NonFiniteLoss.
     """  # fmt: skip
     model = _model(task)
-    contract, stage, name = task.start.contract, task.stage, task.stage.stage
+    stage, name = task.stage, task.stage.stage
     keep = _Keeper(task)
     before = resumed(task.folders, keep.planned(model), model, stage) if task.resume else None
     with progress_bar("reading the person") as show:
-        learned, chosen_by = personal_targets(task.start, task.data, show)
-    train = TrainingViews(learned, contract, stage.seed, stage.batch_size)
-    val = ValidationViews(chosen_by, contract)
+        train, val = task.views(show)
     _announce(task, model)
     if before is not None:
         log.info("goes on after epoch %d of %d", before.epoch, stage.epochs)
@@ -101,12 +86,10 @@ def epoch_line(entry: Entry, epochs: int, best: bool) -> str:
 
 
 def _model(task: Task) -> HeartRateNetwork:
-    model = task.start.build()
     try:
-        model.freeze_layers(task.stage.freeze_layers)  # fit does it too: here a wrong layer costs nothing yet
+        return task.build()
     except ValueError as error:
         raise UserError(f"--freeze-layers: {error}.") from error
-    return model.to(task.device)
 
 
 class _Keeper:
@@ -119,7 +102,7 @@ class _Keeper:
 
     def planned(self, model: HeartRateNetwork) -> Checkpoint:
         """What this training writes, before its first epoch."""
-        return replace(_checkpoint(self._task, model.config, model.state_dict(), []), training_meta=self._start)
+        return replace(self._task.checkpoint(model.config, model.state_dict(), []), training_meta=self._start)
 
     def begin(self, state: TrainingState) -> None:
         """Go on after the epochs of a state that was resumed."""
@@ -133,7 +116,7 @@ class _Keeper:
         if improved:
             self._keep_best(state)
         tensors, meta = state.to_tensors()
-        latest = _checkpoint(task, state.model.config, state.weights(), state.history)
+        latest = task.checkpoint(state.model.config, state.weights(), state.history)
         _write(replace(latest, training=tensors, training_meta={**meta, **self._start}), task.folders.latest(name))
         path = task.folders.history(name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,32 +127,12 @@ class _Keeper:
     def end(self, state: TrainingState, on_progress: Callable[[float], None]) -> None:
         """Write the person's state under the best model into its file; nothing is left to resume."""
         task, name = self._task, self._task.stage.stage
-        best = _checkpoint(task, state.model.config, state.best_weights, state.history)
-        total, done = len(task.data.train) + 2 * len(task.data.val), count(1)
-        person = state_after(best, task.data, lambda: on_progress(min(next(done) / total, 1.0)))
-        _write(replace(best, followed=person), task.folders.best(name))
-        _write(_checkpoint(task, state.model.config, state.weights(), state.history), task.folders.latest(name))
+        _write(task.best(state, on_progress), task.folders.best(name))
+        _write(task.checkpoint(state.model.config, state.weights(), state.history), task.folders.latest(name))
 
     def _keep_best(self, state: TrainingState) -> None:
-        best = _checkpoint(self._task, state.model.config, state.best_weights, state.history)
+        best = self._task.checkpoint(state.model.config, state.best_weights, state.history)
         _write(best, self._task.folders.best(self._task.stage.stage))
-
-
-def _checkpoint(
-    task: Task, network: NetworkConfig, weights: Mapping[str, torch.Tensor], history: Sequence[Entry]
-) -> Checkpoint:
-    return Checkpoint(
-        network=network,
-        contract=task.start.contract,
-        weights=dict(weights),
-        stage=task.stage.stage,
-        configuration={**task.stage.to_dict(), "recipe": task.recipe},
-        history=list(history),
-        level=task.data.level,
-        intervals=task.start.intervals,
-        data_digest=training_digest(task.data),
-        code_version=CODE_VERSION,
-    )
 
 
 def _write(checkpoint: Checkpoint, path: Path) -> None:
