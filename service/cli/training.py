@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hrmodel.training.stages import STAGES, personal_stages
+from hrmodel.training.stages import STAGES, personal_stages, way_to
 from service.cli.common import JsonOption, connected, fail, whole_id
 from service.cli.jobs import Watch, accepted
 
@@ -25,7 +25,8 @@ Set = Annotated[
 def _add_command(stage: str) -> None:
     """Add the command that has the name of a personal stage."""
     about = STAGES[stage]
-    text = f"Train {stage} of a person from the newest {about.starts_from} model: {about.summary}."
+    start = f"the newest {about.starts_from}, waited for while it trains" if len(way_to(stage)) > 1 else "a base model"
+    text = f"Train {stage} of a person from {start}: {about.summary}."
 
     @app.command(stage, help=text)
     def train(
