@@ -9,11 +9,13 @@ import torch
 from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
+from hrmodel.personal.bands import REGIMES, Intervals, half_widths
 from hrmodel.personal.response import NAMES, Response
-from hrmodel.prediction.predictor import Predictor
+from hrmodel.prediction.predictor import Prediction, Predictor, Query
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, Segment
 from hrmodel.signals.scale import SubjectScale
+from hrmodel.workouts.workout import Workout
 
 LEVEL = SubjectScale(heart_rate=150.0, spread=12.0, speed=2.8, speed_spread=0.5, workouts=20)
 
@@ -39,6 +41,18 @@ def make_checkpoint(*, seed: int = 0, gain: float = 4.0, hidden: int = 8, **over
 def make_predictor(**overrides: Any) -> Predictor:
     """`make_checkpoint`, ready to predict."""
     return Predictor(make_checkpoint(**overrides))
+
+
+def predict_one(predictor: Predictor, workout: Workout, **terms: Any) -> Prediction:
+    """The prediction of one workout; `terms` are the other fields of `Query`."""
+    (prediction,) = predictor.predict([Query(workout=workout, **terms)])
+    return prediction
+
+
+def half_width(intervals: Intervals, regime: str, coverage: float, lead_minutes: float = 0.0) -> float:
+    """Half width in bpm of one step's band."""
+    (width,) = half_widths(intervals, np.array([REGIMES.index(regime)]), coverage, np.array([lead_minutes]))
+    return float(width)
 
 
 def make_gridded(heart_rate: Sequence[float], *, digest: str = "", speed: float = 2.8) -> GriddedWorkout:

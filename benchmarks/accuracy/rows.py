@@ -10,7 +10,7 @@ from hrmodel.evaluation.baselines import Baseline
 from hrmodel.evaluation.contenders import Answer, EvaluationData, Known
 from hrmodel.evaluation.protocols import Task
 from hrmodel.evaluation.ridge import motion_table
-from hrmodel.personal.correction import causal_past
+from hrmodel.personal.correction import observed_state
 from hrmodel.personal.response import response_features
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout
@@ -40,7 +40,7 @@ def boosted_trees(data: EvaluationData) -> Baseline:
     trees = _grow(count, features, target)
     return Baseline(
         blind=lambda workout: level.heart_rate + trees.predict(_features(workout, level)),
-        after=lambda blind, past: past.corrected(blind),
+        after=lambda blind, past: blind + past.correction,
         tracked=True,
     )
 
@@ -67,14 +67,14 @@ class ResponseAlone:
         """Level + response, and the network's corrector after observed heart rate; there is no free run."""
         blind = self.level.heart_rate + self.features(workout) @ known.tracking.mean
         elapsed, variance = elapsed_steps(workout), known.tracking.variance
-        pasts = [causal_past(elapsed, view - blind, variance) for view in views]
-        return [Answer(heart_rate=past.corrected(blind)) for past in pasts]
+        pasts = [observed_state(elapsed, view - blind, variance) for view in views]
+        return [Answer(heart_rate=blind + past.correction) for past in pasts]
 
     def ahead(self, workout: GriddedWorkout, task: Task, known: Known) -> Answer:
         """The same, `task.horizon` steps ahead."""
         blind = self.level.heart_rate + self.features(workout) @ known.tracking.mean
-        past = causal_past(elapsed_steps(workout), task.view - blind, known.tracking.variance, task.horizon)
-        return Answer(heart_rate=past.corrected(blind)[task.scored])
+        past = observed_state(elapsed_steps(workout), task.view - blind, known.tracking.variance, task.horizon)
+        return Answer(heart_rate=(blind + past.correction)[task.scored])
 
 
 def response_alone(data: EvaluationData) -> ResponseAlone:

@@ -8,7 +8,7 @@ import numpy as np
 from hrmodel.evaluation.contenders import Answer, EvaluationData, Known, nothing
 from hrmodel.evaluation.protocols import Task
 from hrmodel.evaluation.ridge import fit_ridge
-from hrmodel.personal.correction import Past, causal_past
+from hrmodel.personal.correction import ObservedState, observed_state
 from hrmodel.personal.kalman import OFFSET_VARIANCE
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
@@ -23,7 +23,7 @@ class Baseline:
     """A blind prediction, and what it becomes once heart rate was observed."""
 
     blind: Callable[[GriddedWorkout], Array]  # (S,) bpm
-    after: Callable[[Array, Past], Array]  # blind (S,), what was observed before each step -> (S,) bpm
+    after: Callable[[Array, ObservedState], Array]  # blind (S,), what was observed before each step -> (S,) bpm
     tracked: bool = False
 
     def features(self, workout: GriddedWorkout) -> Array:
@@ -44,7 +44,7 @@ class Baseline:
     def _answer(self, workout: GriddedWorkout, blind: Array, view: Array, known: Known, horizon: int = 1) -> Answer:
         # whoever follows nothing knows no better than before the first workout how far off a day is
         variance = known.tracking.variance if self.tracked else OFFSET_VARIANCE
-        past = causal_past(elapsed_steps(workout), view - blind, variance, horizon)
+        past = observed_state(elapsed_steps(workout), view - blind, variance, horizon)
         return Answer(heart_rate=self.after(blind, past))
 
 
@@ -68,7 +68,7 @@ def elapsed_curve(data: EvaluationData, on_workout: Callable[[], None] = nothing
     curve = fit_curve(data)
     return Baseline(
         blind=lambda workout: curve[np.minimum(elapsed_steps(workout), len(curve) - 1)],
-        after=lambda blind, past: past.corrected(blind),
+        after=lambda blind, past: blind + past.correction,
     )
 
 
@@ -77,7 +77,7 @@ def ridge(data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Bas
     centre = data.level.heart_rate if data.level else mean_heart_rate(data)
     return Baseline(
         blind=fit_ridge(data.train, data.val, centre, on_workout),
-        after=lambda blind, past: past.corrected(blind),
+        after=lambda blind, past: blind + past.correction,
         tracked=data.level is not None,
     )
 

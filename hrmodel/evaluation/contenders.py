@@ -12,8 +12,8 @@ from hrmodel.evaluation.protocols import Task
 from hrmodel.personal.bands import Intervals, half_widths
 from hrmodel.personal.kalman import Tracking
 from hrmodel.personal.response import NAMES, Response, response_features
+from hrmodel.prediction.formula import StepPrediction
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.prediction.stepwise import StepPrediction
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.scale import SubjectScale
 from hrmodel.signals.steps import measured_heart_rate
@@ -119,7 +119,7 @@ class Network:
 
     def _banded(self, steps: StepPrediction, known: Known) -> Answer:
         intervals = known.intervals or self.predictor.intervals
-        widths = {str(c): half_widths(intervals, steps.kinds, c, steps.minutes) for c in COVERAGES}
+        widths = {str(c): half_widths(intervals, steps.regimes, c, steps.lead_minutes) for c in COVERAGES}
         return Answer(heart_rate=steps.heart_rate, half_width=widths)
 
 

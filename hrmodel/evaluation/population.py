@@ -9,7 +9,8 @@ import numpy as np
 from hrmodel.evaluation.calibration import residuals_of
 from hrmodel.evaluation.contenders import EvaluationData, Known, Network, nothing, replay
 from hrmodel.evaluation.report import Report, evaluate, ignore
-from hrmodel.personal.bands import Intervals, Residuals, population_intervals
+from hrmodel.personal.band_fitting import Residuals, population_intervals
+from hrmodel.personal.bands import Intervals
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from hrmodel.prediction.predictor import Predictor
-from hrmodel.prediction.stepwise import HIGHEST, LOWEST
+from hrmodel.prediction.formula import HIGHEST, LOWEST
+from hrmodel.prediction.predictor import Predictor, Query
 from hrmodel.workouts.workout import Array, Workout
 
 PREFIX_SAMPLES = 30  # 5 min at 10 s
@@ -24,7 +24,7 @@ def golden_check(predictor: Predictor) -> None:
 
     A value at a bound fails too: predictions are cut there, so it stands for one beyond.
     """
-    prediction = predictor.predict(golden_workout())
+    (prediction,) = predictor.predict([Query(workout=golden_workout())])
     _check("heart rate", prediction.heart_rate)
     _check("band", np.concatenate([prediction.lower, prediction.upper]), at_bounds=True)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hrmodel.network.lstm import HeartRateLSTM, State
 from hrmodel.signals.features import Features
-from hrmodel.signals.rows import rounded
+from hrmodel.signals.steps import rounded
 from hrmodel.workouts.workout import Array
 
 MAX_STEPS = 32_768  # of one batch, padding included: 8 MB per layer
@@ -17,12 +17,12 @@ BRANCHES = 1024  # side by side
 LEAST_FILLED = 0.8  # a sequence shorter than this share of the longest goes into another batch
 
 
-def run_each(network: HeartRateLSTM, inputs: Sequence[Features]) -> list[Array]:
+def run_separately(network: HeartRateLSTM, inputs: Sequence[Features]) -> list[Array]:
     """(B, T, 3) inputs, T different in each -> (B, T) outputs in the subject's scale, each run by itself."""
     return [_run_rows(network, each) for each in inputs]
 
 
-def run_together(network: HeartRateLSTM, inputs: Sequence[Features]) -> list[Array]:
+def run_batched(network: HeartRateLSTM, inputs: Sequence[Features]) -> list[Array]:
     """The same within 1e-5, alike ones in one batch: a batch of 8 takes half the time of 8 batches.
 
     Shorter ones are filled up at the end, where no earlier output sees it.

@@ -12,8 +12,8 @@ import torch
 
 from hrmodel.network.lstm import HeartRateLSTM, State
 from hrmodel.personal.response import Response, response_features
-from hrmodel.prediction.passes import run_together
-from hrmodel.prediction.stepwise import HIGHEST, LOWEST
+from hrmodel.prediction.formula import HIGHEST, LOWEST
+from hrmodel.prediction.passes import run_batched
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.features import Features, motion_of, vertical_speed
 from hrmodel.signals.grid import GriddedWorkout, to_grid
@@ -39,7 +39,7 @@ class Tries:
     def many(self, workouts: Sequence[Workout]) -> list[Array]:
         """(S,) bpm of each, S different in each; together they take half the time."""
         gridded = [to_grid(workout) for workout in workouts]
-        outputs = run_together(self._network, [self._features(each)[None] for each in gridded])
+        outputs = run_batched(self._network, [self._features(each)[None] for each in gridded])
         return [self._bpm(each, output[0]) for each, output in zip(gridded, outputs, strict=True)]
 
     def until(self, workout: Workout, seconds: float) -> Array:
