@@ -6,15 +6,17 @@ starts from a state of that pass.
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from hrmodel.network.lstm import HeartRateLSTM
-from hrmodel.prediction.passes import run_branches
+from hrmodel.network.lstm import HeartRateLSTM, State
 from hrmodel.prediction.prepared import PreparedQuery, with_history
 from hrmodel.signals.features import Features, history_feature, scaled
 from hrmodel.signals.grid import carried, carried_on
 from hrmodel.signals.steps import segment_slices
 from hrmodel.workouts.workout import Array
+
+BRANCHES = 1024  # side by side
 
 
 def free_run_ahead(
@@ -30,7 +32,7 @@ def free_run_ahead(
         if query.subject_known and len(reached) and query.has_history[0, number]:
             known = query.views[0][part] - query.response[part]
             branches = _branches(query, query.motion[part], known, reached - part.start, horizon)
-            free_network[reached] = run_branches(model, *branches)
+            free_network[reached] = _run_branches(model, *branches)
     return free_network
 
 
@@ -45,3 +47,27 @@ def _branches(
     read = targets[:, None] + np.arange(1 - own_steps, 1)
     history = scaled(carried_on(known, origins, horizon)[:, -own_steps:], level, spread)
     return trunk, read[:, 0], with_history(motion[read], history)
+
+
+def _run_branches(network: HeartRateLSTM, trunk: Features, places: NDArray[np.intp], branches: Features) -> Array:
+    """(T, 3) trunk and (O, K, 3) branches, number o after the trunk's first places[o] steps -> (O,) last outputs.
+
+    `places` increase. The trunk is run once and all branches side by side: what O passes of up to T steps would give
+    takes T + O K steps.
+    """
+    device = network.fc.weight.device
+    steps, following = torch.from_numpy(trunk)[None].to(device), torch.from_numpy(branches)
+    states: list[State] = []
+    outputs = [np.empty(0)]
+    with torch.inference_mode():
+        state, begun = network.start_state(1), 0
+        for place in places.tolist():
+            if place > begun:
+                _, state = network.go_on(steps[:, begun:place], state)
+                begun = place
+            states.append(state)
+        for first in range(0, len(states), BRANCHES):
+            hidden, cell = (torch.cat(parts, dim=1) for parts in zip(*states[first : first + BRANCHES], strict=True))
+            output, _ = network.go_on(following[first : first + BRANCHES].to(device), (hidden, cell))
+            outputs.append(output[:, -1].cpu().numpy().astype(np.float64))
+    return np.concatenate(outputs)

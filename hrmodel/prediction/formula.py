@@ -48,9 +48,9 @@ def predict_heart_rate(
     state = observed_state(query.elapsed, observed - blind, query.offset_variance, horizon)
     corrected = blind + (state.offset + state.rise + state.wander)
     free_run = blind + spread * (free_network - network)  # = level + spread * free_network + response
-    weight = FREE_RUN_WEIGHT * np.minimum(1.0, state.lead_seconds / RAMP_SECONDS) * query.subject_known
-    mixed = np.where(state.unobserved, blind, (1 - weight) * corrected + weight * free_run)
-    heart_rate = mixed if query.correct else free_run
+    counts = query.subject_known & ~state.unobserved  # else its history is empty, or in the population's scale
+    weight = counts * FREE_RUN_WEIGHT * np.minimum(1.0, state.lead_seconds / RAMP_SECONDS)
+    heart_rate = (1 - weight) * corrected + weight * free_run if query.correct else free_run
     regimes = state.regimes
     lead_minutes = np.where(state.unobserved, query.elapsed * STEP_SECONDS, state.lead_seconds) / 60.0
     return StepPrediction(
