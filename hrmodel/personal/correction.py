@@ -10,7 +10,7 @@ own decay. The constants were fitted on the people of the population data.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class ObservedState:
         """(S,) bpm: what the observed residuals add to the blind prediction."""
         return self.offset + self.rise + self.wander
 
-    @property
+    @cached_property
     def unobserved(self) -> NDArray[np.bool_]:
         """(S,) True where no earlier step was observed."""
         return np.isinf(self.lead_seconds)

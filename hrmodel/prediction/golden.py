@@ -1,4 +1,4 @@
-"""The last check of a model before it serves anybody: a fixed workout must give plausible heart rates."""
+"""The last check of a model before it serves: a fixed workout must give plausible heart rates."""
 
 import numpy as np
 
@@ -29,8 +29,8 @@ def golden_check(predictor: Predictor) -> None:
     _check("band", np.concatenate([prediction.lower, prediction.upper]), at_bounds=True)
 
 
-def _check(what: str, values: Array, *, at_bounds: bool = False) -> None:
+def _check(name: str, values: Array, *, at_bounds: bool = False) -> None:
     inside = (values >= LOWEST) & (values <= HIGHEST) if at_bounds else (values > LOWEST) & (values < HIGHEST)
     if not inside.all():  # NaN is not inside either
         worst = values[~inside][0]
-        raise ValueError(f"the golden workout's {what} must be finite and inside {LOWEST:g}..{HIGHEST:g}, not {worst}")
+        raise ValueError(f"the golden workout's {name} must be finite and inside {LOWEST:g}..{HIGHEST:g}, not {worst}")

@@ -85,8 +85,8 @@ class PreparedQuery:
         inputs = []
         histories = {view: self._history(view) for view in np.flatnonzero(self.has_history.any(axis=1)).tolist()}
         for rows in self.rows:
-            motion, views = rows.take(self.motion), self._views_with_history(rows).tolist()
-            if views:
+            if views := self._views_with_history(rows).tolist():
+                motion = rows.take(self.motion)
                 inputs.append(np.concatenate([with_history(motion, rows.take(histories[view])) for view in views]))
         return inputs
 

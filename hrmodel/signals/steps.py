@@ -27,6 +27,8 @@ def step_bins(gridded: GriddedWorkout) -> NDArray[np.int64]:
 
 def step_of_sample(gridded: GriddedWorkout) -> NDArray[np.int64]:
     """(N,) the step, 0..S-1, in which each sample lies."""
+    if len(gridded.segments) == 1:
+        return gridded.bin_of_sample - gridded.segments[0].first_step
     return np.searchsorted(step_bins(gridded), gridded.bin_of_sample)
 
 
@@ -37,6 +39,8 @@ def segment_lengths(gridded: GriddedWorkout) -> NDArray[np.int64]:
 
 def segment_begins(gridded: GriddedWorkout) -> NDArray[np.int64]:
     """(S,) for every step the place of the first step of its own segment among the S steps."""
+    if len(gridded.segments) == 1:
+        return np.zeros(gridded.segments[0].steps, dtype=np.int64)
     lengths = segment_lengths(gridded)
     return np.repeat(np.cumsum(lengths) - lengths, lengths)
 
