@@ -25,9 +25,9 @@ from hrmodel.signals.steps import (
     measured_heart_rate,
     rows_of,
     segment_begins,
-    segment_slices,
     step_bins,
     step_of_sample,
+    within_step,
 )
 from hrmodel.workouts.workout import Array, Workout
 
@@ -108,8 +108,9 @@ class Predictor:
         network, (free_network,) = prepared.read_outputs(outputs)
         steps = predict_heart_rate(prepared, network, free_network, view)
         step = step_of_sample(gridded)
-        # right after an observed step a sample gets its own step's value, nothing finer
-        finer = np.where(steps.regimes[step] == NOWCAST, 0.0, _within_step(query.workout.t, gridded, steps.blind))
+        # samples follow the blind course inside a step, which leaks no heart rate; right after an observed step they
+        # get their step's value, nothing finer
+        finer = np.where(steps.regimes[step] == NOWCAST, 0.0, within_step(query.workout.t, gridded, steps.blind))
         value = np.clip(steps.heart_rate[step] + finer, LOWEST, HIGHEST)
         until, protocol = _observed_until(gridded, view)
         return Prediction(
@@ -209,24 +210,6 @@ def _without_implausible(workout: Workout) -> Workout:
         return workout
     wrong = (workout.heart_rate < LOWEST) | (workout.heart_rate > HIGHEST)
     return replace(workout, heart_rate=np.where(wrong, np.nan, workout.heart_rate)) if wrong.any() else workout
-
-
-def _within_step(t: Array, gridded: GriddedWorkout, blind: Array) -> Array:
-    """(N,) bpm to add to the own step's value: the blind pass between step centres, minus its value at the own step.
-
-    `t` (N,) s, `blind` (S,) bpm. Zero when samples are no denser than steps. The blind pass reads no heart rate, so the
-    shape inside a step leaks nothing; a blind request gets plain linear interpolation.
-    """
-    between = np.diff(t)
-    if len(t) < 2 or between.min() >= STEP_SECONDS or np.median(between) >= STEP_SECONDS:
-        return np.zeros(len(t))
-    step = step_of_sample(gridded)
-    centres = (step_bins(gridded) + 0.5) * STEP_SECONDS
-    shape = np.empty(len(t))
-    for _, part in segment_slices(gridded):
-        inside = slice(*np.searchsorted(step, [part.start, part.stop]))
-        shape[inside] = np.interp(t[inside], centres[part], blind[part])
-    return shape - blind[step]
 
 
 def _observed_until(gridded: GriddedWorkout, observed: Array) -> tuple[float | None, str]:

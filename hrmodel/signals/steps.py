@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.signals.grid import GriddedWorkout, Segment
+from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, Segment
 from hrmodel.workouts.workout import Array
 
 ROUNDED = 16  # steps: torch prepares a pass anew for every length that it has not seen lately, for a millisecond
@@ -68,6 +68,24 @@ def segment_slices(gridded: GriddedWorkout) -> Iterator[tuple[Segment, slice]]:
     for segment in gridded.segments:
         yield segment, slice(start, start + segment.steps)
         start += segment.steps
+
+
+def within_step(t: Array, gridded: GriddedWorkout, values: Array) -> Array:
+    """(N,) difference between each sample's interpolated value and its step's own.
+
+    `t` (N,) s; `values` (S,), interpolated linearly between step centres inside each segment. Zero when samples are no
+    denser than steps.
+    """
+    between = np.diff(t)
+    if len(t) < 2 or between.min() >= STEP_SECONDS or np.median(between) >= STEP_SECONDS:
+        return np.zeros(len(t))
+    step = step_of_sample(gridded)
+    centres = (step_bins(gridded) + 0.5) * STEP_SECONDS
+    shape = np.empty(len(t))
+    for _, part in segment_slices(gridded):
+        inside = slice(*np.searchsorted(step, [part.start, part.stop]))
+        shape[inside] = np.interp(t[inside], centres[part], values[part])
+    return shape - values[step]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
