@@ -123,7 +123,8 @@ def predict(
     if person is not None:
         query = replace(query, response=person.response, intervals=person.intervals)
     with _torch_threads():
-        return Predictor(model, device).predict_many([query])[0]
+        (prediction,) = Predictor(model, device).predict([query])
+        return prediction
 
 
 def _train(

@@ -13,13 +13,15 @@ from hrmodel.evaluation.report import Report, evaluate
 from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
+from hrmodel.personal.bands import REGIMES, Intervals, half_widths
 from hrmodel.personal.kalman import ResponseFilter
 from hrmodel.personal.response import NAMES, Response
 from hrmodel.personal.state import PersonState
-from hrmodel.prediction.predictor import Predictor
+from hrmodel.prediction.predictor import Prediction, Predictor, Query
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, Segment
 from hrmodel.signals.scale import SubjectScale
+from hrmodel.workouts.workout import Workout
 
 LEVEL = SubjectScale(heart_rate=150.0, spread=12.0, speed=2.8, speed_spread=0.5, workouts=20)
 
@@ -51,6 +53,18 @@ def report_of(predictor: Predictor, data: EvaluationData) -> Report:
     """The report of a model, with the person's workouts replayed for it."""
     network = NetworkForecaster(predictor=predictor, level=data.level)
     return evaluate(network, data, person_states(network, data))
+
+
+def predict_one(predictor: Predictor, workout: Workout, **terms: Any) -> Prediction:
+    """The prediction of one workout; `terms` are the other fields of `Query`."""
+    (prediction,) = predictor.predict([Query(workout=workout, **terms)])
+    return prediction
+
+
+def half_width(intervals: Intervals, regime: str, coverage: float, lead_minutes: float = 0.0) -> float:
+    """Half width in bpm of one step's band."""
+    (width,) = half_widths(intervals, np.array([REGIMES.index(regime)]), coverage, np.array([lead_minutes]))
+    return float(width)
 
 
 def make_gridded(heart_rate: Sequence[float], *, digest: str = "", speed: float = 2.8) -> GriddedWorkout:

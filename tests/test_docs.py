@@ -49,7 +49,7 @@ EXPECTED = {
         f"reference/{name}"
         for name in ("settings", "limits", "endpoints", "file-formats", "checkpoint-format", "metrics")
     ),
-    *(f"explanation/{name}" for name in ("inputs", "protocols", "two-stage-unfreezing")),
+    *(f"explanation/{name}" for name in ("inputs", "prediction", "protocols", "two-stage-unfreezing")),
 }
 
 

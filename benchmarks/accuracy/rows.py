@@ -10,7 +10,7 @@ from hrmodel.evaluation.baselines import Baseline
 from hrmodel.evaluation.forecasters import Answer, EvaluationData
 from hrmodel.evaluation.protocols import Task
 from hrmodel.evaluation.ridge import motion_table
-from hrmodel.personal.correction import causal_past
+from hrmodel.personal.correction import observed_state
 from hrmodel.personal.response import NAMES, response_features
 from hrmodel.personal.state import PersonState
 from hrmodel.signals.contract import FeatureContract
@@ -41,7 +41,7 @@ def boosted_trees(data: EvaluationData) -> Baseline:
     trees = _grow(count, features, target)
     return Baseline(
         blind=lambda workout: level.heart_rate + trees.predict(_features(workout, level)),
-        after=lambda blind, past: past.corrected(blind),
+        after=lambda blind, past: blind + past.correction,
         offset=True,
     )
 
@@ -78,14 +78,14 @@ class ResponseAlone:
         """The same, with the network's corrector after observed heart rate; there is no free run."""
         blind = self.predict_blind(workout, state)
         elapsed, variance = elapsed_steps(workout), state.filter.variance
-        pasts = [causal_past(elapsed, view - blind, variance) for view in views]
-        return [Answer(heart_rate=past.corrected(blind)) for past in pasts]
+        pasts = [observed_state(elapsed, view - blind, variance) for view in views]
+        return [Answer(heart_rate=blind + past.correction) for past in pasts]
 
     def ahead(self, workout: GriddedWorkout, task: Task, state: PersonState) -> Answer:
         """The same, `task.horizon` steps ahead."""
         blind = self.predict_blind(workout, state)
-        past = causal_past(elapsed_steps(workout), task.view - blind, state.filter.variance, task.horizon)
-        return Answer(heart_rate=past.corrected(blind)[task.scored])
+        past = observed_state(elapsed_steps(workout), task.view - blind, state.filter.variance, task.horizon)
+        return Answer(heart_rate=(blind + past.correction)[task.scored])
 
 
 def response_alone(data: EvaluationData) -> ResponseAlone:

@@ -8,7 +8,7 @@ import numpy as np
 from hrmodel.evaluation.forecasters import Answer, EvaluationData
 from hrmodel.evaluation.protocols import Task
 from hrmodel.evaluation.ridge import fit_ridge
-from hrmodel.personal.correction import Past, causal_past
+from hrmodel.personal.correction import ObservedState, observed_state
 from hrmodel.personal.kalman import OFFSET_VARIANCE
 from hrmodel.personal.state import PersonState, no_progress
 from hrmodel.signals.grid import GriddedWorkout
@@ -24,7 +24,7 @@ class Baseline:
     """A blind prediction, and what it becomes once heart rate was observed."""
 
     blind: Callable[[GriddedWorkout], Array]  # (S,) bpm
-    after: Callable[[Array, Past], Array]  # blind (S,), what was observed before each step -> (S,) bpm
+    after: Callable[[Array, ObservedState], Array]  # blind (S,), what was observed before each step -> (S,) bpm
     offset: bool = False  # whether a state follows the level's offset, its only weight
 
     @property
@@ -57,7 +57,7 @@ class Baseline:
     ) -> Answer:
         # without a followed offset its variance stays as before the first workout
         variance = state.filter.variance if self.offset else OFFSET_VARIANCE
-        past = causal_past(elapsed_steps(workout), view - blind, variance, horizon)
+        past = observed_state(elapsed_steps(workout), view - blind, variance, horizon)
         return Answer(heart_rate=self.after(blind, past))
 
 
@@ -81,7 +81,7 @@ def elapsed_curve(data: EvaluationData, on_workout: Callable[[], None] = no_prog
     curve = fit_curve(data)
     return Baseline(
         blind=lambda workout: curve[np.minimum(elapsed_steps(workout), len(curve) - 1)],
-        after=lambda blind, past: past.corrected(blind),
+        after=lambda blind, past: blind + past.correction,
     )
 
 
@@ -90,7 +90,7 @@ def ridge(data: EvaluationData, on_workout: Callable[[], None] = no_progress) ->
     centre = data.level.heart_rate if data.level else mean_heart_rate(data)
     return Baseline(
         blind=fit_ridge(data.train, data.val, centre, on_workout),
-        after=lambda blind, past: past.corrected(blind),
+        after=lambda blind, past: blind + past.correction,
         offset=data.level is not None,
     )
 

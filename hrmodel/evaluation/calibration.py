@@ -7,7 +7,8 @@ from dataclasses import replace
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.protocols import after_prefix, blind, fully_observed
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.personal.bands import KINDS, WINDOW, Residuals, personal_intervals
+from hrmodel.personal.band_fitting import WINDOW, Residuals, personal_intervals
+from hrmodel.personal.bands import REGIMES
 from hrmodel.personal.state import PersonState, no_progress, replay
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.grid import GriddedWorkout
@@ -57,7 +58,7 @@ def state_after(
 
 def residuals_of(network: NetworkForecaster, workout: GriddedWorkout, state: PersonState) -> Residuals:
     """Residuals in bpm by kind with their minutes, over the scored steps that serving would call that kind."""
-    tasks = {kind: task for kind in KINDS if (task := SOURCES[kind](workout))}
+    tasks = {kind: task for kind in REGIMES if (task := SOURCES[kind](workout))}
     if not tasks:
         return {}
     views = [task.view for task in tasks.values()]
@@ -65,6 +66,6 @@ def residuals_of(network: NetworkForecaster, workout: GriddedWorkout, state: Per
     truth = measured_heart_rate(workout)
     residuals = {}
     for (kind, task), steps in zip(tasks.items(), predictions, strict=True):
-        scored = task.scored & (steps.kinds == KINDS.index(kind))
-        residuals[kind] = (steps.minutes[scored], (truth - steps.heart_rate)[scored])
+        scored = task.scored & (steps.regimes == REGIMES.index(kind))
+        residuals[kind] = (steps.lead_minutes[scored], (truth - steps.heart_rate)[scored])
     return residuals

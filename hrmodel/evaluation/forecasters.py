@@ -12,8 +12,8 @@ from hrmodel.evaluation.protocols import Task
 from hrmodel.personal.bands import half_widths
 from hrmodel.personal.response import NAMES, response_features
 from hrmodel.personal.state import BlindForecaster, PersonState, in_time, no_progress
+from hrmodel.prediction.formula import StepPrediction
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.prediction.stepwise import StepPrediction
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.scale import SubjectScale
 from hrmodel.signals.steps import measured_heart_rate
@@ -110,7 +110,7 @@ class NetworkForecaster:
 
     def _banded(self, steps: StepPrediction, state: PersonState) -> Answer:
         intervals = state.intervals or self.predictor.intervals
-        widths = {str(c): half_widths(intervals, steps.kinds, c, steps.minutes) for c in COVERAGES}
+        widths = {str(c): half_widths(intervals, steps.regimes, c, steps.lead_minutes) for c in COVERAGES}
         return Answer(heart_rate=steps.heart_rate, half_width=widths)
 
 

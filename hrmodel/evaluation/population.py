@@ -9,7 +9,8 @@ import numpy as np
 from hrmodel.evaluation.calibration import person_states, residuals_of
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.report import Report, evaluate, ignore
-from hrmodel.personal.bands import Intervals, Residuals, population_intervals
+from hrmodel.personal.band_fitting import Residuals, population_intervals
+from hrmodel.personal.bands import Intervals
 from hrmodel.personal.state import no_progress, replay
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.contract import FeatureContract

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.features import known_or_zero, vertical_speed
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout
-from hrmodel.signals.rows import Rows, rows_of
 from hrmodel.signals.scale import SubjectScale
-from hrmodel.signals.steps import channel, elapsed_steps, segment_begins
+from hrmodel.signals.steps import Rows, channel, elapsed_steps, rows_of, segment_begins
 from hrmodel.workouts.running import USUAL_SPREAD, USUAL_STEPS
 from hrmodel.workouts.workout import Array
 

@@ -14,11 +14,11 @@ HIGHEST_SPREADS = 3.0
 
 
 def likely_highest(level: SubjectScale) -> float:
-    """A person's highest heart rate in bpm, where nobody says it: level + 3 spreads."""
+    """An estimate of a person's highest heart rate in bpm: level + 3 spreads."""
     return level.heart_rate + HIGHEST_SPREADS * level.spread
 
 
 def seconds_in_zones(heart_rate: Array, seconds: Array, highest: float) -> tuple[float, ...]:
-    """(S,) bpm and how long each lasts, (S,) s -> seconds in zones 1..5 of the highest heart rate (bpm)."""
+    """(S,) bpm and the steps' durations, (S,) s -> seconds in zones 1..5 of the highest heart rate (bpm)."""
     share = heart_rate / highest
     return tuple(float(seconds[(share >= low) & (share < high)].sum()) for low, high in ZONES)

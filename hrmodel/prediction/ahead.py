@@ -1,71 +1,73 @@
-"""Forecasts a fixed number of steps ahead, from every origin of a workout in one go.
+"""Forecasts a fixed number of steps ahead, from every origin of a workout in one pass, for evaluation.
 
-The correction by observed heart rate is causal: one filter over the workout gives it for all origins. What differs from
-origin to origin is the free run alone, and only in the steps between origin and target: up to the step after the origin
-the network has read what it reads when everything is known. So its states along one observed pass are where all the
-short free runs begin.
+The correction is causal, so one filter gives it for all origins. The free runs differ only in the steps between origin
+and target: up to the step after its origin, a free run has read what one fully observed pass reads. So each of them
+starts from a state of that pass.
 """
 
-from collections.abc import Callable
-
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from hrmodel.personal.correction import causal_past
-from hrmodel.prediction.stepwise import HIGHEST, LOWEST, Ready, StepPrediction, blind_heart_rate, with_history
+from hrmodel.network.network import HeartRateNetwork, State
+from hrmodel.prediction.prepared import PreparedQuery, with_history
 from hrmodel.signals.features import Features, history_feature, scaled
-from hrmodel.signals.grid import STEP_SECONDS, carried, carried_on
-from hrmodel.signals.steps import elapsed_steps
+from hrmodel.signals.grid import carried, carried_on
+from hrmodel.signals.steps import segment_slices
 from hrmodel.workouts.workout import Array
 
-# trunk (T, 3), places (O,), branches (O, K, 3) -> (O,) last outputs
-RunBranches = Callable[[Features, NDArray[np.intp], Features], Array]
+BRANCHES = 1024  # side by side
 
 
-def answer_ahead(
-    ready: Ready, scaled_blind: Array, targets: NDArray[np.intp], horizon: int, run: RunBranches
-) -> StepPrediction:
-    """One value per target (O,): what the only view holds up to `horizon` steps before it is known, and nothing later.
+def free_run_ahead(
+    model: HeartRateNetwork, query: PreparedQuery, network: Array, targets: NDArray[np.intp], horizon: int
+) -> Array:
+    """(S,) the free run's output at each target, when the only view is known up to `horizon` steps before it.
 
-    `scaled_blind` (S,) is the network's output without heart rate; `run` runs branches off one pass.
+    Equal to `network` (S,), the output without heart rate, elsewhere and in segments in which the view holds none.
     """
-    blind = blind_heart_rate(ready, scaled_blind)
-    elapsed, (view,) = elapsed_steps(ready.gridded), ready.views
-    past = causal_past(elapsed, view - blind, ready.variance, horizon).at(targets)
-    own = blind[targets]
-    if ready.known:
-        answer = past.answer(own, own + ready.scale.spread * _moved(ready, scaled_blind, targets, horizon, run))
-    else:
-        answer = past.corrected(own)
-    return StepPrediction(
-        heart_rate=np.clip(answer, LOWEST, HIGHEST),
-        blind=own,
-        kinds=past.kinds,
-        minutes=np.where(past.nothing, elapsed[targets] * STEP_SECONDS, past.since) / 60.0,
-    )
-
-
-def _moved(ready: Ready, scaled_blind: Array, targets: NDArray[np.intp], horizon: int, run: RunBranches) -> Array:
-    """(O,) how far the free run is from the blind pass; 0 where no heart rate of the target's segment is known."""
-    moved = np.zeros(len(targets))
-    for part in ready.parts:
-        inside = np.flatnonzero((targets >= part.start + horizon) & (targets < part.stop))
-        known = ready.views[0][part] - ready.added[part]
-        if len(inside) and np.isfinite(known).any():
-            own = targets[inside] - part.start
-            last = run(*_branches(ready, ready.motion[part], known, own, horizon))
-            moved[inside] = last - scaled_blind[targets[inside]]
-    return moved
+    free_network = network.copy()
+    for number, (_, part) in enumerate(segment_slices(query.gridded)):
+        reached = targets[(targets >= part.start + horizon) & (targets < part.stop)]
+        if query.subject_known and len(reached) and query.has_history[0, number]:
+            known = query.views[0][part] - query.response[part]
+            branches = _branches(query, query.motion[part], known, reached - part.start, horizon)
+            free_network[reached] = _run_branches(model, *branches)
+    return free_network
 
 
 def _branches(
-    ready: Ready, motion: Features, known: Array, targets: NDArray[np.intp], horizon: int
+    query: PreparedQuery, motion: Features, known: Array, targets: NDArray[np.intp], horizon: int
 ) -> tuple[Features, NDArray[np.intp], Features]:
-    """One segment's observed pass, where the free runs leave it, and what they read from there to their targets."""
-    level, spread = ready.scale.heart_rate, ready.scale.spread
+    """One segment's observed pass, the steps at which the free runs leave it, and their inputs up to the targets."""
+    level, spread = query.scale.heart_rate, query.scale.spread
     trunk = with_history(motion, history_feature(carried(known), level, spread))
     origins = targets - horizon
     own_steps = max(horizon - 1, 1)  # with a horizon of 1 the target itself is read again
     read = targets[:, None] + np.arange(1 - own_steps, 1)
     history = scaled(carried_on(known, origins, horizon)[:, -own_steps:], level, spread)
     return trunk, read[:, 0], with_history(motion[read], history)
+
+
+def _run_branches(network: HeartRateNetwork, trunk: Features, places: NDArray[np.intp], branches: Features) -> Array:
+    """(T, 3) trunk and (O, K, 3) branches, number o after the trunk's first places[o] steps -> (O,) last outputs.
+
+    `places` increase. The trunk is run once and all branches side by side: what O passes of up to T steps would give
+    takes T + O K steps.
+    """
+    device = network.device
+    steps, following = torch.from_numpy(trunk)[None].to(device), torch.from_numpy(branches)
+    states: list[State] = []
+    outputs = [np.empty(0)]
+    with torch.inference_mode():
+        state, begun = network.start_state(1), 0
+        for place in places.tolist():
+            if place > begun:
+                _, state = network.go_on(steps[:, begun:place], state)
+                begun = place
+            states.append(state)
+        for first in range(0, len(states), BRANCHES):
+            hidden, cell = (torch.cat(parts, dim=1) for parts in zip(*states[first : first + BRANCHES], strict=True))
+            output, _ = network.go_on(following[first : first + BRANCHES].to(device), (hidden, cell))
+            outputs.append(output[:, -1].cpu().numpy().astype(np.float64))
+    return np.concatenate(outputs)

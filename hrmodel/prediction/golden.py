@@ -1,9 +1,9 @@
-"""The last check of a model before it serves anybody: a fixed workout must give plausible heart rates."""
+"""The last check of a model before it serves: a fixed workout must give plausible heart rates."""
 
 import numpy as np
 
-from hrmodel.prediction.predictor import Predictor
-from hrmodel.prediction.stepwise import HIGHEST, LOWEST
+from hrmodel.prediction.formula import HIGHEST, LOWEST
+from hrmodel.prediction.predictor import Predictor, Query
 from hrmodel.workouts.workout import Array, Workout
 
 PREFIX_SAMPLES = 30  # 5 min at 10 s
@@ -24,13 +24,13 @@ def golden_check(predictor: Predictor) -> None:
 
     A value at a bound fails too: predictions are cut there, so it stands for one beyond.
     """
-    prediction = predictor.predict(golden_workout())
+    (prediction,) = predictor.predict([Query(workout=golden_workout())])
     _check("heart rate", prediction.heart_rate)
     _check("band", np.concatenate([prediction.lower, prediction.upper]), at_bounds=True)
 
 
-def _check(what: str, values: Array, *, at_bounds: bool = False) -> None:
+def _check(name: str, values: Array, *, at_bounds: bool = False) -> None:
     inside = (values >= LOWEST) & (values <= HIGHEST) if at_bounds else (values > LOWEST) & (values < HIGHEST)
     if not inside.all():  # NaN is not inside either
         worst = values[~inside][0]
-        raise ValueError(f"the golden workout's {what} must be finite and inside {LOWEST:g}..{HIGHEST:g}, not {worst}")
+        raise ValueError(f"the golden workout's {name} must be finite and inside {LOWEST:g}..{HIGHEST:g}, not {worst}")

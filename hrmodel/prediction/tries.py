@@ -1,8 +1,7 @@
-"""Many blind predictions of one route at slightly different speeds: what two of them share is run once.
+"""Many blind predictions of one route at slightly different speeds: their common beginning is run once.
 
-The network reads a workout from its beginning on, so a try that differs from the one before from some step on needs
-nothing before it, and nobody asks for what comes long after. Means over the whole workout are the response's, which is
-linear and cheap.
+The network reads a workout from its beginning on. So a try is run from the first step in which it differs from the try
+before, and only as far as its output is read. Only the response, which is cheap, uses means over the whole workout.
 """
 
 from collections.abc import Sequence
@@ -12,8 +11,8 @@ import torch
 
 from hrmodel.network.network import HeartRateNetwork, State
 from hrmodel.personal.response import Response, response_features
-from hrmodel.prediction.passes import run_together
-from hrmodel.prediction.stepwise import HIGHEST, LOWEST
+from hrmodel.prediction.formula import HIGHEST, LOWEST
+from hrmodel.prediction.passes import run_batched
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.features import Features, motion_of, vertical_speed
 from hrmodel.signals.grid import GriddedWorkout, to_grid
@@ -22,7 +21,7 @@ from hrmodel.signals.steps import channel
 from hrmodel.workouts.workout import Array, Workout
 
 LONG = 512  # steps that are run at once, at most
-GRAIN = 16  # steps: what is run is a multiple of it, or the library would prepare itself for each length
+GRAIN = 16  # steps: the length of a pass is a multiple of it, because torch prepares a pass anew for each length
 
 
 class Tries:
@@ -37,10 +36,10 @@ class Tries:
         self._scaled = np.empty(0)
 
     def many(self, workouts: Sequence[Workout]) -> list[Array]:
-        """(S,) bpm of each, S different in each; together they take half the time."""
+        """(S,) bpm of each workout, S different in each; one batch takes half the time of single passes."""
         gridded = [to_grid(workout) for workout in workouts]
-        outputs = run_together(self._network, [self._features(each)[None] for each in gridded])
-        return [self._bpm(each, output[0]) for each, output in zip(gridded, outputs, strict=True)]
+        outputs = run_batched(self._network, [self._features(grid)[None] for grid in gridded])
+        return [self._bpm(grid, output[0]) for grid, output in zip(gridded, outputs, strict=True)]
 
     def until(self, workout: Workout, seconds: float) -> Array:
         """(S,) bpm of the steps that begin before `seconds`; later ones may be NaN."""
@@ -49,8 +48,8 @@ class Tries:
         end = min(len(inputs), int(np.searchsorted(workout.t, seconds)))
         self._forget(self._first_difference(inputs))
         self._inputs = inputs
-        if (known := len(self._scaled)) < end:
-            shared = known - known % GRAIN  # the next try begins there, too
+        if (done := len(self._scaled)) < end:
+            shared = done - done % GRAIN  # the next try begins there, too
             self._run(self._states[-1][0], shared)
             self._run(shared, end)
         scaled = np.full(len(inputs), np.nan)
@@ -74,7 +73,7 @@ class Tries:
         return int(differ.argmax()) if differ.any() else shared
 
     def _forget(self, first: int) -> None:
-        """Keep what does not depend on step `first`."""
+        """Drop the outputs from step `first` on, and the states after it."""
         self._states = [(step, state) for step, state in self._states if step <= first]
         self._scaled = self._scaled[:first]
 
@@ -84,11 +83,11 @@ class Tries:
             steps = min(LONG, -(-(end - begin) // GRAIN) * GRAIN)
             piece = self._inputs[begin : begin + steps]
             block = np.zeros((1, steps, 3), dtype=np.float32)
-            block[0, : len(piece)] = piece  # filled up at the end: no earlier output sees it
+            block[0, : len(piece)] = piece  # padded at the end: no earlier output sees it
             with torch.inference_mode():
                 output, state = self._network.go_on(torch.from_numpy(block), self._states[-1][1])
-            made = output[0, : len(piece)].numpy().astype(np.float64)
-            self._scaled = np.concatenate([self._scaled[:begin], made])
+            scaled = output[0, : len(piece)].numpy().astype(np.float64)
+            self._scaled = np.concatenate([self._scaled[:begin], scaled])
             begin += steps
             if len(piece) == steps:
                 self._states.append((begin, state))

@@ -1,12 +1,19 @@
-"""A workout's steps side by side: all segments one after the other, S steps in all."""
+"""A workout's steps: all segments one after the other, S steps in all; or side by side, as rows of few arrays."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.signals.grid import GriddedWorkout, Segment
+from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, Segment
 from hrmodel.workouts.workout import Array
+
+ROUNDED = 16  # steps: torch prepares a pass anew for every length that it has not seen lately, for a millisecond
+
+Number = TypeVar("Number", np.float32, np.float64)
 
 
 def step_bins(gridded: GriddedWorkout) -> NDArray[np.int64]:
@@ -18,6 +25,13 @@ def step_bins(gridded: GriddedWorkout) -> NDArray[np.int64]:
     return np.repeat(first, lengths) + np.arange(lengths.sum()) - segment_begins(gridded)
 
 
+def step_of_sample(gridded: GriddedWorkout) -> NDArray[np.int64]:
+    """(N,) the step, 0..S-1, in which each sample lies."""
+    if len(gridded.segments) == 1:
+        return gridded.bin_of_sample - gridded.segments[0].first_step
+    return np.searchsorted(step_bins(gridded), gridded.bin_of_sample)
+
+
 def segment_lengths(gridded: GriddedWorkout) -> NDArray[np.int64]:
     """(n,) steps of each segment."""
     return np.array([segment.steps for segment in gridded.segments], dtype=np.int64)
@@ -25,6 +39,8 @@ def segment_lengths(gridded: GriddedWorkout) -> NDArray[np.int64]:
 
 def segment_begins(gridded: GriddedWorkout) -> NDArray[np.int64]:
     """(S,) for every step the place of the first step of its own segment among the S steps."""
+    if len(gridded.segments) == 1:
+        return np.zeros(gridded.segments[0].steps, dtype=np.int64)
     lengths = segment_lengths(gridded)
     return np.repeat(np.cumsum(lengths) - lengths, lengths)
 
@@ -53,3 +69,74 @@ def segment_slices(gridded: GriddedWorkout) -> Iterator[tuple[Segment, slice]]:
     for segment in gridded.segments:
         yield segment, slice(start, start + segment.steps)
         start += segment.steps
+
+
+def within_step(t: Array, gridded: GriddedWorkout, values: Array) -> Array:
+    """(N,) difference between each sample's interpolated value and its step's own.
+
+    `t` (N,) s; `values` (S,), interpolated linearly between step centres inside each segment. Zero when samples are no
+    denser than steps.
+    """
+    between = np.diff(t)
+    if len(t) < 2 or between.min() >= STEP_SECONDS or np.median(between) >= STEP_SECONDS:
+        return np.zeros(len(t))
+    step = step_of_sample(gridded)
+    centres = (step_bins(gridded) + 0.5) * STEP_SECONDS
+    shape = np.empty(len(t))
+    for _, part in segment_slices(gridded):
+        inside = slice(*np.searchsorted(step, [part.start, part.stop]))
+        shape[inside] = np.interp(t[inside], centres[part], values[part])
+    return shape - values[step]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """k segments of at most L steps each, filled up at the end."""
+
+    segments: NDArray[np.int64]  # (k,) which of the workout's
+    places: NDArray[np.int64]  # (k, L) which of the workout's S steps; S where there is none
+
+    def take(self, values: NDArray[Number]) -> NDArray[Number]:
+        """(S, ...) values of all steps -> (k, L, ...), 0 where a row is filled up."""
+        filled = np.zeros((len(values) + 1, *values.shape[1:]), dtype=values.dtype)
+        filled[:-1] = values
+        return filled[self.places]
+
+    def put(self, rows: NDArray[Number], into: NDArray[Number], only: NDArray[np.bool_] | slice = slice(None)) -> None:
+        """Write (k, L, ...) back to the places of their steps in `into` (S, ...); `only` (k,): these rows alone."""
+        places = self.places[only]
+        real = places < len(into)
+        into[places[real]] = rows[only][real]
+
+
+def rows_of(gridded: GriddedWorkout) -> list[Rows]:
+    """All segments of a workout, the shortest first; rows of one array have the same rounded length.
+
+    The layout depends on the times alone, never on measured values: then neither do the last bits of any result.
+    """
+    if len(gridded.segments) == 1:
+        return _single_row(gridded.segments[0].steps)
+    lengths = segment_lengths(gridded)
+    starts, steps = np.cumsum(lengths) - lengths, int(lengths.sum())
+    padded = rounded(lengths)
+    arrays = []
+    for length in np.unique(padded).tolist():
+        segments = np.flatnonzero(padded == length)
+        step = np.arange(length)
+        places = np.where(step < lengths[segments, None], starts[segments, None] + step, steps)
+        arrays.append(Rows(segments=segments, places=places))
+    return arrays
+
+
+@lru_cache(maxsize=64)
+def _single_row(steps: int) -> list[Rows]:
+    """The usual case."""
+    places = np.minimum(np.arange(int(rounded(steps))), steps)[None]
+    return [Rows(segments=np.zeros(1, dtype=np.int64), places=places)]
+
+
+def rounded(lengths: NDArray[np.int64] | Sequence[int] | int) -> NDArray[np.int64]:
+    """Lengths of at least 1 step up to the next multiple of 16; below 16 up to the next power of two."""
+    lengths = np.asarray(lengths)
+    powers = 2 ** np.ceil(np.log2(lengths)).astype(np.int64)
+    return np.where(lengths <= ROUNDED, powers, -(-lengths // ROUNDED) * ROUNDED)

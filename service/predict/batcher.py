@@ -1,26 +1,25 @@
-"""Few threads that run the network and encode what it says; the event loop does what comes before.
+"""Few threads that run the network and encode the answers; the event loop does what comes before.
 
-A pass leaves Python's lock alone, so a thread and the event loop have a core each. What is left for either takes about
-as long as the other's: a thread that also prepared its inputs would fight with the loop over the lock, and a loop that
-also encoded the answers would be what everything waits for. What waits for the same model is run together; nothing
-waits for company. Accounts take turns, and what one has waiting is bounded, so that nobody waits behind another's pile.
+A forward pass releases the GIL, so a predict thread and the event loop can run on two cores. Preparing takes about as
+long as finishing: if the threads also prepared, they would compete with the loop for the GIL; if the loop also encoded,
+it would be the bottleneck. Queries that wait for the same model share passes; no query waits for a batch to fill.
+Accounts take turns, and the number that waits per account is bounded, so one account's queue delays no other.
 """
 
 import asyncio
 import os
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
-from hrmodel.prediction.predictor import Prediction, Predictor, Prepared
+from hrmodel.prediction.predictor import Prediction, Predictor, Query
+from hrmodel.prediction.prepared import PreparedQuery
 from hrmodel.workouts.workout import Array
 from service.errors import Unavailable
-from service.predict.queues import Queues
 from service.web.turns import too_many_waiting
 
 MAX_BATCH = 8  # more save nothing, and the event loop would have nothing to do until all are there
@@ -37,30 +36,28 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
-class _Item:
+class _Pending:
+    """A prediction that a caller awaits."""
+
     account: Hashable
-    prepared: Prepared
-    answer: Callable[[Sequence[Array]], Any]  # from the passes' outputs
+    query: Query
+    prepared: PreparedQuery
+    encode: Callable[[Prediction], Any]
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[Any]"
-
-    @property
-    def size(self) -> int:
-        """Steps of its passes and samples of its answer."""
-        return self.prepared.size
 
 
 class Batcher:
     """Predictions in threads of their own; accounts take turns. Safe for several event loops."""
 
     def __init__(self, threads: int | None = None, on_batch: Callable[[int], None] = lambda _: None) -> None:
-        self._on_batch = on_batch  # is told how many are predicted at once
+        self._on_batch = on_batch  # called with the number of predictions in a batch
         # the event loop needs a core, too: it decodes while a thread predicts
-        self._most = threads or max(1, (os.cpu_count() or 1) // 2)
+        self._max_threads = threads or max(1, (os.cpu_count() or 1) // 2)
         self._work = threading.Condition()
-        self._fresh: list[tuple[Predictor, _Item]] = []
-        self._waiting: Queues[Predictor, _Item] = Queues(MAX_BATCH, MAX_BATCH_SIZE)
-        self._counts: Counter[Hashable] = Counter()  # of items that wait, by account
+        self._fresh: list[tuple[Predictor, _Pending]] = []
+        self._waiting = _Queues()
+        self._counts: Counter[Hashable] = Counter()  # of pending predictions, by account
         self._sizes: Counter[Hashable] = Counter()
         self._threads = self._idle = 0
 
@@ -72,87 +69,132 @@ class Batcher:
             raise Unavailable("busy", "Too many predictions at once; try again in a moment.", retry_after=1)
 
     async def predict(
-        self, account: Hashable, predictor: Predictor, prepared: Prepared, encode: Callable[[Prediction], Result]
+        self,
+        account: Hashable,
+        predictor: Predictor,
+        query: Query,
+        prepared: PreparedQuery,
+        encode: Callable[[Prediction], Result],
     ) -> Result:
-        """What `encode` makes of the prediction that `predictor.prepare` has prepared, in a thread.
+        """Run and finish a query that `predictor` has prepared, and encode its prediction, in a thread.
 
         Raises Unavailable when too many wait, ValueError for a coverage outside 0.5..0.99.
         """
         loop = asyncio.get_running_loop()
-        item = _Item(account, prepared, partial(_answer, predictor, prepared, encode), loop, loop.create_future())
+        pending = _Pending(account, query, prepared, encode, loop, loop.create_future())
         with self._work:
             self.check_room(account)
             self._counts[account] += 1
-            self._sizes[account] += item.size
-            self._fresh.append((predictor, item))
-        # those that came at the same time come first, so that a thread takes them together
+            self._sizes[account] += prepared.size
+            self._fresh.append((predictor, pending))
+        # requests that arrived at the same moment are queued first, so that a thread takes them together
         loop.call_soon(self._release)
-        result: Result = await item.future
+        result: Result = await pending.future
         return result
 
     def _release(self) -> None:
-        """Let threads take what the loop has gone through."""
+        """Make the fresh queries available to threads; start a thread where none is idle."""
         with self._work:
-            for predictor, item in self._fresh:
-                self._waiting.add(item.account, predictor, item)
+            for predictor, pending in self._fresh:
+                self._waiting.add(predictor, pending)
             self._fresh.clear()
             if self._waiting and self._idle:
                 self._work.notify()
-            elif self._waiting and self._threads < self._most:
+            elif self._waiting and self._threads < self._max_threads:
                 self._threads += 1
                 threading.Thread(target=self._run, name="predict", daemon=True).start()
 
     def _run(self) -> None:
-        torch.set_num_threads(1)  # threads inside a pass would fight over the cores that other requests use
+        torch.set_num_threads(1)  # threads inside a pass would compete for the cores that other requests use
         while (taken := self._take()) is not None:
-            predictor, items = taken
-            self._on_batch(len(items))
-            _settle(items, _outcomes(predictor, items))
+            predictor, batch = taken
+            self._on_batch(len(batch))
+            _settle(batch, _outcomes(predictor, batch))
 
-    def _take(self) -> tuple[Predictor, list[_Item]] | None:
-        """A batch for the account whose turn it is; None: nothing came for a while."""
+    def _take(self) -> tuple[Predictor, list[_Pending]] | None:
+        """The next batch; None when nothing came for `IDLE_SECONDS`."""
         with self._work:
             self._idle += 1
-            there = self._work.wait_for(lambda: self._waiting, IDLE_SECONDS)
+            has_work = self._work.wait_for(lambda: self._waiting, IDLE_SECONDS)
             self._idle -= 1
-            if not there:
+            if not has_work:
                 self._threads -= 1
                 return None
             predictor, batch = self._waiting.take()
-            for item in batch:
-                self._counts[item.account] -= 1
-                self._sizes[item.account] -= item.size
-            for account in {item.account for item in batch if not self._counts[item.account]}:
+            for pending in batch:
+                self._counts[pending.account] -= 1
+                self._sizes[pending.account] -= pending.prepared.size
+            for account in {pending.account for pending in batch if not self._counts[pending.account]}:
                 del self._counts[account], self._sizes[account]
-        return predictor, [item for item in batch if not item.future.cancelled()]
+        return predictor, [pending for pending in batch if not pending.future.cancelled()]
 
 
-def _answer(
-    predictor: Predictor, prepared: Prepared, encode: Callable[[Prediction], Result], outputs: Sequence[Array]
-) -> Result:
-    return encode(predictor.finish(prepared, outputs))
+class _Queues:
+    """A queue for each account and model. Not safe for threads."""
+
+    def __init__(self) -> None:
+        self._accounts: OrderedDict[Hashable, OrderedDict[Predictor, deque[_Pending]]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._accounts)
+
+    def add(self, model: Predictor, pending: _Pending) -> None:
+        """Append to the queue of its account and model."""
+        self._accounts.setdefault(pending.account, OrderedDict()).setdefault(model, deque()).append(pending)
+
+    def take(self) -> tuple[Predictor, list[_Pending]]:
+        """The next batch, bounded in number and size: the oldest of the account whose turn it is, then what waits for
+        the same model, one of each account in turns. Afterwards that account, and that model of it, are last.
+        """  # fmt: skip
+        first = next(iter(self._accounts))
+        model = next(iter(self._accounts[first]))
+        sharing = deque(account for account, models in self._accounts.items() if model in models)
+        batch: list[_Pending] = []
+        size = 0
+        while sharing and len(batch) < MAX_BATCH:
+            account = sharing.popleft()
+            queue = self._accounts[account][model]
+            if batch and size + queue[0].prepared.size > MAX_BATCH_SIZE:
+                continue  # another account's may be small enough
+            size += queue[0].prepared.size
+            batch.append(queue.popleft())
+            if queue:
+                sharing.append(account)
+            else:
+                self._remove(account, model)
+        if first in self._accounts:
+            self._accounts.move_to_end(first)
+            if model in self._accounts[first]:
+                self._accounts[first].move_to_end(model)
+        return model, batch
+
+    def _remove(self, account: Hashable, model: Predictor) -> None:
+        models = self._accounts[account]
+        del models[model]
+        if not models:
+            del self._accounts[account]
 
 
-def _outcomes(predictor: Predictor, items: list[_Item]) -> list[Any]:
-    """What each item's caller gets: its answer, or the exception that came instead."""
+def _outcomes(predictor: Predictor, batch: list[_Pending]) -> list[Any]:
+    """For each caller the encoded prediction, or the exception that was raised instead."""
     try:
-        outputs = predictor.run([item.prepared for item in items])
+        outputs = predictor.run([pending.prepared for pending in batch])
     except Exception as error:
-        return [error] * len(items)
-    return [_outcome(item, each) for item, each in zip(items, outputs, strict=True)]
+        return [error] * len(batch)
+    return [_finish(predictor, pending, own) for pending, own in zip(batch, outputs, strict=True)]
 
 
-def _outcome(item: _Item, outputs: Sequence[Array]) -> Any:
+def _finish(predictor: Predictor, pending: _Pending, outputs: Sequence[Array]) -> Any:
     try:
-        return item.answer(outputs)
+        return pending.encode(predictor.finish(pending.query, pending.prepared, outputs))
     except Exception as error:
         return error
 
 
-def _settle(items: list[_Item], outcomes: list[Any]) -> None:
-    pairs = list(zip(items, outcomes, strict=True))
-    for loop in {item.loop for item in items}:
-        own = [(item.future, outcome) for item, outcome in pairs if item.loop is loop]
+def _settle(batch: list[_Pending], outcomes: list[Any]) -> None:
+    pairs = list(zip(batch, outcomes, strict=True))
+    for loop in {pending.loop for pending in batch}:
+        own = [(pending.future, outcome) for pending, outcome in pairs if pending.loop is loop]
         if not loop.is_closed():
             loop.call_soon_threadsafe(_resolve, own)
 

@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from uuid import UUID
 
 from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
@@ -18,21 +18,16 @@ MAX_MODELS = 2000
 OVERHEAD_BYTES = 100 * 1024  # of one predictor beside its weights
 
 
-@dataclass(frozen=True)
-class _Entry:
-    predictor: Predictor
-    size: int
-
-
 class ModelCache:
     """Predictors by version, within a number of bytes and of models. Safe for threads."""
 
     def __init__(self, store: ArtifactStore, *, max_bytes: int = MAX_BYTES, max_models: int = MAX_MODELS) -> None:
         self._store, self._max_bytes, self._max_models = store, max_bytes, max_models
         self._lock = threading.Lock()
-        self._ready: OrderedDict[UUID, _Entry] = OrderedDict()
-        self._loading: dict[UUID, Future[Predictor]] = {}
+        self._ready: OrderedDict[UUID, Predictor] = OrderedDict()
+        self._sizes: dict[UUID, int] = {}
         self._bytes = 0
+        self._loading: dict[UUID, Future[Predictor]] = {}
         self.hits = self.misses = self.loads = 0  # since the process began, for the metrics
 
     def __len__(self) -> int:
@@ -69,11 +64,10 @@ class ModelCache:
                 self._drop(version_id)
 
     def _recent(self, version_id: UUID) -> Predictor | None:
-        if (entry := self._ready.get(version_id)) is None:
-            return None
-        self._ready.move_to_end(version_id)
-        self.hits += 1
-        return entry.predictor
+        if (predictor := self._ready.get(version_id)) is not None:
+            self._ready.move_to_end(version_id)
+            self.hits += 1
+        return predictor
 
     def _load(self, version: ModelVersion, future: Future[Predictor]) -> None:
         try:
@@ -86,19 +80,18 @@ class ModelCache:
         with self._lock:
             del self._loading[version.id]
             self.loads += 1
-            self._keep(version.id, _Entry(predictor, version.size + OVERHEAD_BYTES))
+            self._keep(version.id, predictor, version.size + OVERHEAD_BYTES)
         future.set_result(predictor)
 
-    def _keep(self, version_id: UUID, entry: _Entry) -> None:
-        self._ready[version_id] = entry
-        self._bytes += entry.size
+    def _keep(self, version_id: UUID, predictor: Predictor, size: int) -> None:
+        self._ready[version_id], self._sizes[version_id] = predictor, size
+        self._bytes += size
         while self._bytes > self._max_bytes or len(self._ready) > self._max_models:
             self._drop(next(iter(self._ready)))
 
     def _drop(self, version_id: UUID) -> None:
-        entry = self._ready.pop(version_id, None)
-        if entry is not None:
-            self._bytes -= entry.size
+        self._ready.pop(version_id, None)
+        self._bytes -= self._sizes.pop(version_id, 0)
 
 
 def load_predictor(store: ArtifactStore, version: ModelVersion) -> Predictor:

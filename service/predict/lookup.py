@@ -1,11 +1,10 @@
-"""Who answers whom, remembered for a moment: most predictions need no query, and go on while the database is away."""
+"""Which model answers, remembered for a moment: most predictions need no query, and none fails in a short outage."""
 
 import asyncio
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypedDict
 from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
@@ -13,10 +12,11 @@ from anyio import CapacityLimiter, to_thread
 from hrmodel.personal.bands import Intervals
 from hrmodel.personal.response import Response
 from hrmodel.personal.state import PersonState
+from hrmodel.prediction.predictor import Query
 from hrmodel.signals.scale import SubjectScale
+from hrmodel.workouts.workout import Workout
 from service.registry import serving
 from service.registry.faults import DATABASE_UNAVAILABLE
-from service.registry.serving import Serving
 from service.registry.session import Database
 from service.registry.tables import ModelVersion
 
@@ -26,38 +26,36 @@ OUTAGE_SECONDS = 600.0  # as long as keys are believed
 MAX_ENTRIES = 5000
 THREADS = 4
 
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """Whose prediction is asked for, and by which version, if it is named."""
-
-    account_id: UUID
-    subject: str | None
-    version_id: UUID | None
-
-
-class Known(TypedDict):
-    """What a predictor takes about a person."""
-
-    level: SubjectScale | None
-    response: Response | None
-    intervals: Intervals | None
+Asked = tuple[UUID, str | None, UUID | None]  # account, subject, version: what `serving.find` takes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Answering:
-    """The version that answers, what is known of the person, and how the answer names the version."""
+class ServingModel:
+    """The version that answers, the person's own terms of the formula, and how the answer names the version."""
 
     version: ModelVersion
-    known: Known
+    level: SubjectScale | None
+    response: Response | None
+    intervals: Intervals | None
     shown: dict[str, str | None]
+
+    def query(self, workout: Workout, *, correct: bool = True, coverage: float = 0.9) -> Query:
+        """The query for a workout of this person."""
+        return Query(
+            workout=workout,
+            level=self.level,
+            response=self.response,
+            intervals=self.intervals,
+            correct=correct,
+            coverage=coverage,
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
-    answering: Answering
+    model: ServingModel
     since: float
-    changes: int  # of the account, made through this process before it was looked up
+    changes: int  # of the account, made through this process before the look
 
 
 class Lookup:
@@ -65,82 +63,77 @@ class Lookup:
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database, self._clock = database, clock
-        self._entries: OrderedDict[Wanted, _Entry] = OrderedDict()
-        self._loading: dict[Wanted, asyncio.Task[Answering]] = {}
+        self._entries: OrderedDict[Asked, _Entry] = OrderedDict()
+        self._loading: dict[Asked, asyncio.Task[ServingModel]] = {}
         self._changes: Counter[UUID] = Counter()
         self._threads = CapacityLimiter(THREADS)
         self._away_until = -1.0
 
-    async def find(self, wanted: Wanted) -> Answering:
-        """Who answers. Raises NotFound, Conflict, Unavailable, or what the driver raises."""
-        entry, now = self._entries.get(wanted), self._clock()
-        if entry is not None:
-            self._entries.move_to_end(wanted)
-            if self._believed(wanted, entry, FRESH_SECONDS if now >= self._away_until else OUTAGE_SECONDS):
-                return entry.answering
-        task = self._loading.get(wanted)
+    async def find(self, account_id: UUID, subject: str | None, version_id: UUID | None) -> ServingModel:
+        """The model that answers: see `serving.find`.
+
+        Raises NotFound, Conflict, Unavailable, or what the driver raises.
+        """
+        asked, now = (account_id, subject, version_id), self._clock()
+        if (entry := self._entries.get(asked)) is not None:
+            self._entries.move_to_end(asked)
+            if self._is_valid(account_id, entry, FRESH_SECONDS if now >= self._away_until else OUTAGE_SECONDS):
+                return entry.model
+        task = self._loading.get(asked)
         if task is None:
-            task = self._loading[wanted] = asyncio.create_task(self._load(wanted))
-            task.add_done_callback(lambda done: self._loaded(wanted, done))
-        if entry is None or not self._believed(wanted, entry, OUTAGE_SECONDS):
+            task = self._loading[asked] = asyncio.create_task(self._load(asked))
+            task.add_done_callback(lambda done: self._loaded(asked, done))
+        if entry is None or not self._is_valid(account_id, entry, OUTAGE_SECONDS):
             return await asyncio.shield(task)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await asyncio.shield(task)
         except (TimeoutError, *DATABASE_UNAVAILABLE):
-            # no answer, or none soon: for a while nobody else waits for one
+            # no answer, or none soon: for a while no other request waits for one
             self._away_until = self._clock() + FRESH_SECONDS
-            return entry.answering
+            return entry.model
 
     def changed(self, account_id: UUID) -> None:
-        """Something of the account was changed by this process: forget what was found, also by looks under way."""
+        """This process changed something of the account: forget its models, also those that are being loaded."""
         self._changes[account_id] += 1
-        for wanted in [each for each in self._entries if each.account_id == account_id]:
-            del self._entries[wanted]
+        for asked in [asked for asked in self._entries if asked[0] == account_id]:
+            del self._entries[asked]
 
-    def _believed(self, wanted: Wanted, entry: _Entry, seconds: float) -> bool:
-        unchanged = entry.changes == self._changes[wanted.account_id]
-        return unchanged and self._clock() - entry.since <= seconds
+    def _is_valid(self, account_id: UUID, entry: _Entry, seconds: float) -> bool:
+        return entry.changes == self._changes[account_id] and self._clock() - entry.since <= seconds
 
-    async def _load(self, wanted: Wanted) -> Answering:
-        since, changes = self._clock(), self._changes[wanted.account_id]
-        answering = await to_thread.run_sync(self._read, wanted, limiter=self._threads)
-        self._entries[wanted] = _Entry(answering, since, changes)
+    async def _load(self, asked: Asked) -> ServingModel:
+        since, changes = self._clock(), self._changes[asked[0]]
+        model = await to_thread.run_sync(self._read, asked, limiter=self._threads)
+        self._entries[asked] = _Entry(model, since, changes)
         while len(self._entries) > MAX_ENTRIES:
             self._entries.popitem(last=False)
-        return answering
+        return model
 
-    def _loaded(self, wanted: Wanted, task: asyncio.Task[Answering]) -> None:
-        del self._loading[wanted]
-        error = None if task.cancelled() else task.exception()  # nobody may be waiting for it any more
+    def _loaded(self, asked: Asked, task: asyncio.Task[ServingModel]) -> None:
+        del self._loading[asked]
+        error = None if task.cancelled() else task.exception()  # its callers may have gone
         if error is not None and not isinstance(error, DATABASE_UNAVAILABLE):
-            self._entries.pop(wanted, None)
+            self._entries.pop(asked, None)
 
-    def _read(self, wanted: Wanted) -> Answering:
+    def _read(self, asked: Asked) -> ServingModel:
         with self._database.reading() as session:
-            return _answering(serving.find(session, wanted.account_id, wanted.subject, wanted.version_id))
+            return _serving_model(serving.find(session, *asked))
 
 
-def _answering(found: Serving) -> Answering:
-    version, person = found.version, found.subject
-    state = PersonState.from_dict(found.state.state) if found.state else None
-    return Answering(
+def _serving_model(row: serving.Serving) -> ServingModel:
+    version, person = row.version, row.subject
+    state = PersonState.from_dict(row.state.state) if row.state else None
+    # a personal version brings its own level; a base takes the subject's, if known; else the population's serves
+    level = person.level if person is not None and version.subject_id is None else None
+    return ServingModel(
         version=version,
-        known={
-            "level": _level(found),
-            "response": state.response if state else None,
-            "intervals": state.intervals if state else None,
-        },
+        level=None if level is None else SubjectScale.from_dict(level),
+        response=state.response if state else None,
+        intervals=state.intervals if state else None,
         shown={
             "version_id": str(version.id),
             "stage": version.stage.value,
             "subject": person.name if person and version.subject_id else None,
         },
     )
-
-
-def _level(found: Serving) -> SubjectScale | None:
-    """A personal version brings its own level; a base takes the known subject's; else None: the population's."""
-    if found.version.subject_id is not None or found.subject is None or found.subject.level is None:
-        return None
-    return SubjectScale.from_dict(found.subject.level)

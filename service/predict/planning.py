@@ -1,6 +1,6 @@
 """A route in, a pace plan under a heart-rate cap out."""
 
-from functools import partial
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -11,16 +11,16 @@ from anyio import to_thread
 from hrmodel.personal.zones import ZONES, likely_highest, seconds_in_zones
 from hrmodel.planning.plan import Plan, PlannedSegment, PlanTooLong, known_speeds, plan_route
 from hrmodel.planning.route import MAX_METRES, Route
-from hrmodel.prediction.predictor import Predictor
+from hrmodel.prediction.predictor import Prediction, Predictor
 from hrmodel.signals.scale import SubjectScale, population_scale
 from hrmodel.workouts.running import TYPICAL_SPEED
 from hrmodel.workouts.units import METRES_PER_FOOT
-from hrmodel.workouts.workout import Array
+from hrmodel.workouts.workout import Array, Workout
 from service.predict.deps import PredictServices
-from service.predict.lookup import Answering
+from service.predict.lookup import ServingModel
 from service.predict.plan_schemas import DistanceUnit, PlanRequest
 from service.predict.samples import ALTITUDES, refuse, wrong
-from service.predict.service import DIGITS, ready, to_json
+from service.predict.service import DIGITS, find_model, to_json
 
 MIN_METRES = 200.0
 METRES: dict[DistanceUnit, float] = {"m": 1.0, "km": 1000.0, "mi": 1609.344}
@@ -29,20 +29,23 @@ METRES: dict[DistanceUnit, float] = {"m": 1.0, "km": 1000.0, "mi": 1609.344}
 async def plan(services: PredictServices, account_id: UUID, body: PlanRequest) -> bytes:
     """The plan as JSON. Raises Unprocessable, NotFound, Conflict or Unavailable."""
     route = await to_thread.run_sync(to_route, body)
-    found, predictor = await ready(services, account_id, body)
+    model, predictor = await find_model(services, account_id, body)
     async with services.compute.of(account_id):
-        return await to_thread.run_sync(_plan, body, route, found, predictor)
+        return await to_thread.run_sync(_plan, body, route, model, predictor)
 
 
-def _plan(body: PlanRequest, route: Route, found: Answering, predictor: Predictor) -> bytes:
+def _plan(body: PlanRequest, route: Route, model: ServingModel, predictor: Predictor) -> bytes:
     torch.set_num_threads(1)  # plans run side by side; the setting belongs to the thread, and this one is from a pool
-    known = found.known.copy()
-    person = known["level"] or predictor.checkpoint.level
-    known["level"] = level = person or _usual_runner(predictor)
+    person = model.level or predictor.checkpoint.level
+    level = person or _usual_runner(predictor)
     slowest, fastest = known_speeds(level)
-    predict = partial(predictor.predict, coverage=body.coverage, **known)
+
+    def predict(workout: Workout) -> Prediction:
+        (prediction,) = predictor.predict([replace(model.query(workout, coverage=body.coverage), level=level)])
+        return prediction
+
     try:
-        blind = predictor.tries(level, known["response"])
+        blind = predictor.tries(level, model.response)
         made = plan_route(predict, route, body.heart_rate_cap, slowest=slowest, fastest=fastest, blind=blind)
     except PlanTooLong as error:
         raise wrong("/heart_rate_cap", f"is too low for this route: {error}") from error
@@ -51,7 +54,7 @@ def _plan(body: PlanRequest, route: Route, found: Answering, predictor: Predicto
         **_zones(made, body.max_heart_rate or likely_highest(level)),
         "fastest": round(fastest, 3),
         "level": "subject" if person else "population",
-        "model": found.shown,
+        "model": model.shown,
     }
     return to_json(answer)
 

@@ -8,10 +8,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.predict import planning, service
-from service.predict.decoding import decode_batch, decode_request
 from service.predict.deps import PredictServicesDep
 from service.predict.plan_schemas import PlanRead, PlanRequest
-from service.predict.schemas import BatchRead, BatchRequest, PredictionRead, PredictRequest
+from service.predict.schemas import (
+    BatchRead,
+    BatchRequest,
+    PredictionRead,
+    PredictRequest,
+    decode_batch,
+    decode_request,
+)
 from service.web.body import IN_THREAD_BYTES
 from service.web.deps import ApiRoute, PredictCaller, get_services
 from service.web.openapi import problems

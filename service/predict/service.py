@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -12,12 +12,13 @@ import numpy as np
 import orjson
 from anyio import to_thread
 
-from hrmodel.prediction.predictor import Prediction, Predictor, Prepared, Query
+from hrmodel.prediction.predictor import Prediction, Predictor
+from hrmodel.prediction.prepared import PreparedQuery
 from hrmodel.signals.grid import SEGMENT_GAP_SECONDS, STEP_SECONDS
 from hrmodel.workouts.workout import Workout
 from service.errors import Conflict, FieldError, Unavailable
 from service.predict.deps import PredictServices
-from service.predict.lookup import Answering, Wanted
+from service.predict.lookup import ServingModel
 from service.predict.samples import check_length, check_samples, to_workout
 from service.predict.schemas import Addressed, PredictRequest
 from service.registry import fallback
@@ -36,10 +37,12 @@ async def predict(services: PredictServices, account_id: UUID, body: PredictRequ
     services.batcher.check_room(account_id)
     large = len(body.speed) > IN_THREAD_SAMPLES
     workout = await _call(services, account_id, to_workout, body, large=large)
-    found, predictor = await ready(services, account_id, body)
-    large = large or _is_large(workout)
-    prepared = await _call(services, account_id, predictor.prepare, _query(body, workout, found), large=large)
-    return await _answer(services, account_id, body, found, predictor, prepared, started)
+    model, predictor = await find_model(services, account_id, body)
+    query = model.query(workout, correct=body.correct, coverage=body.coverage)
+    prepared = await _call(services, account_id, predictor.prepare, query, large=large or _is_large(workout))
+    answer = await services.batcher.predict(account_id, predictor, query, prepared, partial(_encode, body, model))
+    services.metrics.predictions.observe(time.perf_counter() - started)
+    return answer
 
 
 async def predict_batch(services: PredictServices, account_id: UUID, bodies: list[PredictRequest]) -> bytes:
@@ -48,48 +51,59 @@ async def predict_batch(services: PredictServices, account_id: UUID, bodies: lis
     services.batcher.check_room(account_id, len(bodies))
     check_samples(bodies)
     workouts = await _call(services, account_id, _to_workouts, bodies, large=True)
-    each = enumerate(bodies)
-    answering = await _all(ready(services, account_id, body, f"/requests/{index}") for index, body in each)
-    asked = [
-        (predictor, _query(body, workout, found))
-        for body, workout, (found, predictor) in zip(bodies, workouts, answering, strict=True)
-    ]
-    prepared = await _call(services, account_id, _prepare, asked, large=True)
-    answers = await _all(
-        _answer(services, account_id, body, *who, what, started)
-        for body, who, what in zip(bodies, answering, prepared, strict=True)
+    models = await _all(
+        find_model(services, account_id, body, f"/requests/{index}") for index, body in enumerate(bodies)
     )
+    queries = [
+        model.query(workout, correct=body.correct, coverage=body.coverage)
+        for body, workout, (model, _) in zip(bodies, workouts, models, strict=True)
+    ]
+
+    def prepare() -> list[PreparedQuery]:
+        return [predictor.prepare(query) for (_, predictor), query in zip(models, queries, strict=True)]
+
+    prepared = await _call(services, account_id, prepare, large=True)
+
+    async def answer(index: int) -> bytes:
+        model, predictor = models[index]
+        encode = partial(_encode, bodies[index], model)
+        encoded = await services.batcher.predict(account_id, predictor, queries[index], prepared[index], encode)
+        services.metrics.predictions.observe(time.perf_counter() - started)
+        return encoded
+
+    answers = await _all(map(answer, range(len(bodies))))
     return b'{"predictions":[' + b",".join(answers) + b"]}"
 
 
-async def find(services: PredictServices, account_id: UUID, body: Addressed, at: str = "") -> Answering:
-    """Who answers the request at `at`. Raises NotFound, Conflict or Unavailable."""
-    field = "subject" if body.model_version_id is None else "model_version_id"
-    wanted = Wanted(account_id=account_id, subject=body.subject, version_id=body.model_version_id)
-    try:
-        with pointing(f"{at}/{field}"):
-            return await services.lookup.find(wanted)
-    except Conflict as error:
-        raise replace(error, errors=[FieldError(f"{at}/model_version_id", "is another subject's")]) from error
-
-
-async def ready(
+async def find_model(
     services: PredictServices, account_id: UUID, body: Addressed, at: str = ""
-) -> tuple[Answering, Predictor]:
-    """Who answers, with the predictor: one whose file is lost was replaced. Raises as `find`."""
-    found = await find(services, account_id, body, at)
-    if (predictor := services.models.ready(found.version.id)) is not None:
-        return found, predictor
+) -> tuple[ServingModel, Predictor]:
+    """The model that answers the request at `at`, and its predictor; where its file is lost, another's.
+
+    Raises NotFound, Conflict or Unavailable.
+    """
+    model = await _look_up(services, account_id, body, at)
+    if (predictor := services.models.ready(model.version.id)) is not None:
+        return model, predictor
     try:
-        return found, await to_thread.run_sync(services.models.get, found.version)
+        return model, await to_thread.run_sync(services.models.get, model.version)
     except Unavailable:
         if body.model_version_id is not None or not await to_thread.run_sync(
-            fallback.replace_lost, services.database, services.store, found.version
+            fallback.replace_lost, services.database, services.store, model.version
         ):
             raise
     services.lookup.changed(account_id)
-    found = await find(services, account_id, body, at)
-    return found, await to_thread.run_sync(services.models.get, found.version)
+    model = await _look_up(services, account_id, body, at)
+    return model, await to_thread.run_sync(services.models.get, model.version)
+
+
+async def _look_up(services: PredictServices, account_id: UUID, body: Addressed, at: str) -> ServingModel:
+    field = "subject" if body.model_version_id is None else "model_version_id"
+    try:
+        with pointing(f"{at}/{field}"):
+            return await services.lookup.find(account_id, body.subject, body.model_version_id)
+    except Conflict as error:
+        raise replace(error, errors=[FieldError(f"{at}/model_version_id", "is another subject's")]) from error
 
 
 async def _call(
@@ -102,9 +116,9 @@ async def _call(
         return await to_thread.run_sync(work, *arguments)
 
 
-async def _all(each: Iterable[Awaitable[Result]]) -> list[Result]:
+async def _all(awaitables: Iterable[Awaitable[Result]]) -> list[Result]:
     """All results, or the first exception once nothing runs any more."""
-    results = await asyncio.gather(*each, return_exceptions=True)
+    results = await asyncio.gather(*awaitables, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
@@ -112,7 +126,7 @@ async def _all(each: Iterable[Awaitable[Result]]) -> list[Result]:
 
 
 def _is_large(workout: Workout) -> bool:
-    """Whether the event loop must not wait for its inputs."""
+    """Whether preparing it would hold up the event loop."""
     gaps = np.diff(workout.t)
     long = float(gaps.sum()) > IN_THREAD_SAMPLES * STEP_SECONDS
     return long or int(np.count_nonzero(gaps > SEGMENT_GAP_SECONDS)) > IN_THREAD_SEGMENTS
@@ -124,34 +138,7 @@ def _to_workouts(bodies: list[PredictRequest]) -> list[Workout]:
     return workouts
 
 
-def _prepare(asked: Sequence[tuple[Predictor, Query]]) -> list[Prepared]:
-    return [predictor.prepare(query) for predictor, query in asked]
-
-
-def _query(body: PredictRequest, workout: Workout, found: Answering) -> Query:
-    return Query(workout=workout, correct=body.correct, coverage=body.coverage, **found.known)
-
-
-async def _answer(
-    services: PredictServices,
-    account_id: UUID,
-    body: PredictRequest,
-    found: Answering,
-    predictor: Predictor,
-    prepared: Prepared,
-    started: float,
-) -> bytes:
-    about = {"step_seconds": _step_seconds(body), "model": found.shown}
-    answer = await services.batcher.predict(account_id, predictor, prepared, partial(_encode, about))
-    services.metrics.predictions.observe(time.perf_counter() - started)
-    return answer
-
-
-def _step_seconds(body: PredictRequest) -> float | None:
-    return None if body.t is not None else body.step_seconds or STEP_SECONDS
-
-
-def _encode(about: dict[str, Any], prediction: Prediction) -> bytes:
+def _encode(body: PredictRequest, model: ServingModel, prediction: Prediction) -> bytes:
     heart_rate, lower, upper = np.round([prediction.heart_rate, prediction.lower, prediction.upper], DIGITS)
     return to_json(
         {
@@ -161,7 +148,8 @@ def _encode(about: dict[str, Any], prediction: Prediction) -> bytes:
             "observed_until": prediction.observed_until,
             "protocol": prediction.protocol,
             "level": prediction.level,
-            **about,
+            "step_seconds": None if body.t is not None else body.step_seconds or STEP_SECONDS,
+            "model": model.shown,
         }
     )
 

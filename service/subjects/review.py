@@ -9,17 +9,18 @@ from anyio import to_thread
 from numpy.typing import NDArray
 
 from hrmodel.personal.zones import ZONES, likely_highest, seconds_in_zones
-from hrmodel.prediction.predictor import Prediction, Predictor, Prepared, Query
+from hrmodel.prediction.predictor import Prediction, Predictor, Query
+from hrmodel.prediction.prepared import PreparedQuery
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, to_grid
 from hrmodel.signals.scale import population_scale
 from hrmodel.signals.steps import measured_heart_rate, step_bins
 from hrmodel.workouts.workout import MARKS, Array, Workout
 from service.errors import Unavailable
 from service.predict.deps import PredictServices
-from service.predict.lookup import Answering
+from service.predict.lookup import ServingModel
 from service.predict.plan_schemas import ZoneRead
 from service.predict.schemas import Addressed, AnsweredBy
-from service.predict.service import ready
+from service.predict.service import find_model
 from service.registry import datasets, subjects
 from service.registry.artifacts import ArtifactDamaged, ArtifactMissing, ArtifactStore
 from service.registry.datasets import WorkoutPlace
@@ -47,17 +48,19 @@ async def review(
     """A workout of the subject's, measured and predicted. Raises NotFound, Conflict or Unavailable."""
     stored = await to_thread.run_sync(_find, services.database, account_id, subject, digest)
     body = Addressed(subject=subject, model_version_id=version_id)
-    found, predictor = await ready(services, account_id, body)
+    model, predictor = await find_model(services, account_id, body)
     workout = await to_thread.run_sync(_read, services.store, account_id, digest)
-    prepared = await to_thread.run_sync(_prepare, workout, found, predictor)
+    prepared = await to_thread.run_sync(_prepare, workout, model, predictor)
     predictions = {
-        name: await services.batcher.predict(account_id, predictor, each, _whole) for name, each in prepared.items()
+        name: await services.batcher.predict(account_id, predictor, *stages, _whole)
+        for name, stages in prepared.items()
     }
-    return await to_thread.run_sync(_show, digest, stored, workout, found, predictor, predictions)
+    return await to_thread.run_sync(_show, digest, stored, workout, model, predictor, predictions)
 
 
-def _prepare(workout: Workout, found: Answering, predictor: Predictor) -> dict[str, Prepared]:
-    return {name: predictor.prepare(_query(workout, found, seconds)) for name, seconds in OBSERVED_SECONDS.items()}
+def _prepare(workout: Workout, model: ServingModel, predictor: Predictor) -> dict[str, tuple[Query, PreparedQuery]]:
+    queries = {name: _query(workout, model, seconds) for name, seconds in OBSERVED_SECONDS.items()}
+    return {name: (query, predictor.prepare(query)) for name, query in queries.items()}
 
 
 def _whole(prediction: Prediction) -> Prediction:
@@ -77,25 +80,25 @@ def _read(store: ArtifactStore, account_id: UUID, digest: str) -> Workout:
         raise Unavailable("workout_unavailable", detail, retry_after=60) from error
 
 
-def _query(workout: Workout, found: Answering, observed_seconds: float) -> Query:
+def _query(workout: Workout, model: ServingModel, observed_seconds: float) -> Query:
     known = None
     if observed_seconds and workout.heart_rate is not None:
         known = np.where(workout.t < workout.t[0] + observed_seconds, workout.heart_rate, np.nan)
     told = Workout(t=workout.t, speed=workout.speed, altitude=workout.altitude, heart_rate=known)
-    return Query(workout=told, **found.known)
+    return model.query(told)
 
 
 def _show(
     digest: str,
     stored: WorkoutPlace,
     workout: Workout,
-    found: Answering,
+    model: ServingModel,
     predictor: Predictor,
     predictions: dict[str, Prediction],
 ) -> ReviewRead:
     steps = _steps(workout)
     measured = measured_heart_rate(steps.gridded)
-    level = found.known["level"] or predictor.checkpoint.level
+    level = model.level or predictor.checkpoint.level
     highest = likely_highest(level or population_scale(predictor.checkpoint.contract, steps.gridded.mean_speed))
     speed, altitude = (
         np.concatenate([getattr(segment, name) for segment in steps.gridded.segments]) for name in ("speed", "altitude")
@@ -113,7 +116,7 @@ def _show(
         zones=_zones(measured, highest),
         max_heart_rate=round(highest, 1),
         faults=list(_faults(workout)),
-        model=AnsweredBy.model_validate(found.shown),
+        model=AnsweredBy.model_validate(model.shown),
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from hrmodel.evaluation.baselines import BASELINES
 from hrmodel.evaluation.forecasters import EvaluationData
 from hrmodel.evaluation.ridge import motion_table
-from hrmodel.personal.correction import causal_past
+from hrmodel.personal.correction import observed_state
 from hrmodel.personal.kalman import OFFSET_VARIANCE, ResponseFilter
 from hrmodel.personal.state import PersonState, replay
 from hrmodel.signals.contract import FeatureContract
@@ -109,8 +109,8 @@ def test_a_curve_that_follows_nothing_trusts_a_prefix_as_one_before_its_first_wo
     data = data_of(ramp, ramp)
     blind, view = one_answer("elapsed_curve", data, BLIND), BLIND.copy()
     view[:12] = blind[:12] + 10.0
-    past = causal_past(np.arange(40), view - blind, OFFSET_VARIANCE)
-    np.testing.assert_allclose(one_answer("elapsed_curve", data, view), past.corrected(blind), atol=1e-9)
+    state = observed_state(np.arange(40), view - blind, OFFSET_VARIANCE)
+    np.testing.assert_allclose(one_answer("elapsed_curve", data, view), blind + state.correction, atol=1e-9)
 
 
 def test_ridge_of_a_person_without_a_level_follows_nothing():

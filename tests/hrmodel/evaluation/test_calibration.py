@@ -6,14 +6,19 @@ import pytest
 from hrmodel.evaluation.calibration import SOURCES, person_states, residuals_of, state_after
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.population import calibrate_people
-from hrmodel.personal.bands import DEFAULT_INTERVALS, KINDS, LEVELS, MINUTES, half_width, personal_intervals
+from hrmodel.personal.band_fitting import LEAD_MINUTES, personal_intervals
+from hrmodel.personal.bands import (
+    DEFAULT_INTERVALS,
+    REGIMES,
+    STORED_COVERAGES,
+)
 from hrmodel.personal.state import PersonState, replay
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.scale import fit_scale
 from hrmodel.signals.steps import measured_heart_rate
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
-from tests.prediction_builders import LEVEL, make_gridded, make_predictor, report_of
+from tests.prediction_builders import LEVEL, half_width, make_gridded, make_predictor, report_of
 
 PRIOR = {**DEFAULT_INTERVALS, "blind": [float(width) for width in range(5, 16)]}
 
@@ -51,8 +56,8 @@ def test_there_is_something_known_before_each_test_workout_and_after_them_all(da
     replayed = replay(base(data), data.workouts)[len(data.train) + len(data.val) :]
     for state, plain in zip(known, replayed, strict=True):
         assert np.array_equal(state.filter.mean, plain.filter.mean)
-        assert set(state.intervals) == {"levels", "minutes", *KINDS}
-        assert all(np.shape(state.intervals[kind]) == (len(MINUTES), len(LEVELS)) for kind in KINDS)
+        assert set(state.intervals) == {"levels", "minutes", *REGIMES}
+        assert all(np.shape(state.intervals[kind]) == (len(LEAD_MINUTES), len(STORED_COVERAGES)) for kind in REGIMES)
 
 
 @pytest.mark.parametrize(("network", "first"), [(base, 0), (personal, 8)])
@@ -156,14 +161,14 @@ def test_bands_on_top_of_other_peoples_hold_their_share_of_the_test_workouts(dat
 
 def test_knowing_more_gives_a_narrower_band(data):
     bands = person_states(base(data), data)[-1].intervals
-    widths = [half_width(bands, kind, 0.9, minutes=1.0) for kind in ("nowcast", "forecast_600", "blind")]
+    widths = [half_width(bands, kind, 0.9, 1.0) for kind in ("nowcast", "forecast_600", "blind")]
     assert widths == sorted(widths)
 
 
 def test_residuals_come_from_the_steps_that_serving_calls_that_kind(data):
     workout, network = data.test[0], base(data)
     residuals = residuals_of(network, workout, PersonState.start(network.size))
-    assert set(residuals) == set(KINDS) == set(SOURCES)
+    assert set(residuals) == set(REGIMES) == set(SOURCES)
     minutes, misses = residuals["blind"]
     truth = measured_heart_rate(workout)
     blind = network.predictor.predict_steps(workout, [np.full(len(truth), np.nan)], level=data.level)[0].heart_rate
@@ -179,7 +184,7 @@ def test_a_workout_too_short_for_a_kind_says_nothing_about_it():
     short = make_gridded(140 + np.sin(np.arange(40.0)))
     network = NetworkForecaster(predictor=make_predictor(), level=LEVEL)
     residuals = residuals_of(network, short, PersonState.start(network.size))
-    assert set(residuals) == set(KINDS) - {"forecast_600"}
+    assert set(residuals) == set(REGIMES) - {"forecast_600"}
     silent = make_gridded(np.full(40, np.nan))
     nothing = residuals_of(network, silent, PersonState.start(network.size))
     assert all(len(misses) == 0 for _, misses in nothing.values())

@@ -21,7 +21,7 @@ from hrmodel.workouts.workout import Workout
 from service.cli.demo import write_parquet
 from tests import gpx_writer
 from tests.original_writer import write_original_dataset
-from tests.prediction_builders import make_checkpoint
+from tests.prediction_builders import make_checkpoint, predict_one
 
 RUNS = simulate_runner(workouts=14, seed=3)
 
@@ -106,10 +106,13 @@ def test_a_planned_run_without_heart_rate_is_predicted_with_the_persons_response
 def test_the_predictor_of_a_notebook_reads_the_response_and_the_bands_from_the_file(folder):
     checkpoint = read_checkpoint(folder / "checkpoints" / "stage1" / "best_model.pt").checkpoint
     run = RUNS[-1]
-    without = Predictor(replace(checkpoint, followed=None)).predict(run)
-    own = Predictor(checkpoint).predict(run)
-    told = Predictor(replace(checkpoint, followed=None)).predict(
-        run, response=checkpoint.followed.response, intervals=checkpoint.followed.intervals
+    without = predict_one(Predictor(replace(checkpoint, followed=None)), run)
+    own = predict_one(Predictor(checkpoint), run)
+    told = predict_one(
+        Predictor(replace(checkpoint, followed=None)),
+        run,
+        response=checkpoint.followed.response,
+        intervals=checkpoint.followed.intervals,
     )
     assert np.array_equal(own.heart_rate, told.heart_rate)
     assert np.array_equal(own.lower, told.lower)

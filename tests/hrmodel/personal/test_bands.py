@@ -3,20 +3,17 @@ import json
 import numpy as np
 import pytest
 
-from hrmodel.personal.bands import (
-    DEFAULT_INTERVALS,
-    KINDS,
-    LEVELS,
-    MEMORY,
-    MINUTES,
+from hrmodel.personal.band_fitting import (
+    FORGETTING,
+    LEAD_MINUTES,
     NEXT_WORKOUT,
     PRIOR_WORKOUTS,
     WINDOW,
-    half_width,
-    half_widths,
     personal_intervals,
     population_intervals,
 )
+from hrmodel.personal.bands import DEFAULT_INTERVALS, REGIMES, STORED_COVERAGES, half_widths
+from tests.prediction_builders import half_width
 
 
 def blind(residuals, minutes=5.0):
@@ -27,7 +24,7 @@ def blind(residuals, minutes=5.0):
 
 def flat(widths):
     """Intervals in the old format: one row per kind."""
-    return {"levels": list(LEVELS), **{kind: list(widths) for kind in KINDS}}
+    return {"levels": list(STORED_COVERAGES), **{kind: list(widths) for kind in REGIMES}}
 
 
 def runner(rng, workouts, spread=6.0, steps=150):
@@ -36,7 +33,7 @@ def runner(rng, workouts, spread=6.0, steps=150):
     return [blind(day + rng.normal(0.0, spread / 2, steps), np.arange(steps) / 6) for day in days]
 
 
-UNIFORM = flat([10.0 * level for level in LEVELS])  # |residual| uniform on 0..10
+UNIFORM = flat([10.0 * level for level in STORED_COVERAGES])  # |residual| uniform on 0..10
 
 
 def test_without_past_workouts_the_bands_are_the_prior():
@@ -53,12 +50,12 @@ def test_signs_and_missing_heart_rate_do_not_count():
 def test_the_band_is_the_weighted_quantile_of_the_workouts_beside_the_prior():
     past = [blind(np.full(7, 30.0)), blind(np.full(400, 1.0))]  # the older one has fewer steps, not less weight
     intervals = personal_intervals(UNIFORM, past)
-    total = PRIOR_WORKOUTS + 1.0 + MEMORY + NEXT_WORKOUT
-    scale = (1.0 + MEMORY * 30.0 / 5.0 + 1.0 / 5.0) / (2.0 + MEMORY)
+    total = PRIOR_WORKOUTS + 1.0 + FORGETTING + NEXT_WORKOUT
+    scale = (1.0 + FORGETTING * 30.0 / 5.0 + 1.0 / 5.0) / (2.0 + FORGETTING)
 
     def share_within(width):
         prior = PRIOR_WORKOUTS * min(width / (10.0 * scale), 1.0)
-        return (prior + (width >= 1.0) * 1.0 + (width >= 30.0) * MEMORY) / total
+        return (prior + (width >= 1.0) * 1.0 + (width >= 30.0) * FORGETTING) / total
 
     for level in (0.5, 0.6, 0.7, 0.8):
         assert share_within(half_width(intervals, "blind", level, 6.0)) == pytest.approx(level, abs=0.01)
@@ -106,27 +103,27 @@ def test_next_workouts_lie_within_the_bands_as_often_as_promised(spread):
 def test_in_the_population_people_weigh_equally_and_so_do_the_workouts_of_each():
     one = [blind(np.full(5, 1.0)), blind(np.full(500, 3.0))]
     other = [blind(np.full(50, 2.0))] * 30
-    row = population_intervals([one, other])["blind"][MINUTES.index(6.0)]
+    row = population_intervals([one, other])["blind"][LEAD_MINUTES.index(6.0)]
     # a quarter of the weight at 1, half at 2, a quarter at 3
-    assert row == [2.0 if level <= 0.75 else 3.0 for level in LEVELS]
+    assert row == [2.0 if level <= 0.75 else 3.0 for level in STORED_COVERAGES]
 
 
 def test_minutes_and_kinds_that_no_person_reached_are_the_fallbacks():
-    fallback = flat([100.0 + i for i in range(len(LEVELS))])
+    fallback = flat([100.0 + i for i in range(len(STORED_COVERAGES))])
     intervals = population_intervals([[blind([1.0, 2.0])], []], fallback)
-    assert intervals["nowcast"] == [fallback["nowcast"]] * len(MINUTES)
+    assert intervals["nowcast"] == [fallback["nowcast"]] * len(LEAD_MINUTES)
     assert intervals["blind"][0] == fallback["blind"]
-    assert max(intervals["blind"][MINUTES.index(6.0)]) == 2.0
-    assert population_intervals([], fallback)["forecast_60"] == [fallback["forecast_60"]] * len(MINUTES)
+    assert max(intervals["blind"][LEAD_MINUTES.index(6.0)]) == 2.0
+    assert population_intervals([], fallback)["forecast_60"] == [fallback["forecast_60"]] * len(LEAD_MINUTES)
 
 
 def test_half_widths_are_json_grow_with_coverage_and_are_linear_between_levels_and_minutes():
     rng = np.random.default_rng(4)
     intervals = json.loads(json.dumps(personal_intervals(DEFAULT_INTERVALS, runner(rng, 3))))
-    for kind in KINDS:
+    for kind in REGIMES:
         assert np.all(np.diff(np.array(intervals[kind]), axis=1) > 0), kind
-    corners = [half_width(intervals, "blind", level, minute) for level in (0.9, 0.95) for minute in MINUTES[1:3]]
-    middle = half_widths(intervals, np.array([0]), 0.925, np.array([sum(MINUTES[1:3]) / 2]))
+    corners = [half_width(intervals, "blind", level, minute) for level in (0.9, 0.95) for minute in LEAD_MINUTES[1:3]]
+    middle = half_widths(intervals, np.array([0]), 0.925, np.array([sum(LEAD_MINUTES[1:3]) / 2]))
     assert middle == pytest.approx(np.mean(corners))
     kinds, minutes = np.array([4, 0, 0]), np.array([0.1, 0.0, 500.0])
     expected = [intervals["nowcast"][0][8], intervals["blind"][0][8], intervals["blind"][-1][8]]

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hrmodel.personal import correction as corrector
-from hrmodel.personal.bands import KINDS
-from hrmodel.personal.correction import causal_past
+from hrmodel.personal.bands import REGIMES
+from hrmodel.personal.correction import observed_state
 from hrmodel.workouts.workout import Array
 
 STEPS = 120
@@ -33,7 +33,7 @@ def conditioned(elapsed: NDArray[np.int64], residuals: Array, variance: float) -
     answer = np.zeros(len(elapsed))
     for step in range(len(elapsed)):
         known = np.flatnonzero(np.isfinite(residuals[:step]))
-        of_known = covariance[np.ix_(known, known)] + corrector.NOISE_VARIANCE * np.eye(len(known))
+        of_known = covariance[np.ix_(known, known)] + corrector.OBSERVATION_NOISE * np.eye(len(known))
         answer[step] = covariance[step, known] @ np.linalg.solve(of_known, residuals[known])
     return answer
 
@@ -53,41 +53,27 @@ def conditioned(elapsed: NDArray[np.int64], residuals: Array, variance: float) -
 )
 def test_the_correction_is_the_dense_gaussian_conditioning_on_what_was_observed_before(elapsed, variance, where):
     residuals, blind = observed(where), np.linspace(120, 160, STEPS)
-    past = causal_past(elapsed, residuals, variance)
+    past = observed_state(elapsed, residuals, variance)
     expected = blind + conditioned(elapsed, residuals, variance)
-    np.testing.assert_allclose(past.corrected(blind), expected, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(blind + past.correction, expected, rtol=0, atol=1e-7)
 
 
-def test_with_nothing_observed_the_answer_is_the_blind_one():
-    blind, free = np.linspace(120, 160, STEPS), np.full(STEPS, 99.0)
-    past = causal_past(TOGETHER, np.full(STEPS, np.nan), VARIANCE)
-    assert past.nothing.all()
-    assert np.array_equal(past.answer(blind, free), blind)
-    assert np.array_equal(past.corrected(blind), blind)
-    assert {KINDS[i] for i in past.kinds} == {"blind"}
-    assert np.isinf(past.since).all()
+def test_with_nothing_observed_there_is_nothing_to_correct():
+    past = observed_state(TOGETHER, np.full(STEPS, np.nan), VARIANCE)
+    assert past.unobserved.all()
+    assert (past.correction == 0).all()
+    assert {REGIMES[i] for i in past.regimes} == {"blind"}
+    assert np.isinf(past.lead_seconds).all()
 
 
 def test_a_workout_without_steps_has_no_past():
-    past = causal_past(np.empty(0, dtype=np.int64), np.empty(0), VARIANCE)
-    assert past.correction.shape == past.kinds.shape == (0,)
-
-
-def test_the_answer_is_blind_until_something_is_known_then_a_mixture_of_corrected_and_free():
-    blind, free = np.full(STEPS, 140.0), np.full(STEPS, 150.0)
-    past = causal_past(TOGETHER, np.where(TOGETHER == 20, 8.0, np.nan), VARIANCE)
-    answer, corrected = past.answer(blind, free), past.corrected(blind)
-    assert (answer[:21] == 140.0).all()  # the step itself is not known to its own answer
-    since = (TOGETHER[21:] - 21) * 10 + 5.0
-    weight = 0.3 * np.minimum(1, since / 600)
-    np.testing.assert_allclose(answer[21:], (1 - weight) * corrected[21:] + weight * 150.0)
-    assert weight[0] < 0.01
-    assert weight[-1] == 0.3
+    past = observed_state(np.empty(0, dtype=np.int64), np.empty(0), VARIANCE)
+    assert past.correction.shape == past.regimes.shape == (0,)
 
 
 def test_the_less_sure_the_level_is_the_sooner_a_prefix_is_trusted():
     residuals = np.where(TOGETHER < 6, 10.0, np.nan)
-    later = [causal_past(TOGETHER, residuals, variance).correction[-1] for variance in (0.0, 4.0, 36.0, 225.0)]
+    later = [observed_state(TOGETHER, residuals, variance).correction[-1] for variance in (0.0, 4.0, 36.0, 225.0)]
     assert later == sorted(later)
     assert 0 < later[0] < 3
     assert later[-1] > 6
@@ -95,7 +81,7 @@ def test_the_less_sure_the_level_is_the_sooner_a_prefix_is_trusted():
 
 def test_a_workout_that_is_10_bpm_higher_all_along_is_believed_in_the_end():
     shares = [
-        causal_past(TOGETHER, np.where(known > TOGETHER, 10.0, np.nan), VARIANCE).correction[-1] / 10.0
+        observed_state(TOGETHER, np.where(known > TOGETHER, 10.0, np.nan), VARIANCE).correction[-1] / 10.0
         for known in (1, 6, 18, 60, 119)
     ]
     assert shares == sorted(shares)
@@ -105,12 +91,12 @@ def test_a_workout_that_is_10_bpm_higher_all_along_is_believed_in_the_end():
 
 def test_a_high_start_says_less_about_the_rest_than_a_high_middle():
     early, late = (np.where((first <= TOGETHER) & (first + 6 > TOGETHER), 10.0, np.nan) for first in (0, 60))
-    far = [causal_past(np.arange(300), np.r_[part, np.full(180, np.nan)], VARIANCE) for part in (early, late)]
+    far = [observed_state(np.arange(300), np.r_[part, np.full(180, np.nan)], VARIANCE) for part in (early, late)]
     assert far[0].correction[-1] < 0.7 * far[1].correction[-1]
 
 
 def test_right_after_an_observed_step_the_correction_is_nearly_its_residual_and_fades():
-    past = causal_past(TOGETHER, np.where(TOGETHER == 59, 20.0, np.nan), VARIANCE)
+    past = observed_state(TOGETHER, np.where(TOGETHER == 59, 20.0, np.nan), VARIANCE)
     assert past.correction[60] > 16
     assert (np.diff(past.correction[60:]) < 0).all()
     assert past.residual[60:].tolist() == [20.0] * 60
@@ -118,38 +104,29 @@ def test_right_after_an_observed_step_the_correction_is_nearly_its_residual_and_
 
 def test_after_a_long_pause_only_the_days_offset_is_left():
     elapsed = np.array([6, 7, 8, 5000, 5001])  # nearly 14 hours between the segments
-    past = causal_past(elapsed, np.array([10.0, 10.0, 20.0, np.nan, np.nan]), VARIANCE)
-    assert past.since[3] == (5000 - 9) * 10 + 5
+    past = observed_state(elapsed, np.array([10.0, 10.0, 20.0, np.nan, np.nan]), VARIANCE)
+    assert past.lead_seconds[3] == (5000 - 9) * 10 + 5
     assert past.correction[3] == pytest.approx(past.correction[4], abs=1e-12)
     assert 0 < past.correction[3] < 10
 
 
-@pytest.mark.parametrize("steps", [1, 63, 64, 65, 1000])
-def test_cached_gains_are_the_gains(steps):
-    plain = corrector._gains([0, *[1] * (steps - 1)], VARIANCE)
-    assert corrector._gains_without_gap(VARIANCE, -(-steps // 64) * 64)[:steps] == plain
-
-
-def test_a_prefix_gets_the_same_correction_with_cached_gains_as_with_its_own(monkeypatch):
-    residuals = observed(TOGETHER < 70)
-    cached = causal_past(TOGETHER, residuals, VARIANCE)
-    monkeypatch.setattr(
-        corrector, "_gains_without_gap", lambda variance, steps: corrector._gains([0, *[1] * 69], variance)
-    )
-    assert cached.correction.tobytes() == causal_past(TOGETHER, residuals, VARIANCE).correction.tobytes()
+@pytest.mark.parametrize("steps", [1, 63, 64, 65, 119])
+def test_a_prefix_gets_the_same_correction_bit_for_bit_whatever_is_observed_after_it(steps):
+    whole, prefix = (observed_state(TOGETHER, observed(end > TOGETHER), VARIANCE) for end in (STEPS, steps))
+    assert prefix.correction[: steps + 1].tobytes() == whole.correction[: steps + 1].tobytes()
 
 
 def test_each_uncertainty_of_the_level_has_its_own_gains():
     residuals = observed(TOGETHER < 60)
-    first = causal_past(TOGETHER, residuals, 4.0).correction
-    assert not np.array_equal(first, causal_past(TOGETHER, residuals, 5.0).correction)
-    assert np.array_equal(first, causal_past(TOGETHER, residuals, 4.0).correction)
+    first = observed_state(TOGETHER, residuals, 4.0).correction
+    assert not np.array_equal(first, observed_state(TOGETHER, residuals, 5.0).correction)
+    assert np.array_equal(first, observed_state(TOGETHER, residuals, 4.0).correction)
 
 
 def test_kinds_follow_what_was_known_before_each_step():
     residuals = np.full(STEPS, np.nan)
     residuals[:5] = residuals[10:20] = residuals[40:80] = 1.0
-    kinds = [KINDS[i] for i in causal_past(TOGETHER, residuals, VARIANCE).kinds]
+    kinds = [REGIMES[i] for i in observed_state(TOGETHER, residuals, VARIANCE).regimes]
     assert kinds[0] == "blind"
     assert set(kinds[1:6]) == {"nowcast"}
     assert set(kinds[6:11]) == {"forecast_60"}  # 50 s known
@@ -173,6 +150,6 @@ def test_nothing_at_or_before_a_step_depends_on_the_residual_of_that_step_or_a_l
     before = np.where(np.logical_or(known, prefix), rng.normal(0, 10, STEPS), np.nan)
     after = before.copy()
     after[cut:] = np.where(rng.random(STEPS - cut) < 0.5, rng.normal(0, 50, STEPS - cut), np.nan)
-    one, other = (causal_past(elapsed, residuals, VARIANCE) for residuals in (before, after))
-    for name in ("correction", "residual", "since", "seconds", "kinds"):
+    one, other = (observed_state(elapsed, residuals, VARIANCE) for residuals in (before, after))
+    for name in ("correction", "residual", "lead_seconds", "observed_seconds", "regimes"):
         assert np.array_equal(getattr(one, name)[: cut + 1], getattr(other, name)[: cut + 1]), name

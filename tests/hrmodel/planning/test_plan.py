@@ -17,7 +17,7 @@ from hrmodel.planning.route import FASTEST_DOWNHILL, MAX_SEGMENTS, Route, run, s
 from hrmodel.prediction.predictor import Prediction, Predictor
 from hrmodel.signals.scale import population_scale
 from hrmodel.workouts.running import FASTEST, SLOWEST
-from tests.prediction_builders import LEVEL, make_predictor, make_response
+from tests.prediction_builders import LEVEL, make_predictor, make_response, predict_one
 
 BASE = Path(__file__).resolve().parents[3] / "hrmodel" / "pretrained" / "base.safetensors"
 ONE_HILL = Route(distance=[0, 2000, 3000, 4000, 6000], altitude=[100, 100, 150, 100, 100])
@@ -29,7 +29,9 @@ def base():
     torch.set_num_threads(1)
     predictor = Predictor(Checkpoint.read(BASE))
     level = population_scale(predictor.checkpoint.contract, 2.8)
-    return partial(plan_route, partial(predictor.predict, level=level), slowest=SLOWEST, fastest=known_speeds(level)[1])
+    return partial(
+        plan_route, partial(predict_one, predictor, level=level), slowest=SLOWEST, fastest=known_speeds(level)[1]
+    )
 
 
 def flat(metres):
@@ -212,7 +214,7 @@ def test_tries_say_what_whole_predictions_say_whatever_was_tried_before():
     for _ in range(25):
         speeds[rng.integers(len(speeds)) :] = rng.uniform(2.0, 3.4)
         passage = run(ONE_HILL, edges, speeds)
-        whole = predictor.predict(passage.workout, level=LEVEL, response=response).heart_rate
+        whole = predict_one(predictor, passage.workout, level=LEVEL, response=response).heart_rate
         until = float(rng.uniform(0, passage.t[-1] + 10))
         before = passage.t < until
         np.testing.assert_allclose(tries.until(passage.workout, until)[before], whole[before], atol=1e-3)
@@ -221,7 +223,7 @@ def test_tries_say_what_whole_predictions_say_whatever_was_tried_before():
 
 def test_a_plan_by_tries_is_the_plan_by_whole_predictions():
     predictor = make_predictor()
-    predict = partial(predictor.predict, level=LEVEL)
+    predict = partial(predict_one, predictor, level=LEVEL)
     one = plan_route(predict, ONE_HILL, 140, fastest=4.0)
     other = plan_route(predict, ONE_HILL, 140, fastest=4.0, blind=predictor.tries(LEVEL))
     assert speeds(other) == pytest.approx(speeds(one), abs=0.05)

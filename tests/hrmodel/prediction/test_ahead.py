@@ -56,13 +56,15 @@ def one_pass_each(predictor: Predictor, workout: GriddedWorkout, task: Task, **k
     for target in np.flatnonzero(task.scored):
         view = np.where(elapsed <= elapsed[target] - task.horizon, task.view, np.nan)
         steps = predictor.predict_steps(workout, [view], **known)[0]
-        values.append([steps.heart_rate[target], steps.blind[target], steps.kinds[target], steps.minutes[target]])
+        values.append(
+            [steps.heart_rate[target], steps.blind[target], steps.regimes[target], steps.lead_minutes[target]]
+        )
     return np.array(values)
 
 
 def in_one_pass(predictor: Predictor, workout: GriddedWorkout, task: Task, **known) -> np.ndarray:
     steps = predictor.predict_ahead(workout, task.view, np.flatnonzero(task.scored), task.horizon, **known)
-    return np.column_stack([steps.heart_rate, steps.blind, steps.kinds, steps.minutes])
+    return np.column_stack([steps.heart_rate, steps.blind, steps.regimes, steps.lead_minutes])
 
 
 @pytest.mark.parametrize("known", [{"level": LEVEL, "response": RESPONSE}, {"level": LEVEL}, {}])

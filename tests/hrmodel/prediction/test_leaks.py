@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hrmodel.personal.response import NAMES, Response
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.workouts.workout import Workout
-from tests.prediction_builders import LEVEL, make_predictor
+from tests.prediction_builders import LEVEL, make_predictor, predict_one
 
 # every weight counts: a response that read heart rate anywhere would show
 RESPONSE = Response(weights=np.linspace(-6.0, 7.0, len(NAMES)), variance=30.0)
@@ -77,8 +77,8 @@ def test_no_output_at_or_before_t_moves_with_heart_rate_at_or_after_t(
     original = workout(rng, spacing, samples, drawn_known(protocol, prefix, rng, samples))
     first = int(where * samples)
     changed = mutated(original, first, kind, rng)
-    one = predictor.predict(original, level=level, response=response, correct=correct)
-    other = predictor.predict(changed, level=level, response=response, correct=correct)
+    one = predict_one(predictor, original, level=level, response=response, correct=correct)
+    other = predict_one(predictor, changed, level=level, response=response, correct=correct)
     for name in ("heart_rate", "lower", "upper"):
         assert np.array_equal(getattr(one, name)[: first + 1], getattr(other, name)[: first + 1]), name
 
@@ -88,11 +88,11 @@ def test_the_leak_test_can_fail_because_earlier_heart_rate_does_move_the_outputs
     rng = np.random.default_rng(0)
     original = workout(rng, 10.0, 90, np.ones(90, dtype=bool))
     changed = mutated(original, 40, "values", rng)
-    one, other = (predictor.predict(each, level=LEVEL, response=response) for each in (original, changed))
+    one, other = (predict_one(predictor, each, level=LEVEL, response=response) for each in (original, changed))
     assert (one.heart_rate[41:] != other.heart_rate[41:]).mean() > 0.9
 
 
 def test_the_leak_test_can_fail_because_the_response_moves_every_output(predictor):
     original = workout(np.random.default_rng(0), 10.0, 90, np.zeros(90, dtype=bool))
-    without, having = (predictor.predict(original, level=LEVEL, response=given) for given in (None, RESPONSE))
+    without, having = (predict_one(predictor, original, level=LEVEL, response=given) for given in (None, RESPONSE))
     assert (without.heart_rate != having.heart_rate).all()

@@ -5,20 +5,20 @@ import numpy as np
 import pytest
 import torch
 
-from hrmodel.personal.bands import DEFAULT_INTERVALS, half_width
-from hrmodel.personal.correction import causal_past
+from hrmodel.personal.bands import DEFAULT_INTERVALS
+from hrmodel.personal.correction import observed_state
 from hrmodel.personal.kalman import NEW, UNKNOWN
 from hrmodel.personal.response import response_features
 from hrmodel.prediction import passes
+from hrmodel.prediction.formula import FREE_RUN_WEIGHT, RAMP_SECONDS
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor, Query
 from hrmodel.signals.features import history_feature, motion_features
 from hrmodel.signals.grid import carried, to_grid
-from hrmodel.signals.rows import ROUNDED
 from hrmodel.signals.scale import population_scale
-from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
+from hrmodel.signals.steps import ROUNDED, elapsed_steps, measured_heart_rate
 from hrmodel.workouts.workout import Array, Workout
-from tests.prediction_builders import LEVEL, make_checkpoint, make_predictor, make_response
+from tests.prediction_builders import LEVEL, half_width, make_checkpoint, make_predictor, make_response, predict_one
 
 RESPONSE = make_response(level=3.0, speed_120s=4.0, climb=-1.0, rise_300s=5.0, drift=2.0, hilliness=-3.0)
 
@@ -54,14 +54,14 @@ def added_by(predictor: Predictor, workout: Workout) -> Array:
 def test_a_blind_prediction_is_the_network_on_motion_alone_in_the_subjects_scale(predictor):
     workout = recorded(60)
     scaled = run_network(predictor, workout, np.zeros(60))
-    prediction = predictor.predict(workout, level=LEVEL)
+    prediction = predict_one(predictor, workout, level=LEVEL)
     np.testing.assert_allclose(prediction.heart_rate, LEVEL.heart_rate + LEVEL.spread * scaled, atol=1e-4)
 
 
 def test_the_persons_response_is_added_to_a_blind_prediction(predictor):
     workout = recorded(60)
     without, having = (
-        predictor.predict(workout, level=LEVEL, response=response).heart_rate for response in (None, RESPONSE)
+        predict_one(predictor, workout, level=LEVEL, response=response).heart_rate for response in (None, RESPONSE)
     )
     np.testing.assert_allclose(having - without, added_by(predictor, workout), atol=1e-9)
     assert np.ptp(having - without) > 5.0
@@ -71,7 +71,7 @@ def test_without_correction_the_answer_is_the_network_with_the_carried_prefix_as
     workout = recorded(60, known=20)
     history = history_feature(carried(workout.heart_rate), LEVEL.heart_rate, LEVEL.spread)
     expected = LEVEL.heart_rate + LEVEL.spread * run_network(predictor, workout, history)
-    prediction = predictor.predict(workout, level=LEVEL, correct=False)
+    prediction = predict_one(predictor, workout, level=LEVEL, correct=False)
     np.testing.assert_allclose(prediction.heart_rate, expected, atol=1e-4)
 
 
@@ -80,15 +80,15 @@ def test_the_history_of_the_free_run_is_heart_rate_less_the_response(predictor):
     added = added_by(predictor, workout)
     history = history_feature(carried(workout.heart_rate - added), LEVEL.heart_rate, LEVEL.spread)
     expected = LEVEL.heart_rate + LEVEL.spread * run_network(predictor, workout, history) + added
-    prediction = predictor.predict(workout, level=LEVEL, response=RESPONSE, correct=False)
+    prediction = predict_one(predictor, workout, level=LEVEL, response=RESPONSE, correct=False)
     np.testing.assert_allclose(prediction.heart_rate, expected, atol=1e-4)
 
 
 def test_a_heart_rate_that_is_all_response_leaves_the_network_what_it_had_without_both(predictor):
     workout = recorded(60, known=20)
     higher = replace(workout, heart_rate=workout.heart_rate + added_by(predictor, workout))
-    plain = predictor.predict(workout, level=LEVEL, response=make_response(variance=RESPONSE.variance))
-    shifted = predictor.predict(higher, level=LEVEL, response=RESPONSE)
+    plain = predict_one(predictor, workout, level=LEVEL, response=make_response(variance=RESPONSE.variance))
+    shifted = predict_one(predictor, higher, level=LEVEL, response=RESPONSE)
     np.testing.assert_allclose(shifted.heart_rate - plain.heart_rate, added_by(predictor, workout), atol=1e-4)
 
 
@@ -96,16 +96,21 @@ def test_after_a_prefix_the_answer_mixes_the_corrected_and_the_free_run(predicto
     workout = recorded(60, known=20)
     gridded = to_grid(workout)
     blind = predictor.predict_steps(gridded, [np.full(60, np.nan)], level=LEVEL, response=RESPONSE)[0].blind
-    free = predictor.predict(workout, level=LEVEL, response=RESPONSE, correct=False).heart_rate
-    past = causal_past(elapsed_steps(gridded), workout.heart_rate - blind, RESPONSE.variance)
-    answer = predictor.predict(workout, level=LEVEL, response=RESPONSE).heart_rate
-    np.testing.assert_allclose(answer, past.answer(blind, free), atol=1e-9)
+    free = predict_one(predictor, workout, level=LEVEL, response=RESPONSE, correct=False).heart_rate
+    state = observed_state(elapsed_steps(gridded), workout.heart_rate - blind, RESPONSE.variance)
+    weight = FREE_RUN_WEIGHT * np.minimum(1.0, state.lead_seconds / RAMP_SECONDS)
+    mixed = (1 - weight) * (blind + state.correction) + weight * free
+    answer = predict_one(predictor, workout, level=LEVEL, response=RESPONSE).heart_rate
+    assert answer[0] == blind[0]
+    np.testing.assert_allclose(answer[1:], mixed[1:], atol=1e-9)
+    assert weight[1] < 0.01
+    assert weight[-1] == pytest.approx(FREE_RUN_WEIGHT * 395 / 600)
 
 
 def test_a_person_who_was_never_followed_is_as_one_whose_response_is_new(predictor):
     workout = recorded(60, known=20)
     for level, start in ((LEVEL, NEW), (None, UNKNOWN)):
-        answer, expected = (predictor.predict(workout, level=level, response=given) for given in (None, start))
+        answer, expected = (predict_one(predictor, workout, level=level, response=given) for given in (None, start))
         assert np.array_equal(answer.heart_rate, expected.heart_rate)
 
 
@@ -115,7 +120,7 @@ def test_the_less_sure_the_response_the_further_a_prefix_moves_the_answer(predic
     moves = []
     for variance in (1.0, 20.0, 225.0):
         response = make_response(variance=variance)
-        one, other = (predictor.predict(w, level=LEVEL, response=response).heart_rate for w in (workout, high))
+        one, other = (predict_one(predictor, w, level=LEVEL, response=response).heart_rate for w in (workout, high))
         moves.append((other - one)[150])
     assert moves == sorted(moves)
     assert moves[2] - moves[0] > 5
@@ -123,20 +128,20 @@ def test_the_less_sure_the_response_the_further_a_prefix_moves_the_answer(predic
 
 def test_the_level_of_the_checkpoint_serves_when_none_is_given(predictor):
     personal = Predictor(replace(predictor.checkpoint, level=LEVEL))
-    answer, expected = personal.predict(recorded(30)), predictor.predict(recorded(30), level=LEVEL)
+    answer, expected = predict_one(personal, recorded(30)), predict_one(predictor, recorded(30), level=LEVEL)
     assert answer.level == "subject"
     assert np.array_equal(answer.heart_rate, expected.heart_rate)
-    assert predictor.predict(recorded(30)).level == "population"
+    assert predict_one(predictor, recorded(30)).level == "population"
 
 
 def test_without_a_level_the_answer_leaves_the_free_run_out_and_moves_to_the_prefix(predictor):
     workout = recorded(300, known=60)
     gridded = to_grid(workout)
     steps = predictor.predict_steps(gridded, [measured_heart_rate(gridded)])[0]
-    past = causal_past(elapsed_steps(gridded), workout.heart_rate - steps.blind, UNKNOWN.variance)
-    np.testing.assert_allclose(steps.heart_rate, past.corrected(steps.blind), atol=1e-9)
+    state = observed_state(elapsed_steps(gridded), workout.heart_rate - steps.blind, UNKNOWN.variance)
+    np.testing.assert_allclose(steps.heart_rate, steps.blind + state.correction, atol=1e-9)
     high = replace(workout, heart_rate=workout.heart_rate + 30)
-    move = predictor.predict(high).heart_rate - predictor.predict(workout).heart_rate
+    move = predict_one(predictor, high).heart_rate - predict_one(predictor, workout).heart_rate
     assert move[0] == 0
     assert (move[61:] > 0.7 * 30).all()
 
@@ -144,8 +149,8 @@ def test_without_a_level_the_answer_leaves_the_free_run_out_and_moves_to_the_pre
 def test_without_a_level_an_uncorrected_answer_is_the_free_run_in_the_populations_scale(predictor):
     workout = recorded(60, known=20)
     scale = population_scale(predictor.checkpoint.contract, to_grid(workout).mean_speed)
-    free = predictor.predict(workout, correct=False).heart_rate
-    assert np.array_equal(free, predictor.predict(workout, level=scale, correct=False).heart_rate)
+    free = predict_one(predictor, workout, correct=False).heart_rate
+    assert np.array_equal(free, predict_one(predictor, workout, level=scale, correct=False).heart_rate)
 
 
 def test_given_intervals_are_used_instead_of_the_checkpoints_which_are_used_instead_of_the_default():
@@ -156,7 +161,7 @@ def test_given_intervals_are_used_instead_of_the_checkpoints_which_are_used_inst
         (personal, None, 7.0),
         (personal, of_one_width[1], 3.0),
     ):
-        prediction = predictor.predict(recorded(30), level=LEVEL, coverage=0.8, intervals=intervals)
+        prediction = predict_one(predictor, recorded(30), level=LEVEL, coverage=0.8, intervals=intervals)
         np.testing.assert_allclose(prediction.upper - prediction.heart_rate, width)
         np.testing.assert_allclose(prediction.heart_rate - prediction.lower, width)
 
@@ -172,7 +177,7 @@ def test_given_intervals_are_used_instead_of_the_checkpoints_which_are_used_inst
     ],
 )
 def test_the_answer_says_until_when_heart_rate_was_known(predictor, workout, observed_until, protocol):
-    prediction = predictor.predict(workout, level=LEVEL)
+    prediction = predict_one(predictor, workout, level=LEVEL)
     assert (prediction.observed_until, prediction.protocol) == (observed_until, protocol)
 
 
@@ -180,7 +185,7 @@ def test_at_one_sample_per_step_every_sample_gets_its_own_step(predictor):
     workout = recorded(60, known=20)
     gridded = to_grid(workout)
     steps = predictor.predict_steps(gridded, [measured_heart_rate(gridded)], level=LEVEL)[0]
-    assert np.array_equal(predictor.predict(workout, level=LEVEL).heart_rate, steps.heart_rate)
+    assert np.array_equal(predict_one(predictor, workout, level=LEVEL).heart_rate, steps.heart_rate)
 
 
 def test_blind_samples_denser_than_steps_lie_on_lines_between_the_middles_of_their_steps(predictor):
@@ -188,36 +193,36 @@ def test_blind_samples_denser_than_steps_lie_on_lines_between_the_middles_of_the
     gridded = to_grid(workout)
     steps = predictor.predict_steps(gridded, [measured_heart_rate(gridded)], level=LEVEL)[0]
     expected = np.interp(workout.t, np.arange(60) * 10 + 5.0, steps.heart_rate)
-    np.testing.assert_allclose(predictor.predict(workout, level=LEVEL).heart_rate, expected, atol=1e-9)
+    np.testing.assert_allclose(predict_one(predictor, workout, level=LEVEL).heart_rate, expected, atol=1e-9)
 
 
 def test_while_heart_rate_is_observed_the_samples_of_a_step_share_one_value(predictor):
-    prediction = predictor.predict(recorded(600, 1.0, known=300), level=LEVEL)
+    prediction = predict_one(predictor, recorded(600, 1.0, known=300), level=LEVEL)
     by_step = prediction.heart_rate.reshape(60, 10)
     assert (np.ptp(by_step[1:31], axis=1) == 0).all()
     assert (np.ptp(by_step[31:], axis=1) > 0).all()
 
 
 def test_the_band_is_as_wide_as_what_was_known_before_each_step_allows(predictor):
-    prediction = predictor.predict(recorded(60, known=20), level=LEVEL, coverage=0.8)
+    prediction = predict_one(predictor, recorded(60, known=20), level=LEVEL, coverage=0.8)
     width = (prediction.upper - prediction.lower) / 2
     for step, kind in [(0, "blind"), (1, "nowcast"), (20, "nowcast"), (21, "forecast_180"), (59, "forecast_180")]:
         assert width[step] == pytest.approx(half_width(predictor.intervals, kind, 0.8)), step
 
 
 def test_bands_widen_with_coverage_and_another_coverage_is_refused(predictor):
-    narrow, wide = (predictor.predict(recorded(30), level=LEVEL, coverage=c) for c in (0.5, 0.95))
+    narrow, wide = (predict_one(predictor, recorded(30), level=LEVEL, coverage=c) for c in (0.5, 0.95))
     assert (wide.lower < narrow.lower).all()
     assert (wide.upper > narrow.upper).all()
     with pytest.raises(ValueError, match=r"1\.5"):
-        predictor.predict(recorded(30), coverage=1.5)
+        predict_one(predictor, recorded(30), coverage=1.5)
 
 
 def test_a_heart_rate_that_no_heart_has_is_not_observed(predictor):
     workout = recorded(60, known=60)
     dropout = replace(workout, heart_rate=np.where(np.arange(60) % 7 == 3, 0.0, workout.heart_rate))
     missing = replace(workout, heart_rate=np.where(np.arange(60) % 7 == 3, np.nan, workout.heart_rate))
-    one, other = predictor.predict(dropout, level=LEVEL), predictor.predict(missing, level=LEVEL)
+    one, other = predict_one(predictor, dropout, level=LEVEL), predict_one(predictor, missing, level=LEVEL)
     assert np.array_equal(one.heart_rate, other.heart_rate)
 
 
@@ -230,10 +235,10 @@ def test_the_network_starts_anew_after_a_recording_gap_and_the_correction_goes_o
         altitude=workout.altitude[30:],
         heart_rate=None,
     )
-    alone = predictor.predict(second, level=LEVEL).heart_rate
-    whole = predictor.predict(workout, level=LEVEL, correct=False).heart_rate
+    alone = predict_one(predictor, second, level=LEVEL).heart_rate
+    whole = predict_one(predictor, workout, level=LEVEL, correct=False).heart_rate
     np.testing.assert_allclose(whole[30:], alone, atol=1e-4)
-    assert not np.allclose(predictor.predict(workout, level=LEVEL).heart_rate[30:], alone, atol=0.1)
+    assert not np.allclose(predict_one(predictor, workout, level=LEVEL).heart_rate[30:], alone, atol=0.1)
 
 
 def test_several_views_at_once_are_each_view_alone(predictor):
@@ -245,12 +250,15 @@ def test_several_views_at_once_are_each_view_alone(predictor):
         for view, steps in zip(views, together, strict=True):
             alone = predictor.predict_steps(gridded, [view], level=level, response=response)[0]
             np.testing.assert_allclose(steps.heart_rate, alone.heart_rate, atol=1e-3)
-            assert np.array_equal(steps.kinds, alone.kinds)
+            assert np.array_equal(steps.regimes, alone.regimes)
 
 
 def test_a_workout_without_speed_altitude_or_heart_rate_still_gets_finite_plausible_numbers(predictor):
     nothing = Workout(t=np.array([0.0, 5.0, 4000.0]), speed=np.full(3, np.nan))
-    for prediction in (predictor.predict(nothing), predictor.predict(nothing, level=LEVEL, response=RESPONSE)):
+    for prediction in (
+        predict_one(predictor, nothing),
+        predict_one(predictor, nothing, level=LEVEL, response=RESPONSE),
+    ):
         for values in (prediction.heart_rate, prediction.lower, prediction.upper):
             assert values.shape == (3,)
             assert ((values >= 25) & (values <= 240)).all()
@@ -258,14 +266,14 @@ def test_a_workout_without_speed_altitude_or_heart_rate_still_gets_finite_plausi
 
 def test_a_day_of_steps_and_fifty_thousand_samples_go_through(predictor):
     long = recorded(50_000, 86_390 / 50_000, known=50_000)
-    assert np.isfinite(predictor.predict(long, level=LEVEL).heart_rate).all()
+    assert np.isfinite(predict_one(predictor, long, level=LEVEL).heart_rate).all()
 
 
 def test_threads_share_a_predictor(predictor):
     workouts = [recorded(50 + i, known=10 * (i % 3)) for i in range(12)]
-    alone = [predictor.predict(workout, level=LEVEL).heart_rate for workout in workouts]
+    alone = [predict_one(predictor, workout, level=LEVEL).heart_rate for workout in workouts]
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda workout: predictor.predict(workout, level=LEVEL).heart_rate, workouts))
+        together = list(pool.map(lambda workout: predict_one(predictor, workout, level=LEVEL).heart_rate, workouts))
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
@@ -296,8 +304,8 @@ def test_predictions_made_together_are_those_made_alone(predictor):
             (LEVEL, None, False, 0.8),
         )
     ]
-    for query, together in zip(queries, predictor.predict_many(queries), strict=True):
-        (alone,) = predictor.predict_many([query])
+    for query, together in zip(queries, predictor.predict(queries), strict=True):
+        (alone,) = predictor.predict([query])
         for name in ("heart_rate", "lower", "upper"):
             np.testing.assert_allclose(getattr(together, name), getattr(alone, name), atol=1e-3)
         assert together.observed_until == alone.observed_until
@@ -309,7 +317,7 @@ def test_many_long_workouts_are_run_in_batches_of_bounded_size(predictor, monkey
     real = passes.torch.from_numpy
     monkeypatch.setattr(passes.torch, "from_numpy", lambda array: shapes.append(array.shape) or real(array))
     lengths = [5000] * 8 + [500] * 3 + [100]
-    answers = predictor.predict_many([Query(workout=recorded(samples), level=LEVEL) for samples in lengths])
+    answers = predictor.predict([Query(workout=recorded(samples), level=LEVEL) for samples in lengths])
     assert [len(answer.heart_rate) for answer in answers] == lengths
     assert all(rows * steps <= passes.MAX_STEPS for rows, steps, _ in shapes)
     assert sorted(rows for rows, _, _ in shapes) == [1, 2, 3, 6]
@@ -329,7 +337,7 @@ def in_segments(lengths: list[int], known: np.ndarray | None = None) -> Workout:
 def test_each_of_many_segments_is_answered_as_alone(predictor):
     lengths = [1, 40, 3, 17, 1, 33, 40, 2, 16]
     workout = in_segments(lengths)
-    whole, end = predictor.predict(workout, level=LEVEL).heart_rate, 0
+    whole, end = predict_one(predictor, workout, level=LEVEL).heart_rate, 0
     for length in lengths:
         begin, end = end, end + length
         part = replace(
@@ -338,7 +346,7 @@ def test_each_of_many_segments_is_answered_as_alone(predictor):
             speed=workout.speed[begin:end],
             altitude=workout.altitude[begin:end],
         )
-        np.testing.assert_allclose(whole[begin:end], predictor.predict(part, level=LEVEL).heart_rate, atol=1e-4)
+        np.testing.assert_allclose(whole[begin:end], predict_one(predictor, part, level=LEVEL).heart_rate, atol=1e-4)
 
 
 def test_a_day_of_segments_takes_as_few_passes_as_there_are_lengths(predictor, monkeypatch):
@@ -346,7 +354,7 @@ def test_a_day_of_segments_takes_as_few_passes_as_there_are_lengths(predictor, m
     real = passes.torch.from_numpy
     monkeypatch.setattr(passes.torch, "from_numpy", lambda array: shapes.append(array.shape) or real(array))
     workout = in_segments([1] * 660, np.ones(660, dtype=bool))
-    predictor.predict_many([Query(workout=workout, level=LEVEL)] * 8)
+    predictor.predict([Query(workout=workout, level=LEVEL)] * 8)
     assert sum(rows for rows, _, _ in shapes) == 2 * 8 * 660
     assert {steps for _, steps, _ in shapes} == {1}
     assert len(shapes) <= 2
@@ -357,8 +365,8 @@ def test_which_segments_hold_heart_rate_moves_no_bit_of_the_earlier_ones(predict
     steps = sum(lengths)
     rng = np.random.default_rng(4)
     known = rng.random(steps) < 0.4
-    one = predictor.predict(in_segments(lengths, known), level=LEVEL, response=RESPONSE)
+    one = predict_one(predictor, in_segments(lengths, known), level=LEVEL, response=RESPONSE)
     for first in (8, 150, 421, 500):
         later = known & (np.arange(steps) < first)
-        other = predictor.predict(in_segments(lengths, later), level=LEVEL, response=RESPONSE)
+        other = predict_one(predictor, in_segments(lengths, later), level=LEVEL, response=RESPONSE)
         assert np.array_equal(one.heart_rate[: first + 1], other.heart_rate[: first + 1]), first

@@ -9,14 +9,15 @@ import torch
 from hrmodel.evaluation.population import held_out_person
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.original_format import from_original_pt
-from hrmodel.personal.bands import KINDS, LEVELS, MINUTES, half_width
+from hrmodel.personal.band_fitting import LEAD_MINUTES
+from hrmodel.personal.bands import REGIMES, STORED_COVERAGES
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.workouts.sandbox.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import Workout
-from tests.prediction_builders import report_of
+from tests.prediction_builders import half_width, report_of
 from tests.shared_data import personal_parquet
 
 FOLDER = Path(__file__).resolve().parents[3] / "hrmodel" / "pretrained"
@@ -49,16 +50,16 @@ def test_nobody_of_the_personal_data_was_in_its_training():
 
 
 def test_its_bands_widen_with_the_coverage_and_narrow_with_what_is_known(base):
-    for kind in KINDS:
-        for minutes in MINUTES:
-            widths = [half_width(base.intervals, kind, coverage, minutes) for coverage in LEVELS]
+    for kind in REGIMES:
+        for minutes in LEAD_MINUTES:
+            widths = [half_width(base.intervals, kind, coverage, minutes) for coverage in STORED_COVERAGES]
             assert 0 < widths[0] <= widths[-1], kind
             assert widths == sorted(widths), kind
-    for minutes in MINUTES[1:4]:
+    for minutes in LEAD_MINUTES[1:4]:
         widths = [half_width(base.intervals, kind, 0.9, minutes) for kind in ("forecast_600", "forecast_180", "blind")]
         assert widths == sorted(widths), minutes
-    nowcast = half_width(base.intervals, "nowcast", 0.9, MINUTES[0])
-    assert nowcast < half_width(base.intervals, "forecast_600", 0.9, MINUTES[0])
+    nowcast = half_width(base.intervals, "nowcast", 0.9, LEAD_MINUTES[0])
+    assert nowcast < half_width(base.intervals, "forecast_600", 0.9, LEAD_MINUTES[0])
 
 
 def test_it_knows_a_simulated_person_better_than_their_own_curves(base):

@@ -11,7 +11,7 @@ from hrmodel.workouts.workout import Workout
 from service.errors import Unavailable
 from service.predict import batcher as module
 from service.predict.batcher import Batcher
-from tests.prediction_builders import LEVEL, make_checkpoint
+from tests.prediction_builders import LEVEL, make_checkpoint, predict_one
 
 
 def query(samples: int = 30, speed: float = 2.8, coverage: float = 0.9) -> Query:
@@ -20,7 +20,7 @@ def query(samples: int = 30, speed: float = 2.8, coverage: float = 0.9) -> Query
 
 
 async def predict(batcher: Batcher, predictor: Predictor, query: Query, account: str = "one") -> Prediction:
-    return await batcher.predict(account, predictor, predictor.prepare(query), lambda prediction: prediction)
+    return await batcher.predict(account, predictor, query, predictor.prepare(query), lambda prediction: prediction)
 
 
 def first(prediction) -> float:
@@ -56,7 +56,7 @@ def test_what_waits_for_one_model_is_predicted_together_and_nothing_waits_for_co
 
     answers = [first(answer) for answer in asyncio.run(ask())]
     assert predictor.sizes == [1, 8, 8, 4]
-    alone = [first(predictor.predict(query(30 + i).workout, level=LEVEL)) for i in range(21)]
+    alone = [first(predict_one(predictor, query(30 + i).workout, level=LEVEL)) for i in range(21)]
     np.testing.assert_allclose(answers, alone, atol=1e-3)
 
 
@@ -221,7 +221,7 @@ def test_fifty_people_at_once_get_their_own_answers(threads):
         return await asyncio.gather(*(predict(batcher, who, what) for who, what in asked))
 
     for (who, what), answer in zip(asked, asyncio.run(ask()), strict=True):
-        np.testing.assert_allclose(answer.heart_rate, who.predict(what.workout, level=LEVEL).heart_rate, atol=1e-3)
+        np.testing.assert_allclose(answer.heart_rate, predict_one(who, what.workout, level=LEVEL).heart_rate, atol=1e-3)
 
 
 def test_requests_that_come_at_the_same_time_are_taken_together():

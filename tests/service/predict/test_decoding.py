@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from service.errors import ServiceError
-from service.predict.decoding import decode_batch, decode_request
-from service.predict.schemas import BatchRequest, PredictRequest
+from service.predict.schemas import BatchRequest, PredictRequest, decode_batch, decode_request
 from service.web.body import parse
 
 VERSION = "0d4d9b0e-5f7c-4f58-9d5f-8d7a3f3a54cf"
@@ -49,6 +48,7 @@ WRONG = [
     b'{"speed": [[2]]}',
     b'{"speed": 2}',
     b'{"speed": null}',
+    b'{"speed": ' + b"[" * 3000 + b"]" * 3000 + b"}",
     b'{"altitude": [1]}',
     b'{"speed": [2.5], "speed": [3]}',
     b'{"speed": [2.5], "subject": "a", "subject": "b"}',

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -12,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.errors import NotFound
 from service.predict import lookup as module
-from service.predict.lookup import Lookup, Wanted
+from service.predict.lookup import Lookup
 from service.registry import removal, subjects
 from tests.builders import crown, on_sqlite
 
@@ -44,7 +43,7 @@ def served(database, make_dataset, make_version):
 
 @pytest.fixture
 def wanted(served):
-    return Wanted(account_id=served[0].account_id, subject="me", version_id=None)
+    return served[0].account_id, "me", None
 
 
 def run(coroutine):
@@ -56,7 +55,7 @@ def test_most_requests_need_no_query(database, clock, wanted, count_queries):
 
     async def ask(times: int) -> None:
         for _ in range(times):
-            await lookup.find(wanted)
+            await lookup.find(*wanted)
 
     assert count_queries(lambda: run(ask(100))) == ONE_LOOK
     clock.now += module.FRESH_SECONDS + 0.01
@@ -67,7 +66,7 @@ def test_a_new_champion_is_seen_within_a_second(database, clock, served, wanted)
     lookup, (dataset, versions) = Lookup(database, clock), served
 
     async def answering() -> object:
-        return (await lookup.find(wanted)).version.id
+        return (await lookup.find(*wanted)).version.id
 
     assert run(answering()) == versions[0].id
     crown(database, dataset.subject_id, versions[1])
@@ -79,7 +78,7 @@ def test_what_this_process_changed_is_seen_at_once(database, clock, served, want
     lookup, (dataset, versions) = Lookup(database, clock), served
 
     async def answering() -> object:
-        return (await lookup.find(wanted)).version.id
+        return (await lookup.find(*wanted)).version.id
 
     run(answering())
     crown(database, dataset.subject_id, versions[1])
@@ -94,7 +93,7 @@ def test_requests_at_once_share_one_query(database, clock, wanted, count_queries
     lookup = Lookup(database, clock)
 
     async def crowd() -> None:
-        found = await asyncio.gather(*(lookup.find(wanted) for _ in range(50)))
+        found = await asyncio.gather(*(lookup.find(*wanted) for _ in range(50)))
         assert len({id(each) for each in found}) == 1
 
     assert count_queries(lambda: run(crowd())) == ONE_LOOK
@@ -102,13 +101,13 @@ def test_requests_at_once_share_one_query(database, clock, wanted, count_queries
 
 def test_who_is_deleted_is_not_answered_for_from_memory(database, clock, served, wanted):
     lookup = Lookup(database, clock)
-    run(lookup.find(wanted))
+    run(lookup.find(*wanted))
     with database.unit_of_work() as session:
-        removal.remove_subject(session, subjects.require(session, wanted.account_id, "me"))
+        removal.remove_subject(session, subjects.require(session, wanted[0], "me"))
     clock.now += 1.0
     for _ in range(2):
         with pytest.raises(NotFound):
-            run(lookup.find(wanted))
+            run(lookup.find(*wanted))
 
 
 @pytest.mark.parametrize(
@@ -125,18 +124,18 @@ def test_the_last_answer_serves_for_ten_minutes_while_the_database_is_away(datab
     lookup = Lookup(database, clock)
     away = break_database(database, error)
     with pytest.raises(type(error)):
-        run(lookup.find(wanted))
+        run(lookup.find(*wanted))
     away.clear()
-    before = run(lookup.find(wanted))
+    before = run(lookup.find(*wanted))
     away.set()
     for _ in range(5):
         clock.now += 100.0
-        assert run(lookup.find(wanted)) is before
+        assert run(lookup.find(*wanted)) is before
     clock.now += 101.0
     with pytest.raises(type(error)):
-        run(lookup.find(wanted))
+        run(lookup.find(*wanted))
     away.clear()
-    assert run(lookup.find(wanted)) is not before
+    assert run(lookup.find(*wanted)) is not before
 
 
 def test_nobody_waits_long_for_a_database_that_hangs(database, wanted, served, monkeypatch):
@@ -150,17 +149,17 @@ def test_nobody_waits_long_for_a_database_that_hangs(database, wanted, served, m
     event.listen(database.engine, "before_cursor_execute", hang)
 
     async def ask() -> float:
-        before = await lookup.find(wanted)
+        before = await lookup.find(*wanted)
         hanging.set()
         await asyncio.sleep(0.05)
         started = asyncio.get_running_loop().time()
-        found = await asyncio.gather(*(lookup.find(wanted) for _ in range(20)))
+        found = await asyncio.gather(*(lookup.find(*wanted) for _ in range(20)))
         assert all(each is before for each in found)
         seconds = asyncio.get_running_loop().time() - started
         go_on.set()
         hanging.clear()
         await asyncio.sleep(0.1)
-        assert await lookup.find(wanted) is not before
+        assert await lookup.find(*wanted) is not before
         return seconds
 
     try:
@@ -179,7 +178,7 @@ def test_the_least_recently_asked_for_are_forgotten(
     lookup = Lookup(database, clock)
 
     def statements(name: str) -> int:
-        return count_queries(lambda: run(lookup.find(replace(wanted, subject=name))))
+        return count_queries(lambda: run(lookup.find(wanted[0], name, None)))
 
     assert [statements(name) > 0 for name in ("a", "b", "a", "c", "a", "b")] == [True, True, False, True, False, True]
 

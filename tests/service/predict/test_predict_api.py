@@ -7,7 +7,7 @@ from hrmodel.prediction.predictor import Predictor
 from hrmodel.workouts.workout import Workout
 from service.registry.tables import Stage, Subject
 from tests.builders import add_population, crown, make_default, on_sqlite, set_offset
-from tests.prediction_builders import LEVEL, make_checkpoint, make_response
+from tests.prediction_builders import LEVEL, make_checkpoint, make_response, predict_one
 
 pytestmark = on_sqlite
 SPEED = [2.5 + 0.3 * np.sin(i / 5) for i in range(40)]
@@ -29,7 +29,7 @@ def expected(seed, *, level=None, offset=0.0, own_level=False, **channels):
     predictor = Predictor(make_checkpoint(seed=seed, level=LEVEL if own_level else None))
     workout = Workout(t=np.arange(40) * 10.0, speed=np.array(SPEED), **channels)
     response = make_response(level=offset) if offset else None
-    return predictor.predict(workout, level=level, response=response)
+    return predict_one(predictor, workout, level=level, response=response)
 
 
 def test_without_a_subject_the_base_answers_at_the_populations_level(client, base):

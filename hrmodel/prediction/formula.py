@@ -1,0 +1,62 @@
+"""The prediction of one workout as a formula: from the network's outputs to heart rate and the width of its band.
+
+docs/explanation/prediction.md explains each term and works the formula through with numbers.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrmodel.personal.bands import half_widths
+from hrmodel.personal.correction import observed_state
+from hrmodel.prediction.prepared import PreparedQuery
+from hrmodel.signals.grid import STEP_SECONDS
+from hrmodel.workouts.workout import Array
+
+LOWEST, HIGHEST = 25.0, 240.0  # bpm: implausible heart rates outside are neither predicted nor read
+FREE_RUN_WEIGHT = 0.3
+RAMP_SECONDS = 600.0  # the free run's weight rises from 0 at the last observed step to its full weight here
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StepPrediction:
+    """One value per step of 10 s, S in all."""
+
+    heart_rate: Array  # (S,) bpm, within 25..240
+    half_width: Array  # (S,) bpm, of the band
+    blind: Array  # (S,) bpm: the prediction without any heart rate
+    regimes: NDArray[np.int64]  # (S,) information regime, index into REGIMES
+    lead_minutes: Array  # (S,) since the last observed heart rate, since the start where there was none
+
+    def at(self, steps: NDArray[np.intp]) -> "StepPrediction":
+        """The same of these steps only."""
+        return StepPrediction(**{name: values[steps] for name, values in vars(self).items()})
+
+
+def predict_heart_rate(
+    query: PreparedQuery, network: Array, free_network: Array, observed: Array, horizon: int = 1
+) -> StepPrediction:
+    """The whole formula, for the S steps of one workout.
+
+    `network` (S,): the network's output without heart rate; `free_network` (S,): with the observed heart rate as its
+    history; both in the subject's scale. `observed` (S,): heart rate in bpm, NaN where not observed; a step reads what
+    was observed `horizon` steps before it or earlier. Raises ValueError for a coverage outside 0.5..0.99.
+    """
+    level, spread = query.scale.heart_rate, query.scale.spread
+    blind = level + spread * network + query.response
+    state = observed_state(query.elapsed, observed - blind, query.offset_variance, horizon)
+    corrected = blind + (state.offset + state.rise + state.wander)
+    free_run = blind + spread * (free_network - network)  # = level + spread * free_network + response
+    counts = query.subject_known & ~state.unobserved  # else its history is empty, or in the population's scale
+    weight = counts * FREE_RUN_WEIGHT * np.minimum(1.0, state.lead_seconds / RAMP_SECONDS)
+    heart_rate = (1 - weight) * corrected + weight * free_run if query.correct else free_run
+    regimes = state.regimes
+    lead_minutes = np.where(state.unobserved, query.elapsed * STEP_SECONDS, state.lead_seconds) / 60.0
+    return StepPrediction(
+        heart_rate=np.clip(heart_rate, LOWEST, HIGHEST),
+        half_width=half_widths(query.intervals, regimes, query.coverage, lead_minutes),
+        blind=blind,
+        regimes=regimes,
+        lead_minutes=lead_minutes,
+    )
