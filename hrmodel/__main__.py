@@ -18,7 +18,7 @@ from hrmodel.offline.evaluating import evaluate_versions
 from hrmodel.offline.parameters import parameter_table
 from hrmodel.offline.paths import Folders
 from hrmodel.offline.predicting import find_model, predict_workouts
-from hrmodel.offline.stages import Task, train_stage
+from hrmodel.offline.stages import StageRun, train_stage
 from hrmodel.offline.start import announce, choose_device, read_checkpoint, read_start
 from hrmodel.training.stages import STAGES, personal_stages, resolve
 from hrmodel.workouts.units import Units
@@ -51,7 +51,7 @@ def train(args: argparse.Namespace) -> None:
         data = load_data(args.data, person=args.person, units=_units(args), sport=args.sport)
         config = resolve(args.command, args.recipe, hyperparameters(args), workouts=len(data.train))
         train_stage(
-            Task(
+            StageRun(
                 stage=config,
                 recipe=args.recipe,
                 start=start.checkpoint,

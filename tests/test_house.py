@@ -16,17 +16,13 @@ NAMED_TUPLE = {"_fields", "_replace", "_asdict"}  # public in spite of their nam
 # what breaks a rule still; a line goes when it is mended
 SAME_NAME = {"Ready", "Task", "_Entry"}
 PRIVATE_IN_TESTS = {
-    "tests/chaos/entry.py": {"_ours", "_rival"},
-    "tests/hrmodel/network/test_network.py": {"_run"},
-    "tests/hrmodel/personal/test_correction.py": {"_gains", "_gains_without_gap"},
-    "tests/hrmodel/training/test_frozen_cache.py": {"_kept"},
+    "tests/chaos/entry.py": {"_ours"},
     "tests/service/predict/test_batcher.py": {"_network"},
     "tests/service/predict/test_lookup.py": {"_entries"},
     "tests/service/registry/test_job_races.py": {"_expire"},
     "tests/service/registry/test_job_states.py": {"_move"},
     "tests/worker/test_interrupted_jobs.py": {"_score"},
     "tests/worker/test_leftovers.py": {"_finish"},
-    "tests/worker/test_promotions_at_once.py": {"_rival"},
     "tests/worker/test_worst_moments.py": {"_load"},
 }
 

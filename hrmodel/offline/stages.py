@@ -25,14 +25,14 @@ log = logging.getLogger("hrmodel.stages")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Task(Training):
+class StageRun(Training):
     """A training that is kept in files."""
 
     folders: Folders
     resume: bool = False  # go on after the last finished epoch of the training that was interrupted
 
 
-def train_stage(task: Task) -> None:
+def train_stage(task: StageRun) -> None:
     """Train one stage: checkpoints and history are written after each epoch, the curves and the person's state at the
     end.
 
@@ -85,7 +85,7 @@ def epoch_line(entry: Entry, epochs: int, best: bool) -> str:
     return ", ".join(parts) + (" (best)" if best else "")
 
 
-def _model(task: Task) -> HeartRateNetwork:
+def _model(task: StageRun) -> HeartRateNetwork:
     try:
         return task.build()
     except ValueError as error:
@@ -95,7 +95,7 @@ def _model(task: Task) -> HeartRateNetwork:
 class _Keeper:
     """What happens after each epoch: files, then a line in the log. `epochs` of them are on disk."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: StageRun) -> None:
         self._task = task
         self._start = {START: start_digest(task.start)}
         self.epochs = 0
@@ -143,7 +143,7 @@ def _write(checkpoint: Checkpoint, path: Path) -> None:
     unfinished.replace(path)
 
 
-def _announce(task: Task, model: HeartRateNetwork) -> None:
+def _announce(task: StageRun, model: HeartRateNetwork) -> None:
     stage = task.stage
     log.info("%s, recipe %s, on %s: %s", stage.stage, task.recipe, task.device, json.dumps(stage.to_dict()))
     counts = [(count, trains) for _, count, trains in model.parameter_report()]
@@ -152,7 +152,7 @@ def _announce(task: Task, model: HeartRateNetwork) -> None:
     log.info("%d of %d parameters train; frozen layers: %s", *values)
 
 
-def _what_is_left(task: Task, epochs: int) -> str:
+def _what_is_left(task: StageRun, epochs: int) -> str:
     if not epochs:
         return "Interrupted before the first epoch was finished: no checkpoint was written."
     latest = task.folders.latest(task.stage.stage)

@@ -1,5 +1,6 @@
 """A query on the 10 s grid: the terms of the formula that need no network, and the network's inputs and outputs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -42,7 +43,7 @@ class PreparedQuery:
     @property
     def size(self) -> int:
         """A measure of its cost: steps of all passes, and samples."""
-        return sum(len(rows) * rows.shape[1] for rows in self.inputs) + len(self.gridded.bin_of_sample)
+        return sum(math.prod(rows.shape[:2]) for rows in self.inputs) + len(self.gridded.bin_of_sample)
 
     def read_outputs(self, outputs: Sequence[Array]) -> tuple[Array, Array]:
         """Outputs (rows, L) of the `inputs` -> (S,) without heart rate and (V, S) of the free runs.
