@@ -43,8 +43,8 @@ check: $(STAMP) ## Lint, format, types, and known vulnerabilities of what is ins
 test: $(STAMP) ## The quick tests, on two cores side by side
 	$(BIN)/pytest -n 2
 
-test-slow: $(STAMP) ## The tests that start servers and workers
-	$(BIN)/pytest -m slow --durations 10
+test-slow: $(STAMP) ## The tests that start servers and workers, two files side by side
+	$(BIN)/pytest -m slow -n 2 --dist loadfile --durations 10
 
 test-browser: $(STAMP) ## The dashboard in a real browser (needs Chromium: apt install chromium)
 	$(BIN)/pytest -m browser --durations 5

@@ -1,4 +1,6 @@
-"""Runs migrations: one at a time on PostgreSQL (advisory lock), with foreign keys off and checked after on SQLite.
+"""Runs migrations in one transaction, one process at a time: an advisory lock on PostgreSQL, the write lock on SQLite.
+
+On SQLite foreign keys are off and checked at the end.
 
 A batch ALTER on SQLite makes the table anew; with foreign keys on, dropping the old one would delete the child rows.
 """
@@ -23,7 +25,7 @@ def render_item(kind: str, item: Any, _autogen: Any) -> str | bool:
 
 
 def migrate(connection: Connection) -> None:
-    """Run what is asked for in one transaction."""
+    """Run the migrations in the connection's transaction."""
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
@@ -31,14 +33,13 @@ def migrate(connection: Connection) -> None:
         render_item=render_item,
         compare_type=True,
     )
-    with context.begin_transaction():
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        context.run_migrations()
-        if connection.dialect.name == "sqlite":
-            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
-            if broken:
-                raise RuntimeError(f"the migration would leave dangling references: {broken[:5]}")
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    context.run_migrations()
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+        if broken:
+            raise RuntimeError(f"the migration would leave dangling references: {broken[:5]}")
 
 
 def main() -> None:
@@ -50,7 +51,9 @@ def main() -> None:
             if connection.dialect.name == "sqlite":
                 # A pragma inside a transaction does nothing: it goes to the driver before SQLAlchemy begins one.
                 connection.connection.driver_connection.execute("PRAGMA foreign_keys=OFF")
-            migrate(connection)
+            # Alembic's own transactions on SQLite end after each migration: another process could come in between.
+            with connection.begin():
+                migrate(connection)
     finally:
         engine.dispose()
 

@@ -1,6 +1,6 @@
 """Logs as JSON lines, alike from the API, the worker and their libraries.
 
-An exception is shown by its kind and place, never by its message: that could repeat somebody's data or a key.
+An exception is shown by its kind and place, never by its message: that could repeat personal data or a key.
 """
 
 import logging

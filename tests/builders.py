@@ -11,11 +11,13 @@ from sqlalchemy import func, select
 from hrmodel.network.original_format import to_seed_pt
 from hrmodel.personal.response import NAMES, Response
 from hrmodel.workouts.simulate import simulate_runner
-from service.registry import accounts, champions, jobs, model_versions
+from service.registry import accounts, jobs, model_versions, promotion
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
 from service.registry.tables import (
     Base,
+    ChampionChange,
+    ChampionReason,
     Dataset,
     DatasetKind,
     DatasetWorkout,
@@ -183,12 +185,35 @@ def crown(database: Database, subject_id: UUID, *versions: ModelVersion) -> None
     """Let the versions serve one after the other; the last one is the champion."""
     for version in versions:
         with database.unit_of_work() as session:
-            champion = champions.current(session, subject_id)
+            champion = promotion.current(session, subject_id)
             if champion is None:
-                champions.start(session, subject_id, version.id)
+                promotion.start(session, subject_id, version.id)
             else:
                 revision = champion.revision
-                champions.promote(session, subject_id, version.id, reason="promoted", expected_revision=revision)
+                promotion.promote(
+                    session, subject_id, version.id, reason=ChampionReason.PROMOTED, expected_revision=revision
+                )
+
+
+def roll_back(database: Database, subject_id: UUID) -> None:
+    """Let the version serve again that served before. Raises Conflict when there is none."""
+    with database.unit_of_work() as session:
+        promotion.roll_back(session, subject_id, promotion.version_before(session, subject_id).id)
+
+
+def make_default(database: Database, base: ModelVersion) -> None:
+    """Let the account's new subjects start from its own base."""
+    assert base.account_id is not None
+    with database.unit_of_work() as session:
+        before = promotion.default_base(session, base.account_id)
+        promotion.promote_base(session, base.account_id, base.id, expected=before.id, score=9.0)
+
+
+def history_of(database: Database, subject_id: UUID) -> list[tuple[str, UUID | None]]:
+    """Reason and version of each change of the subject's champion, oldest first."""
+    changes = select(ChampionChange).where(ChampionChange.subject_id == subject_id).order_by(ChampionChange.revision)
+    with database.reading() as session:
+        return [(change.reason, change.model_version_id) for change in session.scalars(changes)]
 
 
 def response_of(offset: float) -> dict[str, Any]:

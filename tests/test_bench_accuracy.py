@@ -89,8 +89,8 @@ def test_the_choice_is_the_services_own(runner):
         for name, seed, gain in (("base", 0, 4.0), ("stage1", 1, 1.0), ("stage2", 2, 2.0))
     }
     reports = {name: evaluate(Predictor(checkpoint), data) for name, checkpoint in versions.items()}
-    best = "stage1" if compare(reports["stage1"], reports["base"])["promote"] else "base"
-    best = "stage2" if compare(reports["stage2"], reports[best])["promote"] else best
+    best = "stage1" if compare(reports["stage1"], reports["base"]).promote else "base"
+    best = "stage2" if compare(reports["stage2"], reports[best]).promote else best
     assert choose(versions, data) == best
 
 

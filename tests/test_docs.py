@@ -17,6 +17,9 @@ from tests.page_commands import NOT_RUN, not_run
 from tests.readme import DOCS, PAGES, README, ROOT, prose, shell_blocks, table_under
 from worker.failures import CODES
 
+ARCHITECTURE = ROOT / "ARCHITECTURE.md"
+DECISIONS = sorted((DOCS / "explanation" / "decisions").glob("*.md"))
+MOST_WORDS = 120  # of a decision record
 TROUBLES = DOCS / "troubleshooting.md"
 ERRORS = {
     "BadRequest",
@@ -52,8 +55,12 @@ def named(page: Path) -> str:
 
 def anchors(page: Path) -> set[str]:
     """What GitHub makes of the headings."""
-    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return {anchor_of(heading) for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)}
+
+
+def anchor_of(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def test_the_pages_are_there_and_the_readme_leads_to_each():
@@ -71,6 +78,32 @@ def test_every_link_leads_somewhere(page):
         file = (page.parent / path).resolve() if path else page
         assert file.exists(), target
         assert not anchor or anchor in anchors(file), target
+
+
+def test_every_guarantee_names_a_test_that_exists():
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert set(re.findall(r"`(test_\w+\.py)`", ARCHITECTURE.read_text())) <= tests
+
+
+def test_the_architecture_lists_every_decision():
+    listed = re.findall(r"^- \[(.+)\]\((docs/explanation/decisions/.+)\)$", ARCHITECTURE.read_text(), re.MULTILINE)
+    records = [
+        (title, f"{page.relative_to(ROOT)}#{anchor_of(title)}") for page in DECISIONS for title, _ in records_of(page)
+    ]
+    assert sorted(listed) == sorted(records)
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=named)
+def test_a_decision_is_short_and_has_context_decision_and_consequences(page):
+    for title, text in records_of(page):
+        assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE) == ["Context", "Decision", "Consequences"], title
+        sentences = re.sub(r"^\|.*$", "", text, flags=re.MULTILINE)
+        assert len(sentences.split()) <= MOST_WORDS, title
+
+
+def records_of(page: Path) -> list[tuple[str, str]]:
+    """The title and the text of every decision on a page."""
+    return [(part.partition("\n")[0], part.partition("\n")[2]) for part in page.read_text().split("\n## ")[1:]]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

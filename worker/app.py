@@ -28,7 +28,7 @@ from worker import transport
 
 PR_SET_PDEATHSIG = 1
 LOOK_SECONDS = 1.0
-NICE = 5  # a training may take a little longer; somebody waits for a prediction
+NICE = 5  # a training may take a little longer; a prediction has a waiting user
 
 # Shared by fork: the parent sets it at shutdown, every process looks at it before the next batch. A plain byte, because
 # a lock could be left held by a process that is killed.

@@ -5,31 +5,48 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from hrmodel.evaluation.population import evaluate_people
 from hrmodel.evaluation.promotion import compare
-from hrmodel.evaluation.report import evaluate
+from hrmodel.evaluation.report import Report, evaluate
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.original_format import seed_pt
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
 from service.errors import Conflict
-from service.registry import champions, datasets, imports, jobs, model_versions
-from service.registry.tables import Account, Champion, Dataset, Job, ModelVersion, Stage, Subject
-from worker.data import PERSONAL, PersonData, held_out, load_person, load_serving
+from service.registry import imports, jobs, model_versions, promotion
+from service.registry.tables import ChampionReason, Dataset, Job, ModelVersion, Stage, Subject
+from worker.data import PERSONAL, PersonData, load_person, load_serving, unseen_people
 from worker.failures import TRIES, JobFailure
 from worker.reporter import LeaseLost, Reporter
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standard:
-    """The workouts that decide which version serves: of a person their newest dataset's, whichever one trained."""
+class HeldOut:
+    """The dataset whose held-out workouts decide: a person's newest, whichever one trained; a base's own."""
 
     dataset_id: UUID
     people: Mapping[str, PersonData]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Challenger:
+    """The trained model as it will be served, the columns of its row, and its reports by dataset."""
+
+    predictor: Predictor
+    columns: Mapping[str, Any]
+    reports: dict[UUID, Report]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredChampion:
+    """The version to beat, its pointer's revision (0 for a base), and its report on the held-out workouts."""
+
+    version: ModelVersion
+    revision: int
+    report: Report
 
 
 def complete(
@@ -40,31 +57,29 @@ def complete(
     parent: ModelVersion | None,
     checkpoint: Checkpoint,
 ) -> None:
-    """Register the version, score it beside the model that serves, decide, and end the job. Raises LeaseLost."""
-    files = store_files(reporter, job, checkpoint)
-    predictor = _loaded(reporter, job, files["sha256"])
-    standard = own = Standard(dataset_id=dataset.id, people=people)
-    reports = {dataset.id: _score(reporter, job, own, predictor)}
+    """Register the version, score it beside the champion, decide, and end the job. Raises LeaseLost."""
     columns = {
-        **files,
+        **store_files(reporter, job, checkpoint),
         "parent_id": parent.id if parent else None,
         "dataset_digest": checkpoint.data_digest,
         "code_version": checkpoint.code_version,
     }
+    challenger = Challenger(predictor=_loaded(reporter, job, columns["sha256"]), columns=columns, reports={})
+    held_out = own = HeldOut(dataset_id=dataset.id, people=people)
+    _score_challenger(reporter, job, challenger, own)
     failed = 0
     while True:
         try:
-            standard = _standard(reporter, job, own, standard)
-            if standard.dataset_id not in reports:
-                reports[standard.dataset_id] = _score(reporter, job, standard, predictor)
-            rival = _rival(reporter, job, standard)
+            held_out = _read_held_out(reporter, job, own, held_out)
+            _score_challenger(reporter, job, challenger, held_out)
+            champion = score_champion(reporter, job, held_out)
             reporter.report()
             with reporter.context.database.unit_of_work() as session:
-                _finish(session, reporter.claim, job, columns, reports, standard, rival)
+                _finish(session, reporter.claim, job, challenger, held_out, champion)
             return
-        except Conflict:  # another champion came first: so somebody gets ahead each time, and this ends
+        except Conflict:  # another champion came first: of competing jobs one ends each time, so this ends
             continue
-        except IntegrityError:  # the rival was deleted, or another job wrote its evaluation at the same time
+        except IntegrityError:  # the champion was deleted, or another job wrote its evaluation at the same time
             failed += 1
             if failed == TRIES:
                 raise
@@ -92,113 +107,100 @@ def _loaded(reporter: Reporter, job: Job, sha256: str) -> Predictor:
     return predictor
 
 
-def _standard(reporter: Reporter, job: Job, own: Standard, latest: Standard) -> Standard:
-    """The job's own dataset, or the newest where another has come since; `latest` is what was read of it before."""
+def _read_held_out(reporter: Reporter, job: Job, *read: HeldOut) -> HeldOut:
+    """The workouts that decide now; `read` are those of earlier looks, which need not be read again."""
     with reporter.context.database.reading() as session:
-        newest = _deciding(session, job)
-        if newest in (own.dataset_id, latest.dataset_id):
-            return own if newest == own.dataset_id else latest
-        stored = imports.stored_workouts(session, newest)
+        dataset_id = promotion.deciding_dataset(session, job.subject_id, job.own_dataset_id)
+        for known in read:
+            if known.dataset_id == dataset_id:
+                return known
+        stored = imports.stored_workouts(session, dataset_id)
     person = load_person(reporter.context.store, job.account_id, stored, reporter.beat)
-    return Standard(dataset_id=newest, people={PERSONAL: person})
+    return HeldOut(dataset_id=dataset_id, people={PERSONAL: person})
 
 
-def _deciding(session: Session, job: Job) -> UUID:
-    newest = datasets.newest_ready(session, job.subject_id) if job.subject_id else None
-    return newest.id if newest else job.own_dataset_id
+def _score_challenger(reporter: Reporter, job: Job, challenger: Challenger, held_out: HeldOut) -> None:
+    if held_out.dataset_id not in challenger.reports:
+        challenger.reports[held_out.dataset_id] = _score(reporter, job, held_out, challenger.predictor)
 
 
-def _rival(reporter: Reporter, job: Job, standard: Standard) -> tuple[ModelVersion, int, dict[str, Any]]:
-    """The version to beat, its pointer's revision, and its report on the same workouts (scored now if need be)."""
+def score_champion(reporter: Reporter, job: Job, held_out: HeldOut) -> ScoredChampion:
+    """The version that serves now, scored on the held-out workouts unless its stored report is whole."""
     with reporter.context.database.reading() as session:
-        version, revision = _incumbent(session, job)
-        known = model_versions.evaluation(session, version.id, standard.dataset_id)
-    checkpoint = load_serving(
-        reporter.context.database, reporter.context.store, version
-    )  # one that is lost is no rival
+        if job.subject_id is None:
+            version, revision = promotion.default_base(session, job.account_id), 0
+        else:
+            version, revision = promotion.champion_version(session, job.subject_id)
+        known = model_versions.evaluation(session, version.id, held_out.dataset_id)
+    checkpoint = load_serving(reporter.context.database, reporter.context.store, version)  # a lost one serves no more
     report = known.report if known and _is_whole(known.report, job) else None
-    return version, revision, report or _score(reporter, job, standard, Predictor(checkpoint))
+    report = report or _score(reporter, job, held_out, Predictor(checkpoint))
+    return ScoredChampion(version=version, revision=revision, report=report)
 
 
-def _is_whole(report: dict[str, Any], job: Job) -> bool:
+def _is_whole(report: Report, job: Job) -> bool:
     """Whether a stored report has what is compared and kept today; earlier releases' have less."""
     if job.subject_id is not None:
         return "tracking" in report
     return all("person" in row for row in report["per_workout"])
 
 
-def _incumbent(session: Session, job: Job) -> tuple[ModelVersion, int]:
-    if job.stage == Stage.BASE:
-        return model_versions.default_base(session, job.account_id), 0
-    serving = select(ModelVersion, Champion.revision).join(Champion, Champion.model_version_id == ModelVersion.id)
-    version, revision = session.execute(serving.where(Champion.subject_id == job.subject_id)).one()
-    return version, revision
-
-
 def _finish(
-    session: Session,
-    claim: jobs.Claim,
-    job: Job,
-    columns: dict[str, Any],
-    reports: Mapping[UUID, dict[str, Any]],
-    standard: Standard,
-    rival: tuple[ModelVersion, int, dict[str, Any]],
+    session: Session, claim: jobs.Claim, job: Job, challenger: Challenger, held_out: HeldOut, champion: ScoredChampion
 ) -> None:
     """All rows of the end, or none: a claim that is no longer ours rolls everything back."""
-    incumbent, revision, rival_report = rival
     if job.subject_id is not None:
         session.get(Subject, job.subject_id, with_for_update=True)  # an import that ends now waits, or is seen
-        if _deciding(session, job) != standard.dataset_id:
+        if promotion.deciding_dataset(session, job.subject_id, job.own_dataset_id) != held_out.dataset_id:
             raise Conflict("newer_dataset", "An import of this subject ended in between; compare again.")
-    version = model_versions.add(session, job, **columns)
-    model_versions.record_evaluation(session, version.id, job.own_dataset_id, reports[job.own_dataset_id])
-    report = reports[standard.dataset_id]
-    model_versions.record_evaluation(session, version.id, standard.dataset_id, report)
-    model_versions.record_evaluation(session, incumbent.id, standard.dataset_id, rival_report)
-    decision = {
-        **compare(report, rival_report),
-        "champion_id": str(incumbent.id),
-        "dataset_id": str(standard.dataset_id),
-    }
+    version = model_versions.add(session, job, **challenger.columns)
+    for dataset_id in dict.fromkeys((job.own_dataset_id, held_out.dataset_id)):
+        model_versions.record_evaluation(session, version.id, dataset_id, challenger.reports[dataset_id])
+    model_versions.record_evaluation(session, champion.version.id, held_out.dataset_id, champion.report)
+    report = challenger.reports[held_out.dataset_id]
+    decision = compare(report, champion.report)
+    ids = {"champion_id": str(champion.version.id), "dataset_id": str(held_out.dataset_id)}
+    evidence = {**decision.to_dict(), **ids}
     if job.subject_id is not None:
         model_versions.set_tracked(session, job.subject_id, version.id, report["tracking"])
-        model_versions.set_tracked(session, job.subject_id, incumbent.id, rival_report["tracking"])
-    if decision["promote"]:
-        _promote(session, job, version, revision, decision)
+        model_versions.set_tracked(session, job.subject_id, champion.version.id, champion.report["tracking"])
+    if decision.promote:
+        _promote(session, job, version, champion, evidence)
     result = {
         "model_version_id": str(version.id),
         "score": report["score"],
-        "promoted": decision["promote"],
-        "decision": decision,
+        "promoted": decision.promote,
+        "decision": evidence,
     }
-    jobs.add_log(session, claim, f"Score {_bpm(report['score'])} bpm. {decision['reason']}")
+    jobs.add_log(session, claim, f"Score {_bpm(report['score'])} bpm. {decision.reason}")
     if not jobs.succeed(session, claim, result):
         raise LeaseLost
-    session.get_one(Job, job.id).best_sha256 = columns["sha256"]
+    session.get_one(Job, job.id).best_sha256 = challenger.columns["sha256"]
 
 
-def _promote(session: Session, job: Job, version: ModelVersion, revision: int, decision: dict[str, Any]) -> None:
+def _promote(
+    session: Session, job: Job, version: ModelVersion, champion: ScoredChampion, evidence: dict[str, Any]
+) -> None:
     if job.subject_id is None:
-        session.get_one(Account, job.account_id, with_for_update=True)  # one base at a time decides
-        if model_versions.default_base(session, job.account_id).id != UUID(decision["champion_id"]):
-            raise Conflict("default_base_changed", "Another base became the default; compare again.")
-        model_versions.set_default_base(session, version, decision["candidate_score"])
-        return
-    champions.promote(
-        session, job.subject_id, version.id, reason="promoted", expected_revision=revision, decision=decision
-    )
+        score = evidence["candidate_score"]
+        promotion.promote_base(session, job.account_id, version.id, expected=champion.version.id, score=score)
+    else:
+        why, expected = ChampionReason.PROMOTED, champion.revision
+        promotion.promote(
+            session, job.subject_id, version.id, reason=why, expected_revision=expected, decision=evidence
+        )
 
 
-def _score(reporter: Reporter, job: Job, standard: Standard, predictor: Predictor) -> dict[str, Any]:
+def _score(reporter: Reporter, job: Job, held_out: HeldOut, predictor: Predictor) -> Report:
     """On the subject's test workouts; a base zero-shot on the people whom it never saw."""
 
     def beat(_share: float) -> None:
         reporter.beat()
 
     if job.stage == Stage.BASE:
-        people = held_out(standard.people)
+        people = unseen_people(held_out.people)
         return evaluate_people(predictor, [person.splits["val"] for person in people], on_progress=beat)
-    data = standard.people[PERSONAL].for_evaluation(predictor.checkpoint)
+    data = held_out.people[PERSONAL].for_evaluation(predictor.checkpoint)
     return evaluate(predictor, data, on_progress=beat)
 
 

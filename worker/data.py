@@ -14,7 +14,7 @@ from hrmodel.training.batches import ScaledWorkout
 from hrmodel.workouts.bounds import within_bounds
 from hrmodel.workouts.workout import Workout
 from service.errors import Conflict
-from service.registry import damage
+from service.registry import fallback
 from service.registry.artifacts import ArtifactDamaged, ArtifactMissing, ArtifactStore
 from service.registry.imports import StoredWorkout
 from service.registry.session import Database
@@ -85,19 +85,19 @@ def load_checkpoint(store: ArtifactStore, version: ModelVersion) -> Checkpoint:
 
 def load_serving(database: Database, store: ArtifactStore, version: ModelVersion) -> Checkpoint:
     """Read the checkpoint of a version that serves. Raises Conflict when another serves now: it was deleted, or its
-    file is lost and whoever it served fell back. Else JobFailure.
+    file is lost and its subjects fell back. Else JobFailure.
     """  # fmt: skip
     try:
         return load_checkpoint(store, version)
     except JobFailure:
         with database.reading() as session:
             deleted = session.get(ModelVersion, version.id) is None
-        if not deleted and not damage.fall_back(database, store, version):
+        if not deleted and not fallback.replace_lost(database, store, version):
             raise
         raise Conflict("version_lost", f"Model version {version.id} no longer serves; another one does.") from None
 
 
-def held_out(people: Mapping[str, PersonData]) -> list[PersonData]:
+def unseen_people(people: Mapping[str, PersonData]) -> list[PersonData]:
     """The people of a population whom training never saw."""
     return [person for person in people.values() if not person.splits["train"]]
 

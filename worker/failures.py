@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-TRIES = 5  # of a job's last transaction: somebody else may change or delete in between what it rests on
+TRIES = 5  # of a job's last transaction: a concurrent change or deletion may invalidate it
 
 CODES = frozenset(
     {
@@ -29,7 +29,7 @@ CODES = frozenset(
 
 @dataclass(eq=False)
 class JobFailure(Exception):
-    """Trying again would not help."""
+    """A permanent error: a retry would not help."""
 
     code: str
     message: str

@@ -20,7 +20,7 @@ from hrmodel.workouts.sandbox.isolated import read_isolated
 from hrmodel.workouts.splits import extend_split
 from hrmodel.workouts.units import Units
 from service.errors import Conflict
-from service.registry import champions, imports, jobs, leftovers, model_versions
+from service.registry import imports, jobs, leftovers, model_versions, promotion
 from service.registry.imports import ImportedFile, ImportedWorkout, StoredWorkout
 from service.registry.tables import Dataset, DatasetKind, Job, ModelVersion, Subject
 from worker.data import PersonData, load_checkpoint, load_person, load_serving, upload_path
@@ -212,7 +212,7 @@ def _finish(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar
             model_versions.record_evaluation(session, version.id, dataset.id, report)
             model_versions.set_tracked(session, job.subject_id, version.id, report["tracking"])  # type: ignore[arg-type]
         if scored:
-            champions.start(session, job.subject_id, scored[0][0].id)  # type: ignore[arg-type]
+            promotion.start(session, job.subject_id, scored[0][0].id)  # type: ignore[arg-type]
         counts = {name: getattr(ready, f"{name}_workouts") for name in ("train", "val", "test", "dropped")}
         jobs.add_log(session, reporter.claim, ", ".join(f"{count} {name}" for name, count in counts.items()))
         leftovers.add(session, job.account_id, found.extents.keys() - {workout.digest for workout in workouts})
@@ -228,13 +228,12 @@ def _person(reporter: Reporter, job: Job, dataset: Dataset, workouts: list[Impor
 def _score(reporter: Reporter, job: Job, person: PersonData) -> Iterator[tuple[ModelVersion, dict[str, Any]]]:
     """The base, the champion, and what may serve again soon: each replayed over all workouts for its tracking."""
     with reporter.context.database.reading() as session:
-        serving = [model_versions.default_base(session, job.account_id)]
-        champion = champions.current(session, job.subject_id)  # type: ignore[arg-type]
+        serving = [promotion.default_base(session, job.account_id)]
+        champion = promotion.current(session, job.subject_id)  # type: ignore[arg-type]
         if champion is not None and champion.model_version_id != serving[0].id:
             serving.append(session.get_one(ModelVersion, champion.model_version_id))
         idle = model_versions.newest(session, job.subject_id, REPLAYED)  # type: ignore[arg-type]
-        if champion is not None and (earlier := champions.previous_version(session, champion)):
-            idle.append(session.get_one(ModelVersion, earlier))
+        idle += promotion.earlier_versions(session, champion)[:1] if champion else []
     for version in serving:
         checkpoint = load_serving(reporter.context.database, reporter.context.store, version)
         yield version, _evaluate(reporter, person, checkpoint)

@@ -1,4 +1,4 @@
-"""The process beside every worker's pool that ends or requeues stuck jobs, repeats hints and deletes what is to go.
+"""The process beside every worker's pool that ends or requeues stuck jobs, repeats hints and deletes unneeded files.
 
 Safe to run many: what it changes it changes by compare-and-swap. With another database's files it does nothing.
 """
@@ -69,7 +69,7 @@ class Reconciler:
 
     def _repeat_hint(self, name: str, count: int, at_once: bool) -> None:
         """A hint per free slot, when rows have been claimable for a while: the first hint may be lost. At once for jobs
-        that were just put back: nobody else says so.
+        that were just requeued: no other process sends their hint.
         """  # fmt: skip
         now = time.monotonic()
         if count == 0:

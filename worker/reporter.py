@@ -6,19 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, TimeoutError
 from sqlalchemy.orm import Session
 
 from hrmodel.training.fit import Stop
 from service.registry import jobs, leftovers, pins
 from service.registry.artifacts import ArtifactStore
+from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.session import Database, spoken_reason
 from service.registry.tables import Job
 
 log = structlog.get_logger(__name__)
 
 BEATS_PER_LEASE = 6
-DATABASE_AWAY = (OperationalError, InterfaceError, InternalError, TimeoutError)  # the rest will not pass by waiting
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Reporter:
             with self.context.database.unit_of_work() as session:
                 answer = jobs.heartbeat(session, self.claim, self.context.lease_seconds, self.progress)
                 stale = self._write(session) if answer.ours else []
-        except DATABASE_AWAY as error:
+        except DATABASE_UNAVAILABLE as error:
             log.warning("heartbeat failed", reason=spoken_reason(error))
             if self._tried - self._renewed > self.context.lease_seconds:
                 raise LeaseLost from error
@@ -104,8 +103,8 @@ class Reporter:
             raise Cancelled
 
     def _write(self, session: Session) -> list[tuple[Any, str]]:
-        """Write the waiting epochs; the checkpoints that no row points to any more (they name the job: nobody
-        shares them).
+        """Write the waiting epochs; the checkpoints that no row points to any more (they name the job, so they
+        are not shared).
         """  # fmt: skip
         job = session.get_one(Job, self.claim.job_id)
         session.refresh(job)

@@ -1,4 +1,4 @@
-"""One job, from claim to its end: what went wrong becomes a state, an error code and a sentence."""
+"""One job, from claim to end: an exception becomes a state, an error code and a sentence."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,16 +8,16 @@ from structlog.contextvars import bound_contextvars
 
 from hrmodel.training.fit import NonFiniteLoss
 from service.registry import job_history, jobs, leftovers
-from service.registry.faults import NO_SPACE
+from service.registry.faults import DATABASE_UNAVAILABLE, NO_SPACE
 from service.registry.session import spoken_reason
 from service.registry.tables import Job, Stage
 from worker import ingest, training
 from worker.failures import JobFailure
-from worker.reporter import DATABASE_AWAY, Cancelled, Context, HandBack, LeaseLost, Reporter
+from worker.reporter import Cancelled, Context, HandBack, LeaseLost, Reporter
 
 OUT_OF_MEMORY = (
     "The GPU is out of memory. Submit the job again with a smaller hyperparameters.batch_size; "
-    "whoever runs the worker can also let it train on the CPU (STAGEWISE_DEVICE=cpu)."
+    "or let the worker train on the CPU (STAGEWISE_DEVICE=cpu)."
 )
 
 log = structlog.get_logger(__name__)
@@ -41,7 +41,7 @@ def _run_to_end(reporter: Reporter, device: str) -> None:
         _end(reporter, lambda session: jobs.cancel_running(session, claim))
     except HandBack:
         _end(reporter, lambda session: jobs.hand_back(session, claim))
-    except DATABASE_AWAY as error:
+    except DATABASE_UNAVAILABLE as error:
         # Nothing can be written now; the lease ends by itself, and the job goes on from its checkpoint.
         log.error("database away", reason=spoken_reason(error))
     except Exception as error:
@@ -53,7 +53,7 @@ def _run_to_end(reporter: Reporter, device: str) -> None:
 
 def _clear_up(context: Context, claim: jobs.Claim) -> None:
     """Delete what the end of the job left to nobody. What fails here the reconciler does."""
-    with suppress(*DATABASE_AWAY, OSError):
+    with suppress(*DATABASE_UNAVAILABLE, OSError):
         with context.database.reading() as session:
             job = session.get(Job, claim.job_id)
         if job is not None:
@@ -72,11 +72,11 @@ def _run(reporter: Reporter, device: str) -> None:
 
 
 def _request_of(context: Context, claim: jobs.Claim) -> str | None:
-    """Asked before anything else, so that each line of the job has it; None while the database is away."""
+    """The request id of the job, read first, so that each log line has it; None during a database outage."""
     try:
         with context.database.reading() as session:
             return job_history.request_of(session, claim.job_id)
-    except DATABASE_AWAY:
+    except DATABASE_UNAVAILABLE:
         return None
 
 
@@ -99,5 +99,5 @@ def _end(reporter: Reporter, change: Callable[..., bool]) -> None:
     try:
         with reporter.context.database.unit_of_work() as session:
             change(session)
-    except DATABASE_AWAY as error:
+    except DATABASE_UNAVAILABLE as error:
         log.error("end not written; the lease will run out", reason=spoken_reason(error))

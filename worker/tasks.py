@@ -17,7 +17,7 @@ from worker.app import app, device_count, handing_back, stopping, training_slot
 from worker.reporter import Context
 from worker.runner import run_job
 
-LAST_READ_SECONDS = 1.0  # so long this worker itself may still take a hint from the broker, which nobody would act on
+LAST_READ_SECONDS = 1.0  # for so long this worker may still take a hint, on which it would not act
 
 log = structlog.get_logger(__name__)
 

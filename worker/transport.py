@@ -1,4 +1,4 @@
-"""How messages come in: one that cannot be read is dropped. It would end the worker, and the rows hold everything."""
+"""Incoming messages: unreadable ones are dropped. They would end the worker, and the rows hold everything."""
 
 from typing import Any
 

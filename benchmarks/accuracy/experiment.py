@@ -95,7 +95,7 @@ def choose(versions: dict[str, Checkpoint], data: EvaluationData) -> str:
     reports: dict[str, dict[str, Any]] = {}
     for name, checkpoint in versions.items():
         reports[name] = decision_report(_network(checkpoint, data), data)
-        if not champion or compare(reports[name], reports[champion])["promote"]:
+        if not champion or compare(reports[name], reports[champion]).promote:
             champion = name
     return champion
 

@@ -1,11 +1,12 @@
-"""Never worse: whether a candidate may replace the champion, from their reports over the same test workouts."""
+"""Champion against challenger: whether a model may replace the one that serves, on the same held-out workouts."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hrmodel.evaluation.report import SCORE_PROTOCOLS
+from hrmodel.evaluation.report import SCORE_PROTOCOLS, Report
 from hrmodel.workouts.workout import Array
 
 MIN_TEST_WORKOUTS = 3
@@ -14,36 +15,85 @@ CONFIDENCE = 0.95
 SEED = 0
 
 
-def compare(candidate: dict[str, Any], champion: dict[str, Any]) -> dict[str, Any]:
-    """The promotion decision between two reports of `evaluate`, or of `evaluate_people`; workouts match by digest.
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Whether the challenger replaces the champion, and on what evidence. Errors are in bpm; None: there is none.
 
-    `difference` is candidate minus champion in bpm (negative: better): of one person the workouts count equally, of
-    many the people. `interval` is its 95 % paired bootstrap interval, over workouts or over people; None for less than
-    two. Promoted is a lower score on at least 3 common test workouts; the interval informs, it does not decide.
-    Numbers that do not exist are None.
+    `workouts`: test workouts that both were scored on; None when one of the two was not scored at all.
+    `difference`: the challenger's error minus the champion's; negative: better.
+    `interval`: the 95 % bootstrap interval of that difference.
     """
-    ours, theirs = _rows(candidate), _rows(champion)
-    common = [digest for digest in ours if digest in theirs]
+
+    promote: bool
+    reason: str
+    workouts: int | None = None
+    candidate_score: float | None = None
+    champion_score: float | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is stored in JSON."""
+        return {
+            "promote": self.promote,
+            "candidate_score": self.candidate_score,
+            "champion_score": self.champion_score,
+            "difference": self.difference,
+            "interval": list(self.interval) if self.interval else None,
+            "test_workouts": self.workouts,
+            "selected_on": "test",
+            "reason": self.reason,
+        }
+
+
+def compare(challenger: Report | None, champion: Report | None) -> Decision:
+    """Decide between two reports of `evaluate`, or two of `evaluate_people`; None: not scored on these workouts.
+
+    Workouts are matched by digest. A person's workouts count equally; of many people (a base) the people do. The
+    interval is a paired bootstrap over the same units; None for fewer than two. The challenger is promoted when its
+    error is lower on at least 3 common test workouts. The interval informs, it does not decide.
+    """
+    if challenger is None or champion is None:
+        return _rejected(None, "the two were not both scored on the newest test workouts")
+    challenger_rows, champion_rows = _by_digest(challenger), _by_digest(champion)
+    common = [digest for digest in challenger_rows if digest in champion_rows]
     if len(common) < MIN_TEST_WORKOUTS:
-        reason = f"Not promoted: {len(common)} common test workouts are fewer than {MIN_TEST_WORKOUTS}."
-        return _decision(False, None, None, None, len(common), reason)
-    errors = np.array([[_errors(ours[digest]), _errors(theirs[digest])] for digest in common])
+        return _rejected(len(common), f"{len(common)} common test workouts are fewer than {MIN_TEST_WORKOUTS}")
+    errors = np.array([[_errors(challenger_rows[digest]), _errors(champion_rows[digest])] for digest in common])
     errors[np.isnan(errors).any(axis=1, keepdims=True).repeat(2, axis=1)] = np.nan  # a protocol counts for both or none
-    people: list[Any] = [ours[digest].get("person") for digest in common]
-    units = errors if None in people else _of_people(errors, people)
+    people: list[Any] = [challenger_rows[digest].get("person") for digest in common]
+    units = errors if None in people else _errors_of_people(errors, people)
     scores = _scores(units)
     if not np.isfinite(scores).all():
-        reason = "Not promoted: a score is missing, because no common test workout is long enough or a model failed."
-        return _decision(False, None, None, None, len(common), reason)
-    ours_score, theirs_score = scores.tolist()
-    promote = ours_score < theirs_score
-    verdict = "Promoted: better" if promote else "Not promoted: not better"
+        return _rejected(
+            len(common), "a score is missing, because no common test workout is long enough or a model failed"
+        )
     over = f"{len(common)} test workouts" + ("" if None in people else f" of {len(set(people))} people")
-    reason = f"{verdict} than the champion, {ours_score:.2f} against {theirs_score:.2f} bpm over {over}."
-    return _decision(promote, ours_score, theirs_score, _interval(units), len(common), reason)
+    return _decided(*scores.tolist(), workouts=len(common), over=over, interval=_interval(units))
 
 
-def _rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _rejected(workouts: int | None, reason: str) -> Decision:
+    """Without two errors to compare, the champion stays."""
+    return Decision(promote=False, workouts=workouts, reason=f"Not promoted: {reason}.")
+
+
+def _decided(
+    challenger: float, champion: float, *, workouts: int, over: str, interval: tuple[float, float] | None
+) -> Decision:
+    promote = challenger < champion
+    verdict = "Promoted: better" if promote else "Not promoted: not better"
+    return Decision(
+        promote=promote,
+        reason=f"{verdict} than the champion, {challenger:.2f} against {champion:.2f} bpm over {over}.",
+        workouts=workouts,
+        candidate_score=challenger,
+        champion_score=champion,
+        difference=challenger - champion,
+        interval=interval,
+    )
+
+
+def _by_digest(report: Report) -> dict[str, dict[str, Any]]:
     return {row["digest"]: row for row in report["per_workout"]}
 
 
@@ -52,10 +102,10 @@ def _errors(row: dict[str, Any]) -> list[float]:
     return [float("nan") if row[name] is None else row[name] for name in SCORE_PROTOCOLS]
 
 
-def _of_people(errors: Array, people: Sequence[int]) -> Array:
-    """(W, 2 models, 2 protocols) errors of workouts -> (P, 2, 2) those of people; who lacks a protocol has none."""
+def _errors_of_people(errors: Array, people: Sequence[int]) -> Array:
+    """(W, 2 models, 2 protocols) errors of workouts -> (P, 2, 2) of people; NaN for a person who lacks a protocol."""
     person = np.array(people)
-    means = np.array([_means(errors[person == one]) for one in dict.fromkeys(people)])
+    means = np.array([_means(errors[person == number]) for number in dict.fromkeys(people)])
     means[np.isnan(means).any(axis=(1, 2))] = np.nan
     return means
 
@@ -74,7 +124,8 @@ def _scores(errors: Array) -> Array:
     return scores
 
 
-def _interval(errors: Array) -> list[float] | None:
+def _interval(errors: Array) -> tuple[float, float] | None:
+    """Percentile interval of the paired difference: workouts or people are drawn again with replacement."""
     if len(errors) < 2:
         return None
     generator = np.random.default_rng(SEED)
@@ -82,19 +133,4 @@ def _interval(errors: Array) -> list[float] | None:
     differences = np.array([np.subtract(*_scores(errors[draw])) for draw in draws])
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(differences, [tail, 1 - tail])
-    return [float(low), float(high)]
-
-
-def _decision(
-    promote: bool, ours: float | None, theirs: float | None, interval: list[float] | None, workouts: int, reason: str
-) -> dict[str, Any]:
-    return {
-        "promote": promote,
-        "candidate_score": ours,
-        "champion_score": theirs,
-        "difference": None if ours is None or theirs is None else ours - theirs,
-        "interval": interval,
-        "test_workouts": workouts,
-        "selected_on": "test",
-        "reason": reason,
-    }
+    return float(low), float(high)

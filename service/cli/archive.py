@@ -1,4 +1,4 @@
-"""`stagewise backup` and `stagewise restore`: which file, who may read it, and what is said in the end."""
+"""`stagewise backup` and `stagewise restore`: the file, its permissions, and the final message."""
 
 import os
 import stat
@@ -69,7 +69,7 @@ def _standard_output() -> Iterator[IO[bytes]]:
     stream = sys.stdout.buffer
     try:
         mode = os.fstat(stream.fileno()).st_mode
-    except OSError:  # no file of the system's
+    except OSError:  # not a file of the operating system
         mode = 0
     if stat.S_ISREG(mode):
         os.fchmod(stream.fileno(), 0o600)

@@ -24,7 +24,7 @@ SubjectOption = Annotated[str, typer.Option(help="The person.")]
 
 @contextmanager
 def connected() -> "Iterator[Client]":
-    """A client of the API that the settings name; what goes wrong ends the command with a sentence."""
+    """A client of the API that the settings name; an error ends the command with a sentence."""
     from service.cli.import_files import ImportFailed, key_of
     from service.client.client import Client, NoAnswer, RequestFailed
 
@@ -40,7 +40,7 @@ def connected() -> "Iterator[Client]":
 
 
 def whole_id(given: str, found: Iterable[Any], what: str) -> str:
-    """An id as it is, or the one of `found` that begins with what was given; else the command ends."""
+    """A whole id, or the id in `found` with this prefix; else the command ends."""
     if len(given) == 36:
         return given
     fits = sorted({each["id"] for each in islice(found, LOOKED_AT) if each["id"].startswith(given)})
@@ -73,7 +73,7 @@ class TextTable:
         """Print it, or `empty` when there is no row."""
         from rich.console import Console
 
-        # no markup: a name may look like some
+        # no markup: a name may look like markup
         console = Console(markup=False, emoji=False, highlight=False)
         console.print(self._table if self._table.row_count else empty, soft_wrap=not self._table.row_count)
 

@@ -36,7 +36,7 @@ class DemoFailed(Exception):
 
 @dataclass(frozen=True)
 class Runner:
-    """What is uploaded. `next_workout` was never uploaded: the simulated runner's next day; None for one's own data."""
+    """The runner to upload. `next_workout` is not uploaded: the simulated runner's next day; None for own data."""
 
     upload: Path
     workouts: Sequence[Workout]
@@ -86,7 +86,7 @@ def _walk(client: Client, runner: Runner, folder: Path, console: Console) -> Non
 
 
 def _draw(client: Client, workout: Workout, target: Path) -> Path:
-    """Ask for two predictions of a workout and draw them beside what was measured."""
+    """Ask for two predictions of a workout and draw them beside the measured heart rate."""
     titles = {"Blind": 0.0, f"After {OBSERVED_SECONDS:g} s of heart rate": OBSERVED_SECONDS}
     answers = {title: client.predict(**ask(workout, SUBJECT, observed)) for title, observed in titles.items()}
     draw_prediction(workout.t, np.asarray(workout.heart_rate), answers, target)

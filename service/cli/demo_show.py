@@ -1,4 +1,4 @@
-"""What the demo shows: a table of errors, and a workout as it was and as it was predicted."""
+"""Output of the demo: a table of errors, and a picture of a measured and predicted workout."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is wrong with an installation, and what to do: looked at from the machine that it runs on. Changes nothing."""
+"""Checks of an installation, on the machine that it runs on: faults and remedies. Changes nothing."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from service.settings import WrongSettings, read_settings
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one look gave; `help` says what to do unless it is ok."""
+    """The result of one check; `help` says what to do unless it is ok."""
 
     check: str
     state: State
@@ -73,7 +73,7 @@ def _finding(name: str, check: Callable[[], str]) -> Finding:
         return Finding(check=name, state="skipped", message=f"cannot be looked at without {missing}")
     except Wrong as error:
         return Finding(check=name, state=error.state, message=str(error), help=error.help)
-    except Exception as error:  # what nobody thought of must not hide what the other checks find
+    except Exception as error:  # an unexpected error must not hide the results of other checks
         # Only the error's name: its text may hold what the settings hold, passwords too.
         advice = "The other lines or the logs may say why; if they do not, report this as a fault of doctor."
         return Finding(check=name, state="fault", message=f"cannot be looked at: {type(error).__name__}", help=advice)

@@ -6,14 +6,13 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from service.errors import Unavailable
 from service.registry import identity, model_versions, sweep
 from service.registry.artifacts import ArtifactDamaged, ArtifactMissing, ArtifactStore
 from service.registry.migrations import current_revision, is_known, schema_is_behind
-from service.registry.session import Database, db_now, ping, spoken_reason, sqlite_file
+from service.registry.session import Database, clock, ping, spoken_reason, sqlite_file
 from service.registry.sqlite_files import check_pages
 from service.settings import Settings
 
@@ -25,11 +24,11 @@ State = Literal["ok", "warning", "fault", "skipped"]
 
 
 class Away(Exception):
-    """What a check needs is not there; another check has said so."""
+    """A prerequisite of the check is missing; another check has reported it."""
 
 
 class Wrong(Exception):
-    """A check found something: its sentence, and what to do."""
+    """A check failed: its sentence, and the remedy."""
 
     def __init__(self, message: str, what_to_do: str, state: State = "fault") -> None:
         super().__init__(message)
@@ -37,8 +36,8 @@ class Wrong(Exception):
 
 
 class Machine:
-    """The installation that the settings name. Each check says what is well, or raises Wrong or Away; later ones use
-    what earlier ones reached.
+    """The installation that the settings name. Each check returns a sentence, or raises Wrong or Away; later
+    checks use connections of earlier ones.
     """  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:
@@ -147,7 +146,7 @@ class Machine:
     def database_clock(self) -> str:
         """Leases and turns go by it."""
         with self.reached().reading() as session:
-            return compare_clocks(float(session.scalar(select(db_now())) or 0.0), "the database")
+            return compare_clocks(clock(session), "the database")
 
     def base_model(self) -> str:
         """Whether it is registered, and its file whole."""

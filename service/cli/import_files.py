@@ -1,4 +1,4 @@
-"""`stagewise import`: from files of one's own to a dataset, through the API like any other client."""
+"""`stagewise import`: from files to a dataset, through the API like any other client."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ class ImportFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """What came out: the dataset and its whole report, as the API shows them."""
+    """The dataset and its whole report, as the API shows them."""
 
     dataset: DatasetJson
     report: DatasetReportJson
@@ -82,7 +82,7 @@ def key_of(settings: Settings) -> str:
 
 
 def name_of(paths: Sequence[Path]) -> str:
-    """What a dataset of these files is called unless it is given a name."""
+    """The default name of a dataset of these files."""
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     name = "".join(character if character.isprintable() else "?" for character in paths[0].resolve().name)
     return name[: 200 - len(more)] + more
@@ -112,7 +112,7 @@ def packed(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _members(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """Each file with its name in the zip; what is called alike gets a number."""
+    """Each file with its name in the zip; equal names get a number."""
     taken: set[str] = set()
     for path in paths:
         top = name = path.resolve().name

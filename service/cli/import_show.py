@@ -1,4 +1,4 @@
-"""What `stagewise import` prints: what became of each file and workout, and what to do next."""
+"""Output of `stagewise import`: the verdict on each file and workout, and the next command."""
 
 import json
 import shlex
@@ -22,7 +22,7 @@ def show(imported: Imported, settings: Settings, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(imported.report, indent=2))
         return
-    # no markup: a file's name may look like some
+    # no markup: a file's name may look like markup
     console = Console(markup=False, emoji=False, highlight=False)
     report = imported.report
     if report["files"]:

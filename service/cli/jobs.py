@@ -1,4 +1,4 @@
-"""Commands about jobs, and how one is followed."""
+"""Commands about jobs, and following one."""
 
 import json
 from collections.abc import Iterable

@@ -31,23 +31,19 @@ def create_key(
 @app.command("list")
 def list_keys(as_json: JsonOption = False) -> None:
     """Show all keys: their public part, never the secret."""
-    from sqlalchemy import select
-
     from service.registry import accounts
-    from service.registry.tables import Account
 
     with opened() as database, database.reading() as session:
-        names = {account.id: account.name for account in session.scalars(select(Account))}
         found: list[dict[str, Any]] = [
             {
                 "public": key.public,
-                "account": names[key.account_id],
+                "account": account,
                 "name": key.name,
                 "scopes": list(key.scopes),
                 "created_at": key.created_at.isoformat(),
                 "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
             }
-            for key in accounts.list_keys(session)
+            for key, account in accounts.list_keys(session)
         ]
     if as_json:
         show_json(found)

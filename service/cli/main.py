@@ -18,7 +18,7 @@ app.add_typer(keys.app, name="keys")
 @app.callback()
 def checked(context: typer.Context) -> None:
     """Learn one person's heart-rate response from their workouts, and predict it."""
-    if context.invoked_subcommand in ("doctor", "init-secrets"):  # the one says it itself, the other writes the files
+    if context.invoked_subcommand in ("doctor", "init-secrets"):  # report or write it
         return
     try:
         settings = get_settings()

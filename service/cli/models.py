@@ -41,7 +41,7 @@ def promote(
     force: Annotated[bool, typer.Option("--force", help="Also when it is not better.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a version serve its subject, if it is better than the one that serves."""
+    """Promote a version, if it is better than the champion of its subject."""
     with connected() as api:
         champion = api.promote_model(whole_id(version, api.list_models(), "version"), force=force)
     if as_json:

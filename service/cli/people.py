@@ -43,7 +43,7 @@ def import_(
 
 @app.command()
 def subjects(as_json: JsonOption = False) -> None:
-    """List everybody, and who serves them."""
+    """List all people, and the model that serves each."""
     with connected() as api:
         found = list(api.list_subjects())
     if as_json:
@@ -55,12 +55,12 @@ def subjects(as_json: JsonOption = False) -> None:
         rate = f"{level['heart_rate']:.0f} bpm" if level else ""
         served = (champion["stage"], champion["since"][:10]) if champion else ("", "")
         rows.add_row(each["name"], rate, str(level.get("workouts", "")), *served)
-    rows.show("Nobody is here yet: stagewise import FILE")
+    rows.show("No people yet: stagewise import FILE")
 
 
 @app.command()
 def rollback(subject: SubjectArgument = "me", as_json: JsonOption = False) -> None:
-    """Let the version serve a person that served before the present one."""
+    """Roll a person back to the previous champion."""
     with connected() as api:
         champion = api.roll_champion_back(subject)
     if as_json:

@@ -55,7 +55,7 @@ def stage2(
 
 @app.command()
 def fleet(
-    subjects: Annotated[list[str] | None, typer.Argument(help="People; everybody unless some are named.")] = None,
+    subjects: Annotated[list[str] | None, typer.Argument(help="People; all by default.")] = None,
     recipe: Recipe = "auto",
     watch: Watch = False,
     as_json: JsonOption = False,

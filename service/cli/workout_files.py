@@ -1,4 +1,4 @@
-"""A workout in a file of one's own, as a request and beside its answer."""
+"""A workout from a file: the request for its prediction, and the picture of the answer."""
 
 import csv
 from pathlib import Path
@@ -21,7 +21,7 @@ class UnreadableWorkout(Exception):
 
 
 def read(file: Path, number: int | None, sport: str | None = None) -> Workout:
-    """The file's workout of that number, from 1 in time order; without one the newest, of its runs if it has any.
+    """The file's workout with that number, from 1 in time order; by default the newest, preferably a run.
 
     `sport`: that of files that name none. Raises UnreadableWorkout.
     """
@@ -77,7 +77,7 @@ def _cell(text: str) -> float:
 
 
 def ask(workout: Workout, subject: str, observed: float) -> dict[str, Any]:
-    """The request for a workout of which the heart rate of the first `observed` seconds is known."""
+    """The request for a workout, with the heart rate of its first `observed` seconds."""
     body: dict[str, Any] = {"subject": subject, "t": workout.t.tolist(), "speed": _nullable(workout.speed)}
     if workout.altitude is not None and np.isfinite(workout.altitude).any():
         body["altitude"] = _nullable(workout.altitude)

@@ -86,7 +86,7 @@ class Client(Http):
         self.delete(f"/datasets/{dataset_id}")
 
     def get_dataset_report(self, dataset_id: str, *, limit: int = 1000) -> DatasetReportJson:
-        """What became of each file and workout: all that is listed, fetched `limit` of each at a time."""
+        """The verdict on each listed file and workout, fetched `limit` of each at a time."""
         path = f"/datasets/{dataset_id}/report"
         report = page = self.get(path, limit=limit, file_limit=limit)
         while page["next_after"] is not None:
@@ -155,7 +155,7 @@ class Client(Http):
         return self.get_bytes(f"/jobs/{job_id}/evaluation.png")
 
     def get_job_events(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[EventJson]:
-        """What happened to it, behind event number `after`."""
+        """Its events after number `after`."""
         return cast(list[EventJson], self.get(f"/jobs/{job_id}/events", after=after, limit=limit)["events"])
 
     def get_job_log(self, job_id: str, *, after: int = 0, limit: int = 10_000) -> str:
@@ -206,7 +206,7 @@ class Client(Http):
         return cast(ModelJson, self.get(f"/models/{version_id}"))
 
     def get_model_evaluation(self, version_id: str, *, dataset_id: str | None = None) -> EvaluationJson:
-        """How it does on an upload's test workouts; the newest ones unless named."""
+        """Its errors on an upload's test workouts; by default the newest upload's."""
         return cast(EvaluationJson, self.get(f"/models/{version_id}/evaluation", dataset_id=dataset_id))
 
     def download_model(self, version_id: str, *, format: str = "safetensors") -> bytes:
@@ -214,13 +214,13 @@ class Client(Http):
         return self.get_bytes(f"/models/{version_id}/download", format=format)
 
     def promote_model(self, version_id: str, *, force: bool = False) -> ChampionJson:
-        """Let it serve its subject, if it is better or `force` is set."""
+        """Promote it, if it is better or `force` is set."""
         return cast(ChampionJson, self.post(f"/models/{version_id}/promote", {"force": force}))
 
     # -- people --
 
     def list_subjects(self) -> Iterator[SubjectOutlineJson]:
-        """Everybody, newest first."""
+        """All people, newest first."""
         return cast(Iterator[SubjectOutlineJson], self.pages("/subjects"))
 
     def get_subject(self, subject: str) -> SubjectJson:
@@ -236,7 +236,7 @@ class Client(Http):
         return cast(ReviewJson, self.get(f"{_of(subject)}/workouts/{workout_id}", model_version_id=model_version_id))
 
     def get_champion(self, subject: str) -> ChampionJson:
-        """Which version serves them, and how good it is."""
+        """The version that serves a person, and its errors."""
         return cast(ChampionJson, self.get(f"{_of(subject)}/champion"))
 
     def get_champion_history(self, subject: str) -> Iterator[ChangeJson]:
@@ -244,7 +244,7 @@ class Client(Http):
         return cast(Iterator[ChangeJson], self.pages(f"{_of(subject)}/champion/history"))
 
     def roll_champion_back(self, subject: str) -> ChampionJson:
-        """Let the version before serve."""
+        """Roll back to the previous champion."""
         return cast(ChampionJson, self.post(f"{_of(subject)}/champion/rollback", {}))
 
     # -- predictions --
@@ -272,7 +272,7 @@ class Client(Http):
         return bool(self.get("/healthz")["alive"])
 
     def check_ready(self) -> list[str]:
-        """What is away without stopping the API; RequestFailed when it cannot serve."""
+        """Missing parts that do not stop the API; RequestFailed when it cannot serve."""
         return list(self.get("/readyz")["degraded"])
 
     def read_metrics(self) -> str:

@@ -1,4 +1,4 @@
-"""Requests to our own API: errors in its own words, tries again where that is safe, files and live streams."""
+"""Requests to our own API: errors in its own words, retries of idempotent calls, files and live streams."""
 
 import json
 import time
@@ -14,7 +14,7 @@ import httpx2
 TRIES = 4
 FIRST_PAUSE_SECONDS = 0.2  # before the second try; twice as long before each later one
 LONGEST_PAUSE_SECONDS = 5.0
-RESTART_SECONDS = 60.0  # how long whoever follows a job waits for an API that starts anew
+RESTART_SECONDS = 60.0  # how long a live stream waits for an API that restarts
 SILENCE_SECONDS = 60.0  # a live stream says something every 15 s
 Json = dict[str, Any]
 
@@ -70,7 +70,7 @@ class Http:
         return dict(self._ask("POST", path, body=body).json())
 
     def create(self, path: str, body: Json | None = None) -> Json:
-        """POST what makes something, under a key of its own: tried again, it is still made once.
+        """POST with its own idempotency key, so that a retry makes one thing.
 
         Raises RequestFailed.
         """
@@ -98,7 +98,7 @@ class Http:
                 return
 
     def stream(self, path: str, after: int) -> Iterator[tuple[int | None, str, Json]]:
-        """Number, name and content of each message behind `after`, until there will be no more.
+        """Number, name and content of each message after number `after`, until the stream ends.
 
         Where the connection breaks it goes on behind the last message. Raises RequestFailed.
         """

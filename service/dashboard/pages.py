@@ -1,4 +1,4 @@
-"""What pages show: the API's own answers, put together."""
+"""Contents of pages, from the API's own answers."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from service.errors import NotFound
 from service.jobs import views
 from service.jobs.schemas import JobRead
 from service.models import service as models
-from service.registry import model_versions
+from service.registry import promotion
 from service.registry.job_history import JobFilter
 from service.registry.model_pages import ModelFilter
 from service.registry.pages import PageRequest
@@ -77,7 +77,7 @@ def dataset(session: Session, account_id: UUID, dataset_id: UUID) -> Values:
 
 
 def person(session: Session, account_id: UUID, name: str) -> Values:
-    """Who serves somebody and why, how good each stage is, and how it came to that. Raises NotFound."""
+    """The model that serves a person and why, the errors of each stage, and the history. Raises NotFound."""
     detail = subjects.show(session, account_id, name)
     own = datasets.show_page(session, account_id, name, LIST).items
     newest = next((each for each in own if each.state == DatasetState.READY), None)
@@ -99,7 +99,7 @@ def person(session: Session, account_id: UUID, name: str) -> Values:
 
 def _columns(session: Session, account_id: UUID, name: str, newest: DatasetRead) -> Iterable[Values]:
     """Base, stage 1 and stage 2 on the newest test workouts, then the baselines; those that were scored there."""
-    versions = [model_versions.default_base(session, account_id).id]
+    versions = [promotion.default_base(session, account_id).id]
     for stage in PERSONAL:
         found = models.show_page(session, account_id, ModelFilter(subject=name, stage=stage), PageRequest(1, None))
         versions += [version.id for version in found.items]

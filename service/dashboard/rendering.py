@@ -20,7 +20,7 @@ POLICY = (
     "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; script-src 'self'; "
     "style-src 'self'; img-src 'self' data:; connect-src 'self'"
 )
-# without an origin in a form's request nobody could tell whether it came from a page of ours
+# the origin check needs the origin in a form's request
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
 
 

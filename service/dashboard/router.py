@@ -1,4 +1,4 @@
-"""The dashboard: pages for whoever has an API key and a browser."""
+"""The dashboard: pages for a browser, signed in with an API key."""
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from service.jobs import service as jobs
 from service.jobs.router import JobId, SubmissionDep
 from service.jobs.schemas import JobCreate, JobRead, Stage1JobCreate, Stage2JobCreate
 from service.predict.deps import PredictServicesDep
-from service.registry.faults import DATABASE_AWAY
+from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.tables import Stage
 from service.subjects import service as subjects
 from service.subjects.review import review
@@ -38,7 +38,7 @@ FormDep = Annotated[dict[str, str], Depends(read_form)]
 
 
 class PageRoute(ApiRoute):
-    """A page: whoever has no key yet is asked for it, and errors are pages too."""
+    """A page: without a session it leads to the sign-in form, and errors are pages too."""
 
     def get_route_handler(self) -> Handler:
         """The handler of an operation behind ours."""
@@ -51,7 +51,7 @@ class PageRoute(ApiRoute):
                 if error.status == 401:
                     return _to_sign_in(request)
                 return _error_page(request, error)
-            except DATABASE_AWAY:
+            except DATABASE_UNAVAILABLE:
                 return _error_page(request, Unavailable("database_unavailable", "The database does not answer."))
 
         return show
@@ -69,7 +69,7 @@ class OpenPageRoute(APIRoute):
                 return await handle(request)
             except ServiceError as error:
                 return render(request, "sign_in.html", error.status, problem=error.detail, to=HOME)
-            except DATABASE_AWAY:
+            except DATABASE_UNAVAILABLE:
                 return render(request, "sign_in.html", 503, problem="The database does not answer.", to=HOME)
 
         return show
@@ -89,7 +89,7 @@ async def show_sign_in(request: Request, to: str = HOME) -> Response:
 
 @entrance.post(SIGN_IN)
 async def sign_in(request: Request, services: ServicesDep) -> Response:
-    """Open a session for whoever has a valid key, and keep its token in the browser, where no script can read it."""
+    """Open a session for a valid key, and keep its token in the browser, where no script can read it."""
     check_origin(request)
     form = await read_form(request)
     key, to = form.get("key", "").strip(), page_of_ours(form.get("to", HOME))
@@ -143,13 +143,13 @@ def show_job(request: Request, job_id: JobId, caller: ReadCaller, session: Sessi
 
 @router.get("/ui/datasets/{dataset_id}")
 def show_dataset(request: Request, dataset_id: UUID, caller: ReadCaller, session: SessionDep) -> Response:
-    """What became of an upload."""
+    """The report of an upload."""
     return render(request, "dataset.html", **pages.dataset(session, caller.account_id, dataset_id))
 
 
 @router.get("/ui/people/{subject}")
 def show_person(request: Request, subject: SubjectPath, caller: ReadCaller, session: SessionDep) -> Response:
-    """Who serves somebody, and how well."""
+    """The model that serves a person, and its errors."""
     return render(request, "person.html", **pages.person(session, caller.account_id, subject))
 
 
@@ -198,7 +198,7 @@ def retry_job(job_id: JobId, submission: SubmissionDep) -> Response:
 
 @router.post("/ui/people/{subject}/rollback")
 def roll_back(subject: SubjectPath, caller: TrainCaller, services: ServicesDep) -> Response:
-    """Let the version serve that served before."""
+    """Roll back to the previous champion."""
     subjects.rollback(services, caller.account_id, subject)
     return RedirectResponse(f"/ui/people/{quote(subject, safe='')}", SEE_OTHER)
 

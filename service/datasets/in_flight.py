@@ -1,4 +1,4 @@
-"""Uploads on their way in: how many an account may have at once, and that their bytes count before they are stored."""
+"""Uploads under way: their number per account is limited, and their bytes count before they are stored."""
 
 import asyncio
 from collections import Counter
@@ -12,7 +12,7 @@ from service.errors import TooManyRequests
 
 MAX_AT_ONCE = 16  # of one account
 RETRY_SECONDS = 5
-DISK = 2  # uploads that write or hash at once: each takes a core from whoever waits for a prediction
+DISK = 2  # uploads that write or hash at once: each takes a core from predictions
 
 
 class InFlight:
@@ -22,7 +22,7 @@ class InFlight:
         self._counts: Counter[Hashable] = Counter()
         self._bytes: Counter[Hashable] = Counter()
         self.disk = CapacityLimiter(DISK)
-        self.looking = asyncio.Lock()  # held from a look at the quota until what was found free is counted
+        self.looking = asyncio.Lock()  # held from the check of the quota until the bytes are counted
 
     def bytes_of(self, account: Hashable) -> int:
         """Bytes of all uploads of an account that are under way: announced, or come in so far."""

@@ -1,4 +1,4 @@
-"""The picture of an import: one page that shows a runner what became of their workouts, and why."""
+"""The picture of an import: one page with the verdict on each workout, and the reasons."""
 
 import io
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 INCHES, DPI = (13.0, 8.4), 100
 LINES = "#e2e8f0"
 FIRST_CLOCK = datetime(1990, 1, 2, tzinfo=UTC)  # before it: no clock, or one that was never set
-MAX_MINUTES = 360.0  # a watch that nobody stopped must not flatten the others
+MAX_MINUTES = 360.0  # a watch left running must not flatten the others
 MAX_PER_MINUTE = 120.0
 DATES: dict[str, Any] = {
     "formats": ["%Y", "%b", "%-d %b", "%H:%M", "%H:%M", "%S"],

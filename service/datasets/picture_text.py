@@ -1,4 +1,4 @@
-"""The words beside the picture of an import, fitted to their place whatever the files said."""
+"""The words beside the picture of an import, cut to fit."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -51,7 +51,7 @@ class TextLine:
 
 
 def write_head(figure: Figure, dataset: DatasetRead, summary: ReportSummary, starts: Sequence[datetime]) -> None:
-    """Whose workouts these are, and below it how many can be used, or why the import failed."""
+    """The subject, and below it the number of usable workouts, or why the import failed."""
     lines: tuple[tuple[float, str, dict[str, Any]], ...] = (
         (0.955, fitted(_headline(dataset), 80), {"fontsize": 17, "fontweight": "bold", "color": INK}),
         (0.912, fitted(_subtitle(dataset, summary, starts), 140), {"fontsize": 11.5, "color": _mood(dataset)}),

@@ -115,7 +115,7 @@ class DatasetPage(Read):
 
 
 class FileRead(Read):
-    """What one file of the upload gave."""
+    """One file of the upload and its workouts."""
 
     name: str
     format: str | None
@@ -124,8 +124,8 @@ class FileRead(Read):
 
 
 class WorkoutRead(Read):
-    """One workout and what cleaning said. `digest` and `samples` are those of the stored one, so not of a dropped one;
-    `heart_rate_per_minute` is the readings per minute of recorded time.
+    """One workout and the result of cleaning. `digest` and `samples` are those of the stored workout, missing for a
+    dropped one; `heart_rate_per_minute` is the readings per minute of recorded time.
     """  # fmt: skip
 
     position: int

@@ -28,7 +28,7 @@ from service.errors import Conflict, FieldError, Unavailable, Unprocessable
 from service.operations.queue import hint
 from service.registry import datasets, idempotency, jobs, leftovers, quotas, removal, subjects
 from service.registry.datasets import DatasetRow, Outline
-from service.registry.faults import DATABASE_AWAY
+from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.idempotency import Once
 from service.registry.pages import PageRequest
 from service.registry.tables import DatasetKind, DatasetState, Stage
@@ -38,7 +38,7 @@ RESERVED_BYTES = 4 * 1024**2  # ahead of an upload that does not say its size: a
 
 
 def subject_of(query: DatasetQuery) -> str | None:
-    """Whose workouts an upload holds; None for a population. Raises Unprocessable."""
+    """The subject of an upload; None for a population. Raises Unprocessable."""
     if query.kind == DatasetKind.PERSONAL:
         return query.subject or DEFAULT_SUBJECT
     if query.subject is not None:
@@ -152,7 +152,7 @@ def _check_file(services: DatasetServices, account_id: UUID, sha256: str) -> Non
 
 def _forget_file(services: DatasetServices, account_id: UUID, sha256: str) -> None:
     """A refused or repeated upload leaves no file, unless a dataset still waits for the same bytes."""
-    with suppress(*DATABASE_AWAY), services.database.unit_of_work() as session:
+    with suppress(*DATABASE_UNAVAILABLE), services.database.unit_of_work() as session:
         leftovers.delete_unreferenced(session, services.store, account_id, [sha256])
 
 

@@ -20,7 +20,7 @@ OnSize = Callable[[int], Awaitable[None]]
 
 
 async def taken(size: int) -> None:
-    """Nobody counts."""
+    """Count nothing."""
 
 
 class Upload:
@@ -97,7 +97,7 @@ class Upload:
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """A full disk is no fault of the request: it may come again."""
+    """A full disk is not the request's fault: Unavailable, so that clients retry."""
     try:
         yield
     except OSError as error:

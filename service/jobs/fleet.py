@@ -25,7 +25,7 @@ def _add(request: Submission, body: FleetJobCreate) -> Job:
     datasets, skipped = _datasets(session, account_id, body)
     stages = [Stage(stage) for stage in body.stages]
     quotas.check_jobs(session, account_id, request.max_jobs, more=len(datasets) * len(stages))
-    configured: dict[tuple[Stage, int], dict[str, Any]] = {}  # most people have as many workouts as somebody else
+    configured: dict[tuple[Stage, int], dict[str, Any]] = {}  # many people have equally many workouts
     people = []
     for dataset in datasets:
         workouts = dataset.train_workouts
@@ -34,7 +34,7 @@ def _add(request: Submission, body: FleetJobCreate) -> Job:
                 configured[stage, workouts] = configure(stage, body.recipe, body.hyperparameters, workouts)
         people.append((dataset, {stage: configured[stage, workouts] for stage in stages}))
     unchanged = 0
-    if body.subjects == "all":  # whoever names people wants them trained
+    if body.subjects == "all":  # named people are trained again
         known = fleets.trained(session, account_id, [dataset for dataset, _ in people])
         new = [person for person in people if not _is_trained(known, *person, base)]
         unchanged, people = len(people) - len(new), new
@@ -101,7 +101,7 @@ def _given(session: Session, account_id: UUID, ids: Sequence[UUID]) -> list[Data
     for place, dataset_id in enumerate(ids):
         pointer = f"/dataset_ids/{place}"
         if dataset_id not in found:
-            places = [FieldError(pointer, "names nothing that is there")]
+            places = [FieldError(pointer, "does not exist")]
             raise NotFound("dataset_not_found", f"There is no personal dataset {dataset_id}.", places)
         check_dataset(found[dataset_id], Stage.STAGE1, pointer)
         datasets.append(found[dataset_id])

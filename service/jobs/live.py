@@ -1,4 +1,4 @@
-"""Server-sent events: one poller for everybody who follows a job in this process, and exact resume by the rows' ids."""
+"""Server-sent events: one poller for all live streams of this process, and exact resume by the rows' ids."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import NotFound, TooManyRequests, Unavailable
 from service.registry import job_history
-from service.registry.faults import DATABASE_AWAY
+from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.job_history import Mark
 from service.registry.session import Database
 
@@ -25,7 +25,7 @@ POLL_SECONDS = 0.5
 PING_SECONDS = 15.0  # proxies close what is silent for a minute
 RETRY_MILLISECONDS = 1000  # how long a browser waits before it comes back
 MAX_STREAMS, MAX_ACCOUNT_STREAMS = 1000, 100  # a person follows a few jobs; 1,000 of one would be late for all
-THREADS = 2  # that read for streams: the rest is for everybody else
+THREADS = 2  # that read for streams: the rest is for other requests
 
 log = structlog.get_logger(__name__)
 
@@ -105,7 +105,7 @@ class Live:
                     page = await to_thread.run_sync(self._read, read, after, limiter=self._threads)
                 except NotFound:
                     return
-                except DATABASE_AWAY:
+                except DATABASE_UNAVAILABLE:
                     await asyncio.sleep(POLL_SECONDS)
                     continue
                 for message in page.messages:
@@ -135,7 +135,7 @@ class Live:
         while self._waiting and not self._closed:
             try:
                 marks = await to_thread.run_sync(self._look, list(self._waiting), limiter=self._threads)
-            except Exception as error:  # everybody waits for this task: it has to go on, whatever the driver raises
+            except Exception as error:  # all streams wait for this task: it has to go on, whatever the driver raises
                 log.warning("jobs cannot be followed", reason=type(error).__name__)
             else:
                 self._wake(marks)
@@ -159,7 +159,7 @@ class Live:
 
 
 class LiveResponse(EventSourceResponse):
-    """An answer that goes on until its job ends. A proxy is told to pass every message on as it comes."""
+    """An answer that lasts until its job ends. Its header asks proxies not to buffer."""
 
     def __init__(self, live: Live, account_id: UUID, messages: AsyncIterator[bytes]) -> None:
         super().__init__(messages, headers={"X-Accel-Buffering": "no"})

@@ -214,7 +214,7 @@ class JobMetrics(Read):
 
 
 class History(Read):
-    """The seed's training_history.json."""
+    """The original's training_history.json."""
 
     model_config = example(
         {

@@ -18,7 +18,7 @@ from service.jobs.schemas import (
     Stage2JobCreate,
 )
 from service.operations.queue import hint
-from service.registry import datasets, fleets, idempotency, job_history, jobs, model_versions, quotas
+from service.registry import datasets, fleets, idempotency, job_history, jobs, model_versions, promotion, quotas
 from service.registry.idempotency import Once
 from service.registry.tables import Dataset, DatasetKind, DatasetState, Job, JobState, Stage
 from service.web.fields import pointing
@@ -26,7 +26,7 @@ from service.web.fields import pointing
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """Who asks for a job, in which transaction, how many jobs they may have, and whether to do it once."""
+    """A request for a job: account, transaction, quota of jobs, and idempotency key."""
 
     session: Session
     account_id: UUID
@@ -117,7 +117,7 @@ def check_dataset(dataset: Dataset, stage: Stage, pointer: str = "/dataset_id") 
 def find_base(session: Session, account_id: UUID, wanted: UUID | None) -> UUID:
     """The base that stage 1 starts from. Raises NotFound or Unprocessable."""
     if wanted is None:
-        return model_versions.default_base(session, account_id).id
+        return promotion.default_base(session, account_id).id
     with pointing("/base_model_version_id"):
         version = model_versions.require(session, account_id, wanted)
     if version.stage != Stage.BASE:

@@ -51,7 +51,7 @@ def metrics(session: Session, account_id: UUID, job_id: UUID) -> JobMetrics:
 
 
 def history(session: Session, account_id: UUID, job_id: UUID) -> History:
-    """The seed's form of the epochs. Raises NotFound."""
+    """The epochs in the original's form. Raises NotFound."""
     rows = _epochs(session, account_id, job_id)
     measured = [(row.val_loss, row.epoch) for row in rows if row.val_loss is not None]
     best_loss, best_epoch = min(measured, default=(None, None))

@@ -1,4 +1,4 @@
-"""A whole service as a child of this process, for the demo and for tests."""
+"""A whole service as a child process, for the demo and for tests."""
 
 import contextlib
 import os

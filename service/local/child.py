@@ -14,15 +14,15 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # s before a restart; doubled each time
-STEADY_SECONDS = 60.0  # a child that lived so long starts anew with the first delay
-LOG_BYTES = 10_000_000  # a longer log is put aside
+STEADY_SECONDS = 60.0  # after so long alive, the next restart has the first delay again
+LOG_BYTES = 10_000_000  # a longer log is renamed
 TAIL_BYTES, TAIL_LINES = 20_000, 15
 
 _libc = ctypes.CDLL(None)  # loaded here: a fork of a threaded process should not load anything
 
 
 def die_with_parent() -> None:
-    """For `preexec_fn`: the kernel kills the child when its parent is gone, however that one ended (Linux)."""
+    """For `preexec_fn`: the kernel kills the child when its parent has ended, for whatever reason (Linux)."""
     if sys.platform == "linux":
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -1,6 +1,6 @@
 """The whole service on one machine under one process: a Valkey server, the API and a worker, supervised.
 
-Everything listens on this machine only and is gone when the supervisor is. With DATABASE_URL or BROKER_URL set, those
+All parts listen on this machine only and end with the supervisor. With DATABASE_URL or BROKER_URL set, those
 servers are used instead.
 """
 
@@ -36,7 +36,7 @@ class StartError(Exception):
 
 
 class StopRequest:
-    """Turns SIGINT, SIGTERM and SIGHUP into a flag. The second one means: at once."""
+    """Turns SIGINT, SIGTERM and SIGHUP into a flag. A second signal means: at once."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -58,7 +58,7 @@ class StopRequest:
 def supervise(settings: Settings) -> None:
     """Run the service until a signal ends it. Raises StartError."""
     stop = StopRequest()
-    os.umask(0o077)  # workouts and keys are nobody else's business, whatever the state folder's own mode
+    os.umask(0o077)  # workouts and keys are private, whatever the state folder's own mode
     state = settings.state_dir.resolve()
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     with only_one(state), listener(settings) as open_socket, broker_folder(settings) as folder:

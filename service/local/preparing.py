@@ -1,4 +1,4 @@
-"""What comes before a start: the schema brought up to date, and database and artifact folder that belong together."""
+"""Before a start: migrate the schema, and check that database and artifact folder belong together."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

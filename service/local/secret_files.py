@@ -1,4 +1,4 @@
-"""Secrets in files: the first API key, and what docker-compose.yml needs, made at random on the first start."""
+"""Secrets in files: the first API key and the passwords of docker-compose.yml, made at random on the first start."""
 
 import hashlib
 import hmac
@@ -29,7 +29,7 @@ def write_compose_secrets(folder: Path) -> None:
     """Write `app/` (two URLs), `postgres/` (the password) and `redis/` (the access list): a folder per reader.
 
     A URL is written after the secret in it, so once it is there, both are, and both stay. The two servers run as users
-    of their own images, so their files are open to whoever mounts their volume: only they do.
+    of their own images, so their files are world-readable; only these servers mount their volumes.
     """
     app, postgres, redis = folder / "app", folder / "postgres", folder / "redis"
     if not (app / "database-url").exists():
@@ -43,13 +43,13 @@ def write_compose_secrets(folder: Path) -> None:
 
 
 def access_list(password: str) -> str:
-    """Redis users: ours may not administer the server; everybody else may only ask whether it is there."""
+    """Redis users: our user may not administer the server; other users may only ping it."""
     digest = hashlib.sha256(password.encode()).hexdigest()
     return f"user default on nopass nocommands +ping\nuser {USER} on #{digest} ~* &* +@all -@admin"
 
 
 def write(file: Path, text: str, mode: int) -> None:
-    """Put a line into a file; a crash leaves the old file or the new one, and nobody else reads it meanwhile."""
+    """Write a line to a file atomically: a crash leaves the old file or the new one. It is private until then."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}")
     temporary.unlink(missing_ok=True)

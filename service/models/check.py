@@ -9,7 +9,7 @@ from hrmodel.evaluation.promotion import compare
 from hrmodel.prediction.golden import golden_check
 from service.errors import Conflict
 from service.predict.cache import load_predictor
-from service.registry import datasets, model_pages
+from service.registry import model_pages, promotion
 from service.registry.artifacts import ArtifactStore
 from service.registry.tables import ModelVersion
 
@@ -23,13 +23,11 @@ def check_serves(store: ArtifactStore, version: ModelVersion) -> None:
         raise Conflict("failed_golden_check", detail) from error
 
 
-def decide(session: Session, account_id: UUID, version: ModelVersion, champion_id: UUID) -> dict[str, Any]:
-    """Whether a person's version may replace their champion: a worker's rule, on their newest test workouts."""
-    newest = datasets.newest_ready(session, version.subject_id) if version.subject_id else None
-    where = newest.id if newest else version.dataset_id
-    own = model_pages.evaluation(session, account_id, version.id, dataset_id=where)
-    theirs = model_pages.evaluation(session, account_id, champion_id, dataset_id=where)
-    if own is None or theirs is None:
-        reason = "Both were not scored on the newest test workouts, so nobody knows which is better."
-        return {"promote": False, "reason": reason, "champion_id": str(champion_id)}
-    return {**compare(own.report, theirs.report), "champion_id": str(champion_id), "dataset_id": str(where)}
+def compare_stored(session: Session, account_id: UUID, version: ModelVersion, champion_id: UUID) -> dict[str, Any]:
+    """The decision between a person's version and their champion, from stored reports on the newest test workouts."""
+    assert version.dataset_id is not None  # only a shipped base was trained elsewhere
+    dataset_id = promotion.deciding_dataset(session, version.subject_id, version.dataset_id)
+    challenger = model_pages.evaluation(session, account_id, version.id, dataset_id=dataset_id)
+    champion = model_pages.evaluation(session, account_id, champion_id, dataset_id=dataset_id)
+    decision = compare(challenger.report if challenger else None, champion.report if champion else None)
+    return {**decision.to_dict(), "champion_id": str(champion_id), "dataset_id": str(dataset_id)}

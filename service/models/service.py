@@ -9,13 +9,14 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from service.errors import Conflict, NotFound, Unavailable
-from service.models.check import check_serves, decide
+from service.models.check import check_serves, compare_stored
 from service.models.onnx import onnx_of
 from service.models.schemas import EvaluationRead, Format, ModelPage, ModelRead
-from service.registry import champions, datasets, model_pages, model_versions
+from service.registry import datasets, model_pages, model_versions, promotion
 from service.registry.artifacts import ArtifactStore
 from service.registry.model_pages import ModelFilter, ModelRow
 from service.registry.pages import PageRequest
+from service.registry.tables import ChampionReason
 from service.web.deps import Services
 
 
@@ -74,19 +75,19 @@ def promote(services: Services, account_id: UUID, version_id: UUID, *, force: bo
             raise Conflict(
                 "not_personal", f"Model version {version_id} is a base model; only a person's own can be promoted."
             )
-        champion = champions.require(session, version.subject_id)
+        champion = promotion.require(session, version.subject_id)
         if champion.model_version_id == version_id:
             raise Conflict("already_champion", f"Model version {version_id} already serves this subject.")
-        decision = decide(session, account_id, version, champion.model_version_id)
+        decision = compare_stored(session, account_id, version, champion.model_version_id)
     if not decision["promote"] and not force:
         raise Conflict("not_better", f"{decision['reason']} Send force: true to promote it nevertheless.")
     check_serves(services.store, version)  # before the transaction: it takes a while
     with services.database.unit_of_work() as session:
-        champions.promote(
+        promotion.promote(
             session,
             version.subject_id,
             version_id,
-            reason="manual" if decision["promote"] else "forced",
+            reason=ChampionReason.MANUAL if decision["promote"] else ChampionReason.FORCED,
             expected_revision=champion.revision,
             decision=decision,
         )

@@ -16,7 +16,7 @@ from service.operations.metrics import Metrics
 from service.operations.parts import Parts
 from service.registry import identity
 from service.registry.artifacts import ArtifactStore
-from service.registry.faults import CODES, DATABASE_AWAY, Fault
+from service.registry.faults import CODES, DATABASE_UNAVAILABLE, Fault
 from service.registry.migrations import schema_is_behind
 from service.registry.session import Database, ping
 from service.web.deps import Services, admit, get_services
@@ -106,7 +106,7 @@ async def _look_at_jobs(services: HealthServices) -> bool:
     try:
         with fail_after(SQL_SECONDS):
             await to_thread.run_sync(look, abandon_on_cancel=True, limiter=services.probes)
-    except (TimeoutError, *DATABASE_AWAY):
+    except (TimeoutError, *DATABASE_UNAVAILABLE):
         return False
     return True
 
@@ -130,10 +130,10 @@ def check_database(database: Database, store: ArtifactStore) -> None:
 
 
 def is_local(request: Request) -> bool:
-    """Whether the caller is on this machine, asks for this machine, and is no proxy that speaks for somebody else.
+    """Whether the caller is on this machine, names this machine as host, and is not a proxy.
 
-    A page of another site whose name leads to this machine has that name in Host. Proxies say so in a header, or speak
-    HTTP/1.0; one that does neither is the reason why docs/how-to/reverse-proxy.md keeps this address to itself.
+    The host is checked because of DNS rebinding: another site's name may lead to this machine. Proxies say so in a
+    header, or speak HTTP/1.0. Some do neither, so docs/how-to/reverse-proxy.md blocks this address in the proxy.
     """
     if request.client is None or was_forwarded(request.headers) or request.scope.get("http_version") == "1.0":
         return False

@@ -1,4 +1,4 @@
-"""What workers do, counted from SQL when Prometheus asks: they are many processes on any machine, without a port."""
+"""Counts of workers' jobs, read from SQL on each scrape: workers are many processes on any machine, without a port."""
 
 import threading
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from service.registry import job_counts, job_history
 from service.registry.session import Database
-from service.registry.tables import TERMINAL_STATES, Job, JobEvent, JobState, Stage, utc_now
+from service.registry.tables import TERMINAL_STATES, ChampionReason, Job, JobEvent, JobState, Stage, utc_now
 from service.registry.tables import ChampionChange as Change
 from service.registry.tail import Tail
 
@@ -16,11 +16,10 @@ BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 12 * 3600)
 TRAINED = (Stage.BASE, Stage.STAGE1, Stage.STAGE2)
 CLAIMED = (Stage.IMPORT, *TRAINED)  # nobody runs a fleet itself
 VERDICTS = ("kept", "repaired", "dropped")
-REASONS = ("first", "promoted", "manual", "forced", "rollback", "damaged", "deleted")
 
 
 class JobCounters:
-    """Gauges of what the tables hold, and counters of what has come to them since the first look."""
+    """Gauges of queued and running jobs, and counters of the events since the first look."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         stage, state = ("stage",), ("stage", "state")
@@ -90,7 +89,7 @@ class JobCounters:
         stage = job.stage.value
         if event == "running" and job.stage in CLAIMED:
             self._attempts.labels(stage).inc()
-        if "crashes" in detail:  # the reconciler's word for a lease that ended, whatever became of the job
+        if "crashes" in detail:  # the reconciler's word for an expired lease, whatever the job's new state
             self._lost.labels(stage).inc()
         if event not in TERMINAL_STATES:
             return
@@ -109,7 +108,7 @@ class JobCounters:
             self._verdicts.labels(verdict).inc(count)
 
     def _start_at_zero(self) -> None:
-        """Show every series from the start: Prometheus sees no increase in a series that was not there before."""
+        """Show every series from the start: Prometheus sees no increase in a new series."""
         for stage in CLAIMED:
             self._attempts.labels(stage.value)
             self._lost.labels(stage.value)
@@ -120,5 +119,5 @@ class JobCounters:
                 self._decisions.labels(trained.value, decision)
         for verdict in VERDICTS:
             self._verdicts.labels(verdict)
-        for reason in REASONS:
-            self._changes.labels(reason)
+        for reason in ChampionReason:
+            self._changes.labels(reason.value)

@@ -1,4 +1,4 @@
-"""What Prometheus reads: requests, predictions, models in memory, jobs, what is away, and room on the disk."""
+"""Metrics for Prometheus: requests, predictions, models in memory, jobs, missing parts, free disk space."""
 
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sized
@@ -25,7 +25,7 @@ from service.operations.job_metrics import JobCounters
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 PARTS = ("database", "broker", "worker")
 
-disable_created_metrics()  # when each series began: twice the lines, and nobody asks
+disable_created_metrics()  # when each series began: twice the lines, for no reader
 
 
 class CacheCounters(Sized, Protocol):
@@ -92,7 +92,7 @@ class Metrics:
 
 
 class _Watched:
-    """Figures that others keep, read when they are asked for."""
+    """Figures of other objects, read on each scrape."""
 
     def __init__(self, read: Callable[[], list[Metric]]) -> None:
         self._read = read

@@ -1,4 +1,4 @@
-"""The broker and the worker beside the API: what of them is away. One look at a time, for everybody who asks."""
+"""Whether broker and worker answer. One check at a time serves all requests."""
 
 import time
 from functools import lru_cache
@@ -11,14 +11,14 @@ from service.operations.queue import broker_options
 
 BROKER_SECONDS = 1.0
 WORKER_SECONDS = 1.0
-LOOK_SECONDS = 3.0  # a look that takes longer counts as no answer
+LOOK_SECONDS = 3.0  # a longer check counts as no answer
 FRESH_SECONDS = 1.0
 NO_BROKER = ["broker: does not answer; jobs are accepted and wait", "worker: cannot be asked without a broker"]
 
 
 class Parts:
-    """What is away, remembered for a second. Anybody may ask, and each look takes a thread: so there is one at a time,
-    whoever asks meanwhile waits without a thread and gets the same answer.
+    """The parts that do not answer, cached for a second. Any client may ask, and each check takes a thread: so there is
+    one at a time. Requests that arrive meanwhile wait without a thread and get the same answer.
     """  # fmt: skip
 
     def __init__(self, broker_url: str) -> None:

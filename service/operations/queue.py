@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class Sender(Protocol):
-    """Whatever takes hints: the broker's thread, or a list in tests."""
+    """Takes hints: the broker's thread, or a list in tests."""
 
     def send(self, name: str) -> None:
         """Say that there is work for `name`; never blocks, never raises."""
@@ -69,7 +69,7 @@ class BrokerSender:
             self._hints.put_nowait((name, current_request()))
 
     def close(self) -> None:
-        """Let the thread end after what is queued; does not wait for a dead broker."""
+        """Let the thread end after the queued hints; does not wait for a dead broker."""
         with contextlib.suppress(queue.Full):
             self._hints.put_nowait(None)
         self._thread.join(timeout=1.0)
@@ -84,7 +84,7 @@ class BrokerSender:
 
 
 def hint(session: Session, stage: Stage) -> None:
-    """Say after this session's commit that there is work; nothing is said on a rollback."""
+    """Send a hint after this session's commit; a rollback drops it."""
     session.info.setdefault(_PENDING, set()).add(queue_of(stage))
 
 

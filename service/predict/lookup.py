@@ -14,7 +14,7 @@ from hrmodel.personal.bands import Intervals
 from hrmodel.personal.response import Response
 from hrmodel.signals.scale import SubjectScale
 from service.registry import serving
-from service.registry.faults import DATABASE_AWAY
+from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.serving import Serving
 from service.registry.session import Database
 from service.registry.tables import ModelVersion
@@ -86,7 +86,7 @@ class Lookup:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await asyncio.shield(task)
-        except (TimeoutError, *DATABASE_AWAY):
+        except (TimeoutError, *DATABASE_UNAVAILABLE):
             # no answer, or none soon: for a while nobody else waits for one
             self._away_until = self._clock() + FRESH_SECONDS
             return entry.answering
@@ -112,7 +112,7 @@ class Lookup:
     def _loaded(self, wanted: Wanted, task: asyncio.Task[Answering]) -> None:
         del self._loading[wanted]
         error = None if task.cancelled() else task.exception()  # nobody may be waiting for it any more
-        if error is not None and not isinstance(error, DATABASE_AWAY):
+        if error is not None and not isinstance(error, DATABASE_UNAVAILABLE):
             self._entries.pop(wanted, None)
 
     def _read(self, wanted: Wanted) -> Answering:

@@ -20,7 +20,7 @@ from service.predict.deps import PredictServices
 from service.predict.lookup import Answering, Wanted
 from service.predict.samples import check_length, check_samples, to_workout
 from service.predict.schemas import Addressed, PredictRequest
-from service.registry import damage
+from service.registry import fallback
 from service.web.fields import pointing
 
 IN_THREAD_SAMPLES = 5000  # or steps, of one request; more are checked and prepared beside the event loop
@@ -84,7 +84,7 @@ async def ready(
         return found, await to_thread.run_sync(services.models.get, found.version)
     except Unavailable:
         if body.model_version_id is not None or not await to_thread.run_sync(
-            damage.fall_back, services.database, services.store, found.version
+            fallback.replace_lost, services.database, services.store, found.version
         ):
             raise
     services.lookup.changed(account_id)

@@ -5,14 +5,12 @@ import re
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound
+from service.registry.session import insert_ignoring
 from service.registry.tables import Account, ApiKey, utc_now
 
 SCOPES = ("read", "train", "predict", "metrics", "admin")
@@ -38,8 +36,7 @@ def ensure_account(session: Session, name: str = DEFAULT_ACCOUNT) -> Account:
     """The account of that name, made if there is none."""
     account = session.scalar(select(Account).where(Account.name == name))
     if account is None:
-        insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
-        session.execute(insert(Account).values(name=name).on_conflict_do_nothing())  # another may be as quick
+        session.execute(insert_ignoring(session, Account).values(name=name))  # another may be as quick
         account = session.scalars(select(Account).where(Account.name == name)).one()
     return account
 
@@ -68,10 +65,10 @@ def find_keys(session: Session, publics: Collection[str]) -> dict[str, ApiKey]:
     return {key.public: key for key in session.scalars(wanted)}
 
 
-def list_keys(session: Session, account_id: UUID | None = None) -> list[ApiKey]:
-    """An account's keys, or everybody's, oldest first; revoked ones too."""
-    keys = select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)
-    return list(session.scalars(keys if account_id is None else keys.where(ApiKey.account_id == account_id)))
+def list_keys(session: Session) -> list[tuple[ApiKey, str]]:
+    """All keys with the names of their accounts, oldest first; revoked ones too."""
+    keys = select(ApiKey, Account.name).join(Account, Account.id == ApiKey.account_id)
+    return list(session.execute(keys.order_by(ApiKey.created_at, ApiKey.id)).tuples())
 
 
 def revoke_key(session: Session, public: str) -> None:

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from service.errors import Conflict
+from service.registry.session import insert_ignoring
 from service.registry.tables import IdempotencyKey, utc_now
 
 
@@ -28,15 +27,14 @@ def begin(session: Session, account_id: UUID, once: Once | None) -> UUID | None:
     """
     if once is None:
         return None
-    insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
-    row = insert(IdempotencyKey).values(
+    row = insert_ignoring(session, IdempotencyKey).values(
         account_id=account_id,
         key=once.key,
         request_sha256=once.request_sha256,
         resource_id=uuid4(),
         created_at=utc_now(),
     )
-    if session.scalar(row.on_conflict_do_nothing().returning(IdempotencyKey.key)) is not None:
+    if session.scalar(row.returning(IdempotencyKey.key)) is not None:
         return None
     mine = select(IdempotencyKey).where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == once.key)
     earlier = session.scalars(mine).one()

@@ -11,13 +11,11 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from sqlalchemy import inspect, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from service.registry import references
 from service.registry.artifacts import ArtifactStore, account_of, sync_folder
-from service.registry.session import Database, sqlite_file
+from service.registry.session import Database, insert_ignoring, sqlite_file
 from service.registry.tables import Account, Installation, utc_now
 
 FILE = "identity"
@@ -100,9 +98,8 @@ def establish(database: Database, store: ArtifactStore) -> None:
     if not _may_claim(database, store, found):
         raise OtherStore(_words(database, store, found))
     with database.unit_of_work() as session:
-        insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
-        row = insert(Installation).values(id=1, identity=uuid4(), adopted_at=utc_now())
-        session.execute(row.on_conflict_do_nothing())
+        new = {"id": 1, "identity": uuid4(), "adopted_at": utc_now()}
+        session.execute(insert_ignoring(session, Installation).values(**new))
     with database.reading() as session:
         _write(store, session.get_one(Installation, 1).identity)
 

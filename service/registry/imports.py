@@ -7,10 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
+from service.registry.session import insert_ignoring
 from service.registry.tables import (
     Dataset,
     DatasetFile,
@@ -217,10 +216,9 @@ def _stored_ids(session: Session, account_id: UUID, workouts: Sequence[ImportedW
 
 
 def _add_missing(session: Session, account_id: UUID, kept: Sequence[ImportedWorkout]) -> None:
-    insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
     names = ("digest", "size", "started_at", "duration_s", "samples")
     rows = [{"account_id": account_id, **{name: getattr(found, name) for name in names}} for found in kept]
-    session.execute(insert(WorkoutRow).on_conflict_do_nothing(), rows)
+    session.execute(insert_ignoring(session, WorkoutRow), rows)
 
 
 def _chunks(values: list[str], size: int) -> Iterable[list[str]]:

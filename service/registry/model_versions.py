@@ -1,4 +1,4 @@
-"""Registered checkpoints: lineage, evaluations, trackings and the base that new subjects start from."""
+"""Registered checkpoints: lineage, evaluations and trackings."""
 
 from typing import Any
 from uuid import UUID
@@ -7,7 +7,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound, Unavailable
-from service.registry.tables import DefaultBase, Evaluation, Job, ModelVersion, Stage, Tracked, utc_now
+from service.registry.tables import Evaluation, Job, ModelVersion, Stage, Tracked, utc_now
 
 
 def require(session: Session, account_id: UUID, version_id: UUID) -> ModelVersion:
@@ -52,19 +52,6 @@ def shipped(session: Session) -> ModelVersion:
     if version is None:
         raise Unavailable("no_base_model", "There is no base model yet; run `stagewise migrate`.", retry_after=60)
     return version
-
-
-def default_base(session: Session, account_id: UUID) -> ModelVersion:
-    """The base that the account's new subjects start from: its own best, else the shipped one."""
-    own = select(ModelVersion).join(DefaultBase, DefaultBase.model_version_id == ModelVersion.id)
-    return session.scalar(own.where(DefaultBase.account_id == account_id)) or shipped(session)
-
-
-def set_default_base(session: Session, version: ModelVersion, score: float) -> None:
-    """Let a base of the account serve its new subjects."""
-    row = session.get(DefaultBase, version.account_id) or DefaultBase(account_id=version.account_id)
-    row.model_version_id, row.score, row.updated_at = version.id, score, utc_now()
-    session.add(row)
 
 
 def evaluation(session: Session, version_id: UUID, dataset_id: UUID | None = None) -> Evaluation | None:

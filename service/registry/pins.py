@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.registry.faults import Fault, fault_of
-from service.registry.session import Database, db_now
+from service.registry.session import Database, clock, db_now
 from service.registry.tables import BackupPin, Installation
 
 PIN_SECONDS = 120.0  # a backup that was killed holds files up for so long
@@ -54,7 +54,7 @@ def is_pinned(session: Session) -> bool:
 
 
 def _end(session: Session) -> float:
-    return float(session.execute(select(db_now())).scalar_one()) + PIN_SECONDS
+    return clock(session) + PIN_SECONDS
 
 
 def _renew(database: Database, pin: UUID, over: threading.Event) -> None:

@@ -10,16 +10,15 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
 from service.errors import Conflict
-from service.registry import champions, datasets, leftovers, model_versions, reserve
+from service.registry import datasets, leftovers, model_versions, promotion, reserve
 from service.registry.artifacts import ArtifactStore
-from service.registry.faults import DATABASE_AWAY, Fault, fault_of
-from service.registry.session import Database, db_now
+from service.registry.faults import DATABASE_UNAVAILABLE, Fault, fault_of
+from service.registry.session import Database, clock
 from service.registry.tables import (
     Champion,
     Dataset,
     DatasetState,
     DatasetWorkout,
-    DefaultBase,
     Job,
     JobState,
     ModelVersion,
@@ -59,7 +58,7 @@ def remove(
         with database.unit_of_work() as session:
             removed = delete_rows(session)
     forget(removed.versions)
-    with suppress(*DATABASE_AWAY, OSError):
+    with suppress(*DATABASE_UNAVAILABLE, OSError):
         leftovers.work_off(database, store, removed.account_id, hurried=True)
         leftovers.clear_scratch(database, store)
         database.shed_deleted()
@@ -100,8 +99,7 @@ def _remove(session: Session, account_id: UUID, datasets: Sequence[Dataset], cod
     digests |= {
         digest for job in jobs for digest in (job.latest_sha256, job.previous_sha256, job.best_sha256) if digest
     }
-    session.execute(delete(DefaultBase).where(DefaultBase.model_version_id.in_(version_ids)))
-    _let_champions_fall_back(session, account_id, version_ids)
+    promotion.fall_back(session, version_ids)
     session.execute(delete(ModelVersion).where(ModelVersion.id.in_(version_ids)))
     session.execute(delete(Job).where(Job.id.in_([job.id for job in jobs])))
     session.execute(delete(Dataset).where(Dataset.id.in_(ids)))
@@ -134,7 +132,7 @@ def _jobs(session: Session, dataset_ids: Sequence[UUID], versions: Sequence[Mode
 
 def _refuse_if_busy(session: Session, jobs: Sequence[Job], code: str) -> None:
     """A job whose lease is over has no worker: it does not count."""
-    now = session.execute(select(db_now())).scalar_one()
+    now = clock(session)
     for job in jobs:
         if job.state == JobState.RUNNING and (job.lease_until or 0.0) > now:
             raise Conflict(code, f"Job {job.id} is running on this data; cancel it or wait until it has ended.")
@@ -151,13 +149,6 @@ def _delete_unused(session: Session, workouts: Sequence[WorkoutRow]) -> None:
     for start in range(0, len(workouts), CHUNK):
         chunk = [workout.id for workout in workouts[start : start + CHUNK]]
         session.execute(delete(WorkoutRow).where(WorkoutRow.id.in_(chunk), ~used))
-
-
-def _let_champions_fall_back(session: Session, account_id: UUID, gone: set[UUID]) -> None:
-    for champion in session.scalars(select(Champion).where(Champion.model_version_id.in_(gone))).all():
-        heir = champions.previous_version(session, champion, without=gone)
-        heir = heir or model_versions.default_base(session, account_id).id
-        champions.promote(session, champion.subject_id, heir, reason="deleted", expected_revision=champion.revision)
 
 
 def _refresh_level(session: Session, subject: Subject, dataset: Dataset) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from service.errors import Conflict
-from service.registry import model_versions, subjects
+from service.registry import model_versions, promotion, subjects
 from service.registry.tables import Champion, ModelVersion, Subject, Tracked
 
 
@@ -29,7 +29,7 @@ def find(session: Session, account_id: UUID, subject: str | None, version_id: UU
     if subject is not None:
         return _for_subject(session, account_id, subject, version_id)
     if version_id is None:
-        return Serving(model_versions.default_base(session, account_id), None, None)
+        return Serving(promotion.default_base(session, account_id), None, None)
     version = model_versions.require(session, account_id, version_id)
     if version.subject_id is None:
         return Serving(version, None, None)
@@ -42,7 +42,7 @@ def _for_subject(session: Session, account_id: UUID, name: str, version_id: UUID
     if version is None and version_id is not None:
         version = model_versions.require(session, account_id, version_id)  # raises: the query saw no such version
     elif version is None:
-        version = model_versions.default_base(session, account_id)
+        version = promotion.default_base(session, account_id)
     if version.subject_id not in (None, person.id):
         raise Conflict("wrong_subject", f"Model version {version.id} was trained for another subject.")
     return Serving(version, person, tracked)

@@ -8,10 +8,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Float, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Float, create_engine, event, make_url, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 
@@ -159,6 +160,17 @@ def _sqlite_clock(element: DatabaseClock, compiler: SQLCompiler, **options: Any)
 def db_now() -> ColumnElement[float]:
     """The database's clock, UTC epoch seconds: one clock for every worker's leases."""
     return DatabaseClock()
+
+
+def clock(session: Session) -> float:
+    """What the database's clock says now, UTC epoch seconds."""
+    return float(session.execute(select(db_now())).scalar_one())
+
+
+def insert_ignoring(session: Session, table: type[DeclarativeBase]) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that skips rows which are there already, by any unique key: of two at once, one writes."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()
 
 
 def ping(database: Database) -> None:

@@ -5,11 +5,9 @@ from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from service.registry.artifacts import ArtifactStore
-from service.registry.session import Database
+from service.registry.session import Database, insert_ignoring
 from service.registry.tables import ModelVersion, Stage
 
 CHECKPOINT, SEED_FORMAT, DESCRIPTION = "base.safetensors", "base.pt", "base.json"
@@ -24,8 +22,7 @@ def install_shipped_base(database: Database, store: ArtifactStore, folder: Path)
         known = select(ModelVersion.id).where(ModelVersion.account_id.is_(None), ModelVersion.sha256 == sha256)
         if session.scalar(known) is not None:
             return
-        insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
-        row = insert(ModelVersion).values(
+        row = insert_ignoring(session, ModelVersion).values(
             id=UUID(sha256[:32]),  # of the digest: two migrations at once cannot register it twice
             stage=Stage.BASE,
             sha256=sha256,
@@ -35,4 +32,4 @@ def install_shipped_base(database: Database, store: ArtifactStore, folder: Path)
             dataset_digest=description["data_digest"],
             code_version=description["code_version"],
         )
-        session.execute(row.on_conflict_do_nothing())
+        session.execute(row)

@@ -4,13 +4,12 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound
 from service.registry.pages import Page, PageRequest, fetch
-from service.registry.tables import Champion, ChampionChange, ModelVersion, Subject
+from service.registry.session import insert_ignoring
+from service.registry.tables import Champion, ModelVersion, Subject
 
 SubjectRow = tuple[Subject, Champion | None, ModelVersion | None]
 
@@ -30,8 +29,7 @@ def id_of(account_id: UUID, name: str) -> Any:
 
 def ensure(session: Session, account_id: UUID, name: str) -> Subject:
     """The account's subject of that name, made if there is none; two uploads at once make one."""
-    insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
-    session.execute(insert(Subject).values(account_id=account_id, name=name).on_conflict_do_nothing())
+    session.execute(insert_ignoring(session, Subject).values(account_id=account_id, name=name))
     return require(session, account_id, name)
 
 
@@ -46,27 +44,6 @@ def with_champion(session: Session, account_id: UUID, name: str) -> SubjectRow:
     if row is None:
         raise _missing()
     return row[0], row[1], row[2]
-
-
-def latest_change(session: Session, champion: Champion) -> ChampionChange | None:
-    """The history row of the champion that serves now."""
-    return session.scalar(
-        select(ChampionChange).where(
-            ChampionChange.subject_id == champion.subject_id, ChampionChange.revision == champion.revision
-        )
-    )
-
-
-def champion_history(
-    session: Session, subject_id: UUID, wanted: PageRequest
-) -> Page[tuple[ChampionChange, ModelVersion | None]]:
-    """Every change of a subject's champion, newest first, with the version unless it was deleted."""
-    changes: Any = (
-        select(ChampionChange, ModelVersion)
-        .outerjoin(ModelVersion, ModelVersion.id == ChampionChange.model_version_id)
-        .where(ChampionChange.subject_id == subject_id)
-    )
-    return fetch(session, changes, ChampionChange, wanted)
 
 
 def _with_champion() -> Any:

@@ -93,6 +93,18 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class ChampionReason(StrEnum):
+    """Why a version came to serve a subject."""
+
+    FIRST = "first"  # the base, when the first dataset is ready
+    PROMOTED = "promoted"  # by the job that trained it
+    MANUAL = "manual"  # by hand, and better
+    FORCED = "forced"  # by hand, although not better
+    ROLLBACK = "rollback"
+    DAMAGED = "damaged"  # the file of the version before is lost
+    DELETED = "deleted"  # the version before was deleted with its data
+
+
 TERMINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
@@ -429,7 +441,7 @@ class ChampionChange(Base):
         ForeignKey("model_versions.id", ondelete="SET NULL"), index=True
     )
     revision: Mapped[int]
-    reason: Mapped[str] = mapped_column(String(32))
+    reason: Mapped[str] = mapped_column(String(32))  # a ChampionReason; later versions may know more
     decision: Mapped[dict[str, Any] | None] = mapped_column(Json)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 

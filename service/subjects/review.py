@@ -1,4 +1,4 @@
-"""A recorded workout beside what the model says of it: blind, and after the first three minutes."""
+"""A recorded workout beside its predictions: blind, and after the first three minutes."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple

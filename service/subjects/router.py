@@ -65,5 +65,5 @@ def get_champion_history(subject: SubjectPath, caller: ReadCaller, session: Sess
 
 @router.post("/{subject}/champion/rollback", responses=problems(404, 409))
 def roll_champion_back(subject: SubjectPath, caller: TrainCaller, services: ServicesDep) -> ChampionRead:
-    """Let the version serve that served before the present one."""
+    """Roll back to the previous champion."""
     return service.rollback(services, caller.account_id, subject)

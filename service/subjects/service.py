@@ -5,10 +5,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from service.errors import Conflict
 from service.models.check import check_serves
 from service.predict.deps import PredictServices
-from service.registry import champions, model_pages, model_versions, removal, standing, subjects
+from service.registry import model_pages, model_versions, promotion, removal, standing, subjects
 from service.registry.pages import PageRequest
 from service.registry.subjects import SubjectRow
 from service.registry.tables import Champion, Evaluation, ModelVersion
@@ -48,11 +47,11 @@ def show_champion(session: Session, account_id: UUID, name: str) -> ChampionRead
     """What serves a subject, and how good it is beside the base on the same workouts. Raises NotFound."""
     subject, champion, version = subjects.with_champion(session, account_id, name)
     if champion is None or version is None:
-        champion = champions.require(session, subject.id)
+        champion = promotion.require(session, subject.id)
         version = model_versions.require(session, account_id, champion.model_version_id)
     own = model_pages.evaluation(session, account_id, version.id, subject_id=subject.id)
     base = model_pages.base_evaluation(session, account_id, own.dataset_id) if own else None
-    change = subjects.latest_change(session, champion)
+    change = promotion.latest_change(session, champion)
     tracked = model_versions.tracked(session, subject.id, version.id)
     return ChampionRead(
         **_serving(champion, version).model_dump(),
@@ -68,7 +67,7 @@ def show_champion(session: Session, account_id: UUID, name: str) -> ChampionRead
 def history(session: Session, account_id: UUID, name: str, wanted: PageRequest) -> ChangePage:
     """Every change of a subject's champion, newest first. Raises NotFound."""
     subject = subjects.require(session, account_id, name)
-    page = subjects.champion_history(session, subject.id, wanted)
+    page = promotion.history(session, subject.id, wanted)
     items = [
         ChangeRead(
             revision=change.revision,
@@ -87,14 +86,10 @@ def rollback(services: Services, account_id: UUID, name: str) -> ChampionRead:
     """Go back to the version that served before. Raises NotFound, Conflict, or Unavailable when its file is gone."""
     with services.database.reading() as session:
         subject = subjects.require(session, account_id, name)
-        champion = champions.require(session, subject.id)
-        earlier = champions.previous_version(session, champion)
-        if earlier is None:
-            raise Conflict("nothing_to_roll_back", "No earlier version of this subject still exists.")
-        version = model_versions.require(session, account_id, earlier)
+        version = promotion.version_before(session, subject.id)
     check_serves(services.store, version)  # before the transaction: it takes a while
     with services.database.unit_of_work() as session:
-        champions.promote(session, subject.id, earlier, reason="rollback", expected_revision=champion.revision)
+        promotion.roll_back(session, subject.id, version.id)
     return read_champion(services, account_id, name)
 
 

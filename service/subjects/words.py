@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from service.registry.champions import MIN_TEST_WORKOUTS
+from hrmodel.evaluation.promotion import MIN_TEST_WORKOUTS
+from hrmodel.workouts.splits import MIN_WORKOUTS
 from service.registry.standing import Standing
-from service.registry.tables import DatasetState, JobState, Stage
+from service.registry.tables import ChampionReason, DatasetState, JobState, Stage
 
-MIN_WORKOUTS = 8  # of one dataset; fewer: all train, and the base model serves
 NAMES = {Stage.BASE: "the base model", Stage.STAGE1: "stage 1", Stage.STAGE2: "stage 2"}
 CHANCE = "the difference could be chance"
 
@@ -24,24 +24,24 @@ def _serves(standing: Standing) -> str:
     serves, before = f"{NAMES[standing.stage]} serves", _before(standing)
     decision = standing.change.decision or {}
     match standing.change.reason:
-        case "promoted":
+        case ChampionReason.PROMOTED:
             return f"{serves}: {_verdict(decision, before)}"
-        case "manual":
+        case ChampionReason.MANUAL:
             return f"{serves} because it was promoted by hand: {_verdict(decision, before)}"
-        case "forced":
+        case ChampionReason.FORCED:
             return f"{serves} because it was promoted by force over {before}: {_verdict(decision, before)}"
-        case "rollback":
+        case ChampionReason.ROLLBACK:
             return f"{serves} because {before} was rolled back"
-        case "deleted":
+        case ChampionReason.DELETED:
             return f"{serves} because the model that served before was deleted with its data"
-        case "damaged":
+        case ChampionReason.DAMAGED:
             return f"{serves} because the file of {before} is missing or damaged; train it again"
     return f"{serves} because {_not_beaten(standing)}" if standing.rejected else serves
 
 
 def _tried(standing: Standing) -> str:
     """What did not replace the version that serves, unless the first sentence says it."""
-    first = standing.change is not None and standing.change.reason == "first"
+    first = standing.change is not None and standing.change.reason == ChampionReason.FIRST
     return "" if first or standing.rejected is None else _not_beaten(standing)
 
 
@@ -115,7 +115,7 @@ def _next_step(standing: Standing) -> str:
 
 
 def _missing(standing: Standing) -> str:
-    """What stands between the subject and a personal model."""
+    """The next step towards a personal model, if one is missing."""
     dataset = standing.dataset
     if dataset is None:
         return "there are no workouts; upload some"
@@ -135,7 +135,7 @@ def _missing(standing: Standing) -> str:
 
 
 def _rolled_back(standing: Standing) -> bool:
-    return standing.change is not None and standing.change.reason == "rollback"
+    return standing.change is not None and standing.change.reason == ChampionReason.ROLLBACK
 
 
 def _bpm(gap: float) -> str:

@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 and I-JSON mean it: what is ambiguous or no finite number is refused, with the place named."""
+"""JSON by RFC 8259 and I-JSON: ambiguous keys and non-finite numbers are refused, with the place named."""
 
 import json
 import math
@@ -59,7 +59,7 @@ async def read_json_body(request: Request, limit: BodyLimit = USUAL) -> bytes:
 
 
 def to_json(body: bytes) -> Any:
-    """What the body says; None when there is none.
+    """The parsed body; None for an empty one.
 
     Raises BadRequest for what cannot be read, Unprocessable for values that are no finite numbers or no text.
     """
@@ -70,7 +70,7 @@ def _count_values(body: bytes, limit: BodyLimit) -> None:
     """At most as many as these signs say, inside texts too: no text of ours holds thousands of them."""
     begun, commas = body.count(b"{") + body.count(b"["), body.count(b",")
     values, texts = commas + begun + 1, body.count(b'"') // 2 + begun
-    if begun > MAX_DEPTH * (commas + 1):  # whatever stands behind no comma is the first in something
+    if begun > MAX_DEPTH * (commas + 1):  # a value without a comma before it is the first of an object or list
         raise _too_deep("")
     if values > limit.values or texts > limit.texts:
         message = f"holds more than {limit.values} values, or more than {limit.texts} keys, texts, lists and objects"
@@ -78,7 +78,7 @@ def _count_values(body: bytes, limit: BodyLimit) -> None:
 
 
 def _longest_row(body: bytes) -> str:
-    """Where the longest list of a short object is, without reading it; else the whole."""
+    """The longest list of a short object, unparsed; else the whole body."""
     opened = body.split(b"[", 9)
     if not 2 <= len(opened) <= 9:
         return ""
@@ -97,7 +97,7 @@ async def read_body(request: Request, limit: int) -> bytes:
             raise too_large(limit)
         chunks.append(chunk)
     body = b"".join(chunks)
-    request._body = body  # where Starlette keeps it for whoever reads it again
+    request._body = body  # Starlette's cache: a second read finds it here
     return body
 
 

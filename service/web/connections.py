@@ -1,8 +1,8 @@
-"""Bounds on what strangers may cost before anybody knows who they are: all connections of one API process.
+"""Limits on unauthenticated clients: all connections of one API process.
 
-A connection that waits for its client costs a file and some memory, so there may be only so many, and whoever is late
-gives way: the longest wait first, and of several addresses the one with the most connections. Whoever asks and reads
-the answer is never in the way. docs/reference/limits.md says the same numbers.
+A connection that waits for its client costs a file and some memory, so their number is bounded. The longest wait is
+closed first; of several addresses, that with the most connections. A client that sends complete requests and reads the
+answers is not affected. docs/reference/limits.md has the same numbers.
 """
 
 import asyncio
@@ -35,9 +35,9 @@ class Bounds:
     pipelined: int = 32  # requests sent ahead of their answers
     head_seconds: float = 10.0  # from the first byte, or from the start, to the end of the headers
     idle_seconds: float = 65.0  # between two requests; proxies keep theirs for 60 s
-    body_seconds: float = 20.0  # in each of which a body must get ahead
+    body_seconds: float = 20.0  # in each of which a body must advance
     body_bytes_per_second: int = 1024
-    rest_seconds: float = 10.0  # for what a client still sends though it has its answer
+    rest_seconds: float = 10.0  # for bytes that a client still sends after its answer
     rest_bytes: int = 64 * 1024**2
     read_seconds: float = 20.0  # in each of which the client must read on
     read_bytes_per_second: int = 1024
@@ -57,7 +57,7 @@ class Connection(Protocol):
         """When its client last read something, or had nothing to read."""
 
     def priority(self, now: float) -> tuple[int, float] | None:
-        """How soon it gives way, the least first; None: not at all."""
+        """Order of closing, the lowest first; None: never."""
 
     def look(self, now: float) -> str | None:
         """End it if its time is over; why, in a word."""
@@ -76,7 +76,7 @@ class Connections:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.bounds, self.clock = bounds, clock
-        self._trusted = trusted  # proxies speak for many
+        self._trusted = trusted  # a proxy carries many clients
         self._by_address: dict[str, set[Connection]] = defaultdict(set)
         self._sweeping: asyncio.TimerHandle | None = None
         self._ended: Counter[str] = Counter()
@@ -143,7 +143,7 @@ class Connections:
         return True
 
     def _free_memory(self) -> None:
-        """Over the bound, whoever has read nothing for two seconds loses the answer, the longest wait first."""
+        """Over the bound, close connections that have read nothing for two seconds, the longest wait first."""
         while self._unsent > self.bounds.unsent_bytes:
             late = self.clock() - 2 * SWEEP_SECONDS
             holders = [each for each in self._all() if each.unsent and each.progress_at < late]

@@ -1,4 +1,4 @@
-"""What endpoints ask for: the caller, a transaction, a page, an idempotency key. And the route that admits callers."""
+"""Dependencies of endpoints: caller, transaction, page, idempotency key; and the route that authenticates."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -117,7 +117,7 @@ class ApiRoute(APIRoute):
 
 
 async def admit(request: Request, authorization: str | None = None) -> Caller:
-    """Whoever holds the key that the request brings, or `authorization`; else whoever is signed in.
+    """The account of the request's key (or of `authorization`); without a key, of its session.
 
     Raises Unauthorized, Forbidden, TooManyRequests, or what the driver raises.
     """
@@ -177,8 +177,8 @@ PredictCaller = Annotated[Caller, _with_scope("predict")]
 async def transaction_slot(request: Request) -> AsyncIterator[None]:
     """Wait for the turn of the caller's account where waiting takes no thread. Raises Unavailable.
 
-    Whoever holds SQLite's write lock, or a row that others wait for, needs a thread again to answer and commit: were
-    all of them taken by the waiting, nobody would get ahead.
+    The holder of SQLite's write lock, or of a row lock, needs a thread to answer and commit. If waiting requests took
+    all threads, it would never get one (deadlock).
     """
     services: Services = request.app.state.services
     caller: Caller | None = getattr(request.state, "caller", None)

@@ -18,7 +18,6 @@ from starlette.responses import Response
 
 from service.errors import BadRequest, Conflict, FieldError, ServiceError, Unavailable, Unprocessable
 from service.registry import faults
-from service.registry.faults import DATABASE_AWAY
 from service.registry.session import spoken_reason
 
 MEDIA_TYPE = "application/problem+json"
@@ -55,8 +54,8 @@ def add_error_handlers(app: FastAPI, error_page: ErrorPage) -> None:
     app.add_exception_handler(IntegrityError, _integrity_error)
     app.add_exception_handler(ClientDisconnect, _disconnected)
     app.add_exception_handler(OSError, _storage_error)
-    for away in (*DATABASE_AWAY, DatabaseError):
-        app.add_exception_handler(away, _database_away)
+    for unavailable in (*faults.DATABASE_UNAVAILABLE, DatabaseError):
+        app.add_exception_handler(unavailable, _database_unavailable)
 
 
 def problem(request: Request, error: ServiceError, headers: dict[str, str] | None = None) -> Response:
@@ -144,7 +143,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return _problem(request, status, status.phrase.capitalize(), content, dict(error.headers or {}))
 
 
-async def _database_away(request: Request, error: Exception) -> Response:
+async def _database_unavailable(request: Request, error: Exception) -> Response:
     """What keeps the database from working; a fault of a statement of ours goes on as it is."""
     fault = faults.fault_of(error)
     if fault is None:

@@ -1,4 +1,4 @@
-"""Kinds of values that several endpoints take."""
+"""Types of values that several endpoints take."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -76,8 +76,8 @@ def instant(value: datetime) -> str:
 
 @contextmanager
 def pointing(pointer: str) -> Iterator[None]:
-    """Say of what is not found inside where the request named it."""
+    """Add the pointer of the request's field to a NotFound raised inside."""
     try:
         yield
     except NotFound as error:
-        raise replace(error, errors=[FieldError(pointer, "names nothing that is there")]) from error
+        raise replace(error, errors=[FieldError(pointer, "does not exist")]) from error

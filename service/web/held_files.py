@@ -1,4 +1,4 @@
-"""The files that browsers load, held in memory: one from the disk takes a thread for every 64 kB of it."""
+"""Static files in memory: a file from the disk takes a thread for every 64 kB."""
 
 from email.utils import formatdate
 from hashlib import md5

@@ -96,7 +96,7 @@ class Problem(BaseModel):
 
 
 def problems(*statuses: int, key: bool = True, body: bool = False) -> dict[int | str, dict[str, Any]]:
-    """What an operation may answer besides its success: `statuses`, and those that go with a key and a JSON body."""
+    """The error responses of an operation: `statuses`, and those of authentication and a JSON body."""
     every = sorted({*statuses, *_ALWAYS, *(_WITH_KEY if key else ()), *(_WITH_BODY if body else ())})
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": _ERRORS[status].title, "content": content} for status in every}
@@ -127,7 +127,7 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     async def answer(request: Request) -> Response:
-        """The document, made beside the event loop: that takes half a second, the first time."""
+        """The document, made in a thread: the first time takes half a second."""
         return Response(await to_thread.run_sync(encoded), media_type="application/json")
 
     @cache

@@ -1,4 +1,4 @@
-"""Whether bytes move fast enough: in each stretch of time there must be some."""
+"""Whether bytes move fast enough: a minimum in each stretch of time."""
 
 import asyncio
 import sys

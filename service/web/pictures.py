@@ -1,4 +1,4 @@
-"""Pictures cost up to half a second each: accounts take turns, and the same one again is not drawn again."""
+"""Pictures cost up to half a second each: accounts take turns, and drawn pictures are cached."""
 
 import hashlib
 from collections import OrderedDict

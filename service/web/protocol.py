@@ -33,7 +33,7 @@ class _Refused(Exception):
 class BoundedProtocol(HttpToolsProtocol):
     """One connection.
 
-    httptools tells of a header when it is complete and keeps what is not, so bytes are also counted as they come.
+    httptools reports a header when it is complete and buffers the rest, so bytes are also counted as they arrive.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._header_lines = self._header_bytes = 0
         self._sending = Pace(self.bounds.body_seconds, self.bounds.body_bytes_per_second)  # the client, its body
         self._reader = Reader(Pace(self.bounds.read_seconds, self.bounds.read_bytes_per_second))  # and our answers
-        self._rest = 0  # bytes that came although nobody needs them
+        self._rest = 0  # bytes that arrive after the answer
         self._refusal: ServiceError | None = None
         self._ended = False  # refused: what still comes is thrown away
 
@@ -100,7 +100,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """The first byte of a request."""
         super().on_message_begin()
         self._header_lines = self._header_bytes = self._unread = 0
-        if self._served:  # who has never asked began to wait when they connected
+        if self._served:  # before the first request the wait began with the connection
             self._since = self.table.clock()
         self._part = Part.HEAD
 
@@ -145,7 +145,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """All of the answer is in the socket's hands."""
+        """The socket has the whole answer."""
         self._pending -= 1
         self._served, self._since = True, self.table.clock()
         super().on_response_complete()

@@ -1,4 +1,4 @@
-"""Who asks when a proxy stands before the API: the proxies that the settings name are believed, no others."""
+"""The client behind a proxy: only headers of proxies that the settings name are believed."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ class Proxies:
         return any((mapped or parsed) in network for network in self._networks)
 
     def client(self, forwarded_for: str, peer: str) -> str:
-        """Who asked the first of our proxies: the last address in the header that is no proxy of ours.
+        """The client of our first proxy: the last address in the header that is not a trusted proxy.
 
-        What stands before it was written by the client itself.
+        The client itself wrote the addresses before it.
         """
         found = peer
         for part in reversed(forwarded_for.split(",")):

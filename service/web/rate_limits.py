@@ -1,4 +1,4 @@
-"""How often is too often: wrong keys from one address, and predictions (and other POST requests) of one account.
+"""Rate limits: wrong keys by address; predictions and other POST requests by account.
 
 Counted in fixed minutes in this process. (The package `limits` does the same, but its memory starts a thread per hit:
 5 ms of a prediction's 10.)
@@ -19,7 +19,7 @@ MAX_NAMES = 100_000  # that are remembered within a minute
 
 
 class RateWindow:
-    """Counts by name until the minute is over; then everybody starts anew, so that nothing piles up."""
+    """Counts by name in a fixed minute, then starts again at zero, so that memory stays bounded."""
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit, self._clock = limit, clock
@@ -36,7 +36,7 @@ class RateWindow:
             self._counts[name] = self._counts.get(name, 0) + more
 
     def wait(self, name: Hashable) -> int | None:
-        """Seconds until this name may come again; None: now."""
+        """Seconds until this name may try again; None: now."""
         with self._lock:
             self._turn()
             full = self._counts.get(name, 0) >= self._limit
@@ -71,7 +71,7 @@ class RateLimits:
 
 
 def network_of(address: str) -> str:
-    """What one caller may choose addresses from: an IPv4 address, or the /64 that an IPv6 address is in."""
+    """The network of one caller: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

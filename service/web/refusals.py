@@ -1,4 +1,4 @@
-"""What a connection is told that is ended before its request reached the application."""
+"""The answer to a connection that ends before its request reaches the application."""
 
 from service.errors import BadRequest, HeadersTooLarge, RequestTimeout, ServiceError, UriTooLong
 from service.web.error_handlers import MEDIA_TYPE, problem_text

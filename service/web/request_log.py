@@ -60,7 +60,7 @@ class RequestLog:
 
 @dataclass
 class _Answer:
-    """What is known of an answer."""
+    """Status, location and time of an answer."""
 
     status: int = 0  # not begun
     location: str = ""
@@ -80,7 +80,7 @@ def _note(scope: Scope, request: Request, answer: _Answer) -> None:
     services: Services = request.app.state.services
     services.metrics.count_request(method, route, status, waited)
     if route in PROBES and status == FINE:
-        return  # whoever watches asks every few seconds
+        return  # a poller asks every few seconds
     caller: Any = getattr(request.state, "caller", None)
     job = _job(scope, answer.location)
     log.info(

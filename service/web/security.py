@@ -12,7 +12,7 @@ from starlette.requests import Request
 from service.errors import Forbidden, Unauthorized
 from service.registry import accounts
 from service.registry.accounts import KeyParts
-from service.registry.faults import DATABASE_AWAY
+from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.session import Database
 from service.registry.tables import ApiKey
 from service.web.together import Together
@@ -26,7 +26,7 @@ PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Caller:
-    """The account behind a request and what its key may do."""
+    """The account of a request and its key's scopes."""
 
     account_id: UUID
     key: str  # the public part
@@ -63,7 +63,7 @@ class KeyRing:
             return _proven(entry, parts)  # a key's secret never changes
         try:
             row = await self._together.find(parts.public)
-        except DATABASE_AWAY:
+        except DATABASE_UNAVAILABLE:
             if entry is None or self._clock() - entry.since > OUTAGE_SECONDS:
                 raise
             return _proven(entry, parts)
@@ -86,10 +86,10 @@ def _proven(entry: _Known, parts: KeyParts) -> Caller | None:
 
 
 def check_origin(request: Request) -> None:
-    """Raise Forbidden unless the request comes from a page that this server gave: scheme, host and port are its own.
+    """Raise Forbidden unless the request's origin is this server: same scheme, host and port.
 
-    A browser sends a cookie along with whatever any page makes it send; it names the page's origin in what changes
-    something, and no page can change that.
+    CSRF protection: a browser sends the cookie with requests of any page, but it names the page's origin in requests
+    that change something, and no page can forge that.
     """
     ours = f"{request.url.scheme}://{request.headers.get('host', '')}"
     if _origin(request.headers.get("origin", "")) != _origin(ours):
@@ -117,5 +117,5 @@ def bearer(authorization: str | None) -> KeyParts | None:
 
 
 def unknown_key() -> Unauthorized:
-    """The error for a key that is not known, or not any more."""
+    """The error for an unknown or revoked key."""
     return Unauthorized("unknown_key", "This API key is not valid; it may have been revoked.")

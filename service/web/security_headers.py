@@ -1,4 +1,4 @@
-"""What every answer tells a browser: show it only as what it is, in no frame, run nothing from it, keep no copy."""
+"""Security headers of every answer: no content sniffing, no frames, a content security policy, no caching."""
 
 import base64
 import hashlib

@@ -1,7 +1,7 @@
 """The API's process: `python -m service.web.serve` runs uvicorn for `stagewise up`, `stagewise api` and Docker.
 
-uvicorn's own `--fd` takes every socket for a Unix one, so that answers on it wait for the client's acknowledgement
-(40 ms); here the socket says itself what it is.
+uvicorn's own `--fd` takes every socket for a Unix socket, so that answers wait for a delayed ACK (40 ms). Here the
+socket's own family is used.
 """
 
 import argparse
@@ -24,7 +24,7 @@ STOP_SECONDS = 10
 
 
 def raise_open_files() -> int:
-    """As many open files as the system lets this process have; how many that is."""
+    """Raise the limit of open files to the hard limit; the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,4 +1,4 @@
-"""Who is signed in to the dashboard. Every request asks the database: a sign-out holds in every process at once."""
+"""Sessions of the dashboard. Every request asks the database: a sign-out holds in every process at once."""
 
 from collections.abc import Collection
 
@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from service.registry import dashboard_sessions as rows
 from service.registry.dashboard_sessions import OpenSession
-from service.registry.faults import DATABASE_AWAY
+from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.session import Database
 from service.registry.tables import utc_now
 from service.web.security import Caller, unknown_key
@@ -27,7 +27,7 @@ class Sessions:
         self._together = Together(self._load)
 
     async def find(self, token: str) -> Caller | None:
-        """Whoever signed in, unless the session has ended. Raises what the driver raises."""
+        """The caller of a valid session, else None. Raises what the driver raises."""
         if len(token) > MAX_TOKEN:
             return None
         digest = rows.digest_of(token)
@@ -59,7 +59,7 @@ class Sessions:
         try:
             with self._database.unit_of_work() as session:
                 rows.touch_session(session, digest)
-        except DATABASE_AWAY:
+        except DATABASE_UNAVAILABLE:
             return  # the next request tries again
 
 

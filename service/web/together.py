@@ -1,4 +1,4 @@
-"""Many who look for a row at the same moment share one query: guesses cost the database nothing worth naming."""
+"""Concurrent look-ups of rows share one query, so that guessed keys cost the database little."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -53,10 +53,10 @@ class _Queue(Generic[Row]):
             asked = {name: self._waiting.pop(name) for name in names}
             try:
                 rows = await to_thread.run_sync(self._load, names, limiter=self._thread)
-            except Exception as error:  # everybody waits for this task: it goes on, and they are told
+            except Exception as error:  # all callers wait for this task: it goes on, and they get the error
                 for future in asked.values():
                     future.set_exception(error)
-                    future.exception()  # whoever waited may have left
+                    future.exception()  # the caller may have left
             else:
                 for name, future in asked.items():
                     future.set_result(rows.get(name))

@@ -1,4 +1,4 @@
-"""Who is next where little can be done at once: accounts take turns, so that nobody waits behind another's pile."""
+"""Fair scheduling of few places: accounts take turns, so that no account waits for another one's backlog."""
 
 import asyncio
 from collections import Counter, OrderedDict, deque

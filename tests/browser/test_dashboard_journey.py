@@ -48,7 +48,7 @@ def walked(upload: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
             walk = Walked(service, browser, seen, {"sign-in": "/ui/sign-in"}, [])
             sign_in(page, service.key)
             walk.pages["empty"] = "/"
-            expect(page.get_by_text("Nobody is here yet")).to_be_visible()
+            expect(page.get_by_text("No people yet")).to_be_visible()
             send(page, upload, walk)
             train(page, walk)
             look(page, walk)

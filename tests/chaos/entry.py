@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from service.local.child import die_with_parent
-from service.registry import champions, jobs
+from service.registry import jobs, promotion
 from service.registry.tables import Champion, Job, JobState
 from worker import completion, training
 
@@ -42,7 +42,7 @@ def without_compiler() -> None:
 
 def slow_down() -> None:
     """Let an epoch and a decision last long enough to be interrupted, and poison jobs kill their process."""
-    fit, rival = training.fit, completion._rival
+    fit, score_champion = training.fit, completion.score_champion
 
     def slow_fit(model: Any, train: Any, val: Any, stage: Any, *, on_batch: Any, **options: Any) -> Any:
         def slow_batch(state: Any) -> None:
@@ -53,12 +53,12 @@ def slow_down() -> None:
 
         return fit(model, train, val, stage, on_batch=slow_batch, **options)
 
-    def slow_rival(*arguments: Any) -> Any:
-        found = rival(*arguments)
+    def slow_champion(*arguments: Any) -> Any:
+        champion = score_champion(*arguments)
         time.sleep(DECISION_SECONDS)
-        return found
+        return champion
 
-    training.fit, completion._rival = slow_fit, slow_rival
+    training.fit, completion.score_champion = slow_fit, slow_champion
 
 
 def take_out_fencing() -> None:
@@ -66,13 +66,13 @@ def take_out_fencing() -> None:
 
 
 def take_out_swap() -> None:
-    promote = champions.promote
+    promote = promotion.promote
 
     def promote_anyway(session: Any, subject_id: Any, version_id: Any, **options: Any) -> None:
         now = session.get_one(Champion, subject_id, with_for_update=True, populate_existing=True)
         promote(session, subject_id, version_id, **{**options, "expected_revision": now.revision})
 
-    champions.promote = promote_anyway
+    promotion.promote = promote_anyway
 
 
 def become_worker(log: str) -> None:

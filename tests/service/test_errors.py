@@ -2,8 +2,9 @@
 
 import json
 
+import psycopg
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
@@ -59,7 +60,12 @@ def test_a_fault_of_ours_is_a_500_that_says_nothing_about_it(client, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "error", [OperationalError("SELECT", {}, Exception("connection refused")), PoolTimeout("no connection")]
+    "error",
+    [
+        OperationalError("SELECT", {}, Exception("connection refused")),
+        InterfaceError("SELECT", {}, Exception("connection already closed")),
+        PoolTimeout("no connection"),
+    ],
 )
 def test_a_database_that_does_not_answer_is_a_503_with_retry_after(client, monkeypatch, error):
     def away(*_):
@@ -69,6 +75,15 @@ def test_a_database_that_does_not_answer_is_a_503_with_retry_after(client, monke
     response = client.get("/jobs")
     assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
     assert response.headers["Retry-After"] == "5"
+
+
+def test_a_database_that_takes_no_writes_during_a_failover_is_a_503_that_says_so(client, monkeypatch):
+    def read_only(*_):
+        raise InternalError("UPDATE", {}, psycopg.errors.ReadOnlySqlTransaction())
+
+    monkeypatch.setattr(job_history, "page", read_only)
+    response = client.get("/jobs")
+    assert (response.status_code, response.json()["code"]) == (503, "storage_read_only")
 
 
 def test_a_request_id_is_kept_if_it_is_one_and_made_if_not(client):

@@ -1,15 +1,21 @@
 """A job that works is never silent for long, however many workouts it has: between two beats lies little work."""
 
 from collections import Counter
+from dataclasses import replace
 
+import psycopg
 import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.training.frozen_cache import LowerCache
 from hrmodel.workouts.simulate import simulate_workouts
-from service.registry import model_versions
-from service.registry.tables import DatasetKind, JobState
-from worker.reporter import Reporter
+from service.registry import jobs, model_versions
+from service.registry.tables import DatasetKind, JobState, Stage
+from tests import registry_builders as builders
+from worker.reporter import LeaseLost, Reporter
 
 # what takes its time, once per workout or batch
 WORK = ((Predictor, "predict_steps"), (Predictor, "predict_ahead"), (LowerCache, "predict"))
@@ -64,3 +70,31 @@ def test_between_two_beats_of_a_personal_job_lies_the_work_of_one_workout_or_bat
     assert job_row(job_id).state == JobState.SUCCEEDED
     assert between_beats["predict_steps"] <= 4
     assert (between_beats["predict_ahead"], between_beats["predict"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("UPDATE", {}, Exception("the server is gone")),
+        InterfaceError("UPDATE", {}, Exception("connection already closed")),
+        InternalError("UPDATE", {}, psycopg.errors.ReadOnlySqlTransaction("a failover: no writes yet")),
+        PoolTimeout("no connection"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_job_works_on_without_an_answer_of_the_database_until_its_lease_is_over(context, error):
+    dataset = builders.add_dataset(context.database)
+    with context.database.unit_of_work() as session:
+        jobs.add(session, dataset, stage=Stage.STAGE1, configuration={})
+    with context.database.unit_of_work() as session:
+        claim = jobs.claim_next(session, "test", (Stage.STAGE1,), context.lease_seconds)
+
+    def fail(*_):
+        raise error
+
+    reporter, late = Reporter(context, claim), Reporter(replace(context, lease_seconds=0.0), claim)
+    event.listen(context.database.engine, "before_cursor_execute", fail)
+    reporter.report()
+    with pytest.raises(LeaseLost):
+        late.report()

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import select
 
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
-from service.registry import champions, imports, model_versions
+from service.registry import imports, model_versions, promotion
 from service.registry.tables import (
     Dataset,
     DatasetFile,
@@ -47,7 +47,7 @@ def test_an_upload_becomes_a_split_dataset_with_a_level_and_the_base_as_champion
     assert (dataset.train_workouts, dataset.val_workouts, dataset.test_workouts) == (7, 2, 3)
     with context.database.reading() as session:
         shipped = model_versions.shipped(session)
-        assert champions.require(session, dataset.subject_id).model_version_id == shipped.id
+        assert promotion.require(session, dataset.subject_id).model_version_id == shipped.id
         evaluation = model_versions.evaluation(session, shipped.id, dataset_id)
         assert evaluation.score > 0
         tracked = model_versions.tracked(session, dataset.subject_id, shipped.id)
@@ -227,7 +227,7 @@ def test_fewer_than_eight_workouts_all_train_and_the_base_serves(context, upload
     dataset = dataset_row(context, dataset_id)
     assert (dataset.train_workouts, dataset.val_workouts, dataset.test_workouts) == (5, 0, 0)
     with context.database.reading() as session:
-        assert champions.require(session, dataset.subject_id).revision == 0
+        assert promotion.require(session, dataset.subject_id).revision == 0
 
 
 def test_what_files_are_that_name_no_sport_is_said_with_the_upload(context, upload, work):

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from service.registry import champions, imports, jobs, leftovers, model_versions, removal
+from service.registry import imports, jobs, leftovers, model_versions, promotion, removal
 from service.registry.artifacts import ArtifactStore
-from service.registry.tables import Dataset, DatasetFile, DatasetState, Job, JobState, ModelVersion
+from service.registry.tables import ChampionReason, Dataset, DatasetFile, DatasetState, Job, JobState, ModelVersion
 from tests.clock import bound_clock
 from worker import completion, data, ingest
 from worker.reporter import LeaseLost, Reporter
@@ -122,10 +122,12 @@ def rival_elsewhere(context, upload, submit, work, runner_workouts):
     work()
     with context.database.unit_of_work() as session:
         version, dataset = model_versions.of_job(session, made), session.get_one(Dataset, other)
-        champion = champions.require(session, dataset.subject_id)
+        champion = promotion.require(session, dataset.subject_id)
         if champion.model_version_id != version.id:
             revision = champion.revision
-            champions.promote(session, dataset.subject_id, version.id, reason="promoted", expected_revision=revision)
+            promotion.promote(
+                session, dataset.subject_id, version.id, reason=ChampionReason.PROMOTED, expected_revision=revision
+            )
     return submit(trained_on, "stage1", start=base, epochs=1), other
 
 

@@ -9,9 +9,10 @@ import torch
 from sqlalchemy import select
 
 from hrmodel.network.checkpoint import Checkpoint
-from service.registry import champions, imports, jobs, model_versions
+from service.registry import imports, jobs, model_versions, promotion
 from service.registry.artifacts import ArtifactStore
-from service.registry.tables import ChampionChange, Job, JobLogLine, JobState, Stage
+from service.registry.tables import ChampionReason, Job, JobLogLine, JobState, Stage
+from tests.builders import history_of
 from worker.runner import run_job
 
 EPOCHS = 4
@@ -161,17 +162,17 @@ def crowned(context, stage1, work, dataset_id):
     work()
     with context.database.unit_of_work() as session:
         version = model_versions.of_job(session, job_id)
-        champion = champions.require(session, version.subject_id)
+        champion = promotion.require(session, version.subject_id)
         if champion.model_version_id != version.id:
             revision = champion.revision
-            champions.promote(session, version.subject_id, version.id, reason="forced", expected_revision=revision)
+            promotion.promote(
+                session, version.subject_id, version.id, reason=ChampionReason.FORCED, expected_revision=revision
+            )
     return version
 
 
 def changes_of(context, subject_id):
-    with context.database.reading() as session:
-        history = champions.history_query(subject_id).order_by(ChampionChange.revision)
-        return [change.reason for change in session.scalars(history)]
+    return [reason for reason, _ in history_of(context.database, subject_id)]
 
 
 @pytest.mark.parametrize("harm", HARM)
@@ -185,7 +186,7 @@ def test_an_import_goes_on_when_the_champions_file_is_lost(
         job = session.scalars(select(Job).where(Job.dataset_id == dataset_id)).one()
         assert (job.state, job.error_message) == (JobState.SUCCEEDED, None)
         shipped = model_versions.shipped(session)
-        assert champions.require(session, crowned.subject_id).model_version_id == shipped.id
+        assert promotion.require(session, crowned.subject_id).model_version_id == shipped.id
     assert changes_of(context, crowned.subject_id)[-1] == "damaged"
 
 

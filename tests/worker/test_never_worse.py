@@ -23,7 +23,7 @@ from hrmodel.prediction.predictor import Predictor
 from service.app import make_services
 from service.errors import Conflict
 from service.models import service as models
-from service.registry import champions, jobs, model_versions, removal
+from service.registry import jobs, model_versions, promotion, removal
 from service.registry.tables import (
     Champion,
     ChampionChange,
@@ -133,7 +133,7 @@ class History(RuleBasedStateMachine):
         self.population = builders.add_dataset(self.database, self.account, **population)
         with self.database.unit_of_work() as session:
             shipped = model_versions.shipped(session).id
-            champions.start(session, self.subject.id, shipped)
+            promotion.start(session, self.subject.id, shipped)
         self.base_errors: dict[UUID, Errors] = {shipped: BASE_ERRORS}
         self.upload(set(DIGESTS[:4]))
 
@@ -167,14 +167,14 @@ class History(RuleBasedStateMachine):
     def a_base_job_ends(self, table: Errors) -> None:
         """A lower score makes it the default base; nobody's champion changes."""
         with self.database.reading() as session:
-            before = model_versions.default_base(session, self.account_id).id
+            before = promotion.default_base(session, self.account_id).id
         people = {"train": [], "val": [make_gridded([120.0], digest=digest) for digest in DIGESTS], "test": []}
         result = self.complete(self.population.id, Stage.BASE, people, table)
         version_id = UUID(result["model_version_id"])
         self.base_errors[version_id] = table
         better_one = better(table, self.base_errors[before], set(DIGESTS))
         with self.database.reading() as session:
-            default = model_versions.default_base(session, self.account_id).id
+            default = promotion.default_base(session, self.account_id).id
         assert default == (version_id if better_one else before)
 
     @rule(stage=stages)
@@ -285,7 +285,7 @@ class History(RuleBasedStateMachine):
     def champion(self) -> UUID:
         """The version that serves."""
         with self.database.reading() as session:
-            return champions.require(session, self.subject.id).model_version_id
+            return promotion.require(session, self.subject.id).model_version_id
 
     def history(self) -> list[tuple[int, str, UUID | None]]:
         """Revision, reason and version of every change."""

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from hrmodel.evaluation import promotion as comparison
-from service.registry import champions, jobs, model_versions
+from service.registry import jobs, model_versions, promotion
 from service.registry.tables import ChampionChange, Evaluation, Job, JobState, Stage
 from tests import registry_builders as builders
 from tests.prediction_builders import LEVEL, make_checkpoint, make_gridded
@@ -44,7 +44,7 @@ def race(context, named_errors):
     """Twenty claimed jobs of one subject, and how one of them ends with an error in bpm."""
     dataset = builders.add_dataset(context.database)
     with context.database.unit_of_work() as session:
-        champions.start(session, dataset.subject_id, model_versions.shipped(session).id)
+        promotion.start(session, dataset.subject_id, model_versions.shipped(session).id)
     test = [make_gridded([120.0], digest=digest) for digest in DIGESTS]
     person = PersonData(splits={"train": [TRAINED], "val": [], "test": test}, level=LEVEL)
 
@@ -64,7 +64,7 @@ def check(database, count):
         served = [
             session.scalar(select(Evaluation.score).filter_by(model_version_id=c.model_version_id)) for c in changes
         ]
-        champion = champions.require(session, changes[0].subject_id)
+        champion = promotion.require(session, changes[0].subject_id)
     assert [job.state for job in ended] == [JobState.SUCCEEDED] * count
     assert served[-1] == min(job.result["score"] for job in ended)
     assert all(later < earlier for earlier, later in pairwise(served))
@@ -75,7 +75,7 @@ def check(database, count):
 @pytest.mark.parametrize("order", [1, -1], ids=["better and better", "worse and worse"])
 def test_of_twenty_jobs_that_end_at_once_the_best_stays(context, monkeypatch, race, order):
     works, end = race
-    barrier, look, looked = threading.Barrier(AT_ONCE), completion._rival, threading.local()
+    barrier, look, looked = threading.Barrier(AT_ONCE), completion.score_champion, threading.local()
 
     def look_with_all_others(*arguments):
         """Everybody has seen the same champion before anybody replaces it."""
@@ -84,7 +84,7 @@ def test_of_twenty_jobs_that_end_at_once_the_best_stays(context, monkeypatch, ra
             looked.once = barrier.wait(30)
         return found
 
-    monkeypatch.setattr(completion, "_rival", look_with_all_others)
+    monkeypatch.setattr(completion, "score_champion", look_with_all_others)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(lambda work, error: end(*work, error), works, BETTER[::order]))
     check(context.database, AT_ONCE)
@@ -93,17 +93,17 @@ def test_of_twenty_jobs_that_end_at_once_the_best_stays(context, monkeypatch, ra
 @pytest.mark.slow
 def test_a_job_that_is_always_second_to_look_still_ends_and_serves(context, monkeypatch, race):
     (*others, best), end = race
-    look, first = completion._rival, list(zip(others, BETTER, strict=False))
+    look, first = completion.score_champion, list(zip(others, BETTER, strict=False))
 
     def others_come_first(*arguments):
         found = look(*arguments)
         if first:
             work, error = first.pop(0)
             with monkeypatch.context() as patched:
-                patched.setattr(completion, "_rival", look)
+                patched.setattr(completion, "score_champion", look)
                 end(*work, error)
         return found
 
-    monkeypatch.setattr(completion, "_rival", others_come_first)
+    monkeypatch.setattr(completion, "score_champion", others_come_first)
     end(*best, BETTER[-1])
     assert check(context.database, AT_ONCE) == [7.0, *BETTER]

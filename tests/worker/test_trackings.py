@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import select
 
 from hrmodel.workouts.simulate import simulate_runner
-from service.registry import champions, datasets, model_versions, removal
-from service.registry.tables import Dataset, Evaluation, JobState, Tracked
+from service.registry import datasets, model_versions, promotion, removal
+from service.registry.tables import ChampionReason, Dataset, Evaluation, JobState, Tracked
+from tests.builders import roll_back
 
 
 @pytest.fixture
@@ -89,15 +90,16 @@ def test_a_version_that_served_before_follows_each_import_so_that_a_roll_back_se
         subject = session.get_one(Dataset, first).subject_id
         for job in jobs:
             version = model_versions.of_job(session, job).id
-            champion = champions.require(session, subject)
+            champion = promotion.require(session, subject)
             if champion.model_version_id != version:
-                champions.promote(session, subject, version, reason="forced", expected_revision=champion.revision)
+                promotion.promote(
+                    session, subject, version, reason=ChampionReason.FORCED, expected_revision=champion.revision
+                )
     second = upload(runs)
     work()
-    with context.database.unit_of_work() as session:
-        champions.rollback(session, subject)
+    roll_back(context.database, subject)
     with context.database.reading() as session:
-        serving = champions.require(session, subject).model_version_id
+        serving = promotion.require(session, subject).model_version_id
     assert serving in {version_of(context, job) for job in jobs}
     assert weights_of(context, serving) == weights_after(context, serving, second)
 

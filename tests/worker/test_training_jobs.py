@@ -8,7 +8,7 @@ import torch
 from sqlalchemy import select
 
 from hrmodel.network.checkpoint import Checkpoint
-from service.registry import champions, jobs, model_versions
+from service.registry import jobs, model_versions, promotion
 from service.registry.artifacts import ArtifactStore
 from service.registry.tables import EpochMetrics, Job, JobEvent, JobLogLine, JobState, ModelVersion
 from worker.runner import run_job
@@ -62,7 +62,7 @@ def test_stage1_then_stage2_make_versions_with_lineage_metrics_and_a_decision(
             v.id: model_versions.evaluation(session, v.id, dataset_id).score
             for v in session.scalars(select(ModelVersion))
         }
-        champion = champions.require(session, job_row(stage1).subject_id)
+        champion = promotion.require(session, job_row(stage1).subject_id)
         assert scores[champion.model_version_id] == min(scores.values())
         lines = session.scalars(select(JobLogLine.message).where(JobLogLine.job_id == stage1)).all()
     assert any(line.startswith("Epoch 4/4") for line in lines)
@@ -214,4 +214,4 @@ def test_a_loss_that_is_not_finite_fails_the_job_and_promotes_nothing(
     work()
     assert job_row(job_id).error_code == "non_finite_loss"
     with context.database.reading() as session:
-        assert champions.require(session, job_row(job_id).subject_id).revision == 0
+        assert promotion.require(session, job_row(job_id).subject_id).revision == 0

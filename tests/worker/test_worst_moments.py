@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from service.errors import Conflict
-from service.registry import champions, jobs, leftovers, model_versions
+from service.registry import jobs, leftovers, model_versions, promotion
 from service.registry.tables import Job, JobEvent, JobState
 from tests.builders import files_of
 from tests.clock import bound_clock
@@ -88,7 +88,7 @@ def test_a_cancel_at_any_of_twenty_points_of_a_jobs_life_ends_it_once_and_regist
 
 def champion(context, job_id):
     with context.database.reading() as session:
-        return champions.require(session, session.get_one(Job, job_id).subject_id).model_version_id
+        return promotion.require(session, session.get_one(Job, job_id).subject_id).model_version_id
 
 
 def test_a_job_that_kills_every_worker_gets_three_attempts_and_the_queue_moves_on(

@@ -267,4 +267,4 @@ def test_more_people_than_fit_on_a_page_are_on_the_next(browser, make_dataset):
 def test_a_fresh_service_tells_what_to_do(connect, key):
     client = connect()
     client.post("/ui/sign-in", data={"key": key}, headers=ORIGIN)
-    assert "Nobody is here yet" in client.get("/").text
+    assert "No people yet" in client.get("/").text

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from service.datasets import service
 from service.operations.queue import IMPORTS
-from service.registry import champions, imports, leftovers
+from service.registry import imports, leftovers
 from service.registry.tables import (
     Dataset,
     DatasetState,
@@ -28,7 +28,9 @@ from tests.builders import (
     add_workout,
     crown,
     files_of,
+    make_default,
     on_sqlite,
+    roll_back,
     row_counts,
     set_offset,
 )
@@ -374,8 +376,7 @@ def test_a_rolled_back_version_is_not_what_a_subject_falls_back_to(client, datab
     base, one, two = make_version(), make_dataset(), make_dataset()
     mine, regretted = make_version(one, seed=1), make_version(two, seed=2)
     crown(database, one.subject_id, base, mine, regretted)
-    with database.unit_of_work() as session:
-        champions.rollback(session, one.subject_id)
+    roll_back(database, one.subject_id)
     assert client.delete(f"/datasets/{one.id}").status_code == 204
     assert client.get("/subjects/me/champion").json()["model_version_id"] == str(base.id)
 
@@ -389,7 +390,7 @@ def test_a_deleted_population_takes_its_bases_and_their_descendants_with_it(
     grandchild = make_version(person, Stage.STAGE2, seed=3, parent_id=child.id)
     waiting = add_job(database, person, Stage.STAGE1, start_model_version_id=base.id)
     crown(database, person.subject_id, base, child, grandchild)
-    set_default_base(database, base)
+    make_default(database, base)
     add_evaluation(database, child, person, 5.0)
     assert client.delete(f"/datasets/{population.id}").status_code == 204
     assert client.get("/subjects/me/champion").json()["model_version_id"] == str(shipped.id)
@@ -397,13 +398,6 @@ def test_a_deleted_population_takes_its_bases_and_their_descendants_with_it(
     assert client.get(f"/jobs/{waiting.id}").status_code == 404
     assert client.get(f"/datasets/{person.id}").status_code == 200
     assert files_of(store, person.account_id) == set()
-
-
-def set_default_base(database, version):
-    from service.registry import model_versions
-
-    with database.unit_of_work() as session:
-        model_versions.set_default_base(session, version, 9.0)
 
 
 def test_a_dataset_that_a_worker_is_busy_with_stays(client, database, make_dataset, make_job):

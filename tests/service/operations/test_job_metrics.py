@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.operations.job_metrics import JobCounters
-from service.registry import champions, job_counts, jobs
+from service.registry import job_counts, jobs
 from service.registry.session import Database
 from service.registry.tables import DatasetWorkout, Job, JobEvent, JobState, Stage, utc_now
 from service.registry.tail import MOST, SETTLED_SECONDS, Tail
@@ -137,8 +137,7 @@ def test_an_import_counts_the_workouts_of_its_upload_and_not_those_known_before(
 def test_changes_of_champions_are_counted_by_reason(database, store, dataset, counted):
     first, second = (builders.add_version(database, store, dataset, seed=seed) for seed in (1, 2))
     builders.crown(database, dataset.subject_id, first, second)
-    with database.unit_of_work() as session:
-        champions.rollback(session, dataset.subject_id)
+    builders.roll_back(database, dataset.subject_id)
     counted.look()
     reasons = {
         reason: counted.of("champion_changes_total", reason=reason) for reason in ("first", "promoted", "rollback")

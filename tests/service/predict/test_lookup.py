@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.errors import NotFound
 from service.predict import lookup as module
@@ -110,10 +111,20 @@ def test_who_is_deleted_is_not_answered_for_from_memory(database, clock, served,
             run(lookup.find(wanted))
 
 
-def test_the_last_answer_serves_for_ten_minutes_while_the_database_is_away(database, clock, wanted, served):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("SELECT 1", {}, Exception("the server is gone")),
+        InterfaceError("SELECT 1", {}, Exception("connection already closed")),
+        InternalError("SELECT 1", {}, Exception("the server takes no writes yet")),
+        PoolTimeout("no connection"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_the_last_answer_serves_for_ten_minutes_while_the_database_is_away(database, clock, wanted, served, error):
     lookup = Lookup(database, clock)
-    away = break_database(database)
-    with pytest.raises(OperationalError):
+    away = break_database(database, error)
+    with pytest.raises(type(error)):
         run(lookup.find(wanted))
     away.clear()
     before = run(lookup.find(wanted))
@@ -122,7 +133,7 @@ def test_the_last_answer_serves_for_ten_minutes_while_the_database_is_away(datab
         clock.now += 100.0
         assert run(lookup.find(wanted)) is before
     clock.now += 101.0
-    with pytest.raises(OperationalError):
+    with pytest.raises(type(error)):
         run(lookup.find(wanted))
     away.clear()
     assert run(lookup.find(wanted)) is not before
@@ -173,14 +184,14 @@ def test_the_least_recently_asked_for_are_forgotten(
     assert [statements(name) > 0 for name in ("a", "b", "a", "c", "a", "b")] == [True, True, False, True, False, True]
 
 
-def break_database(database) -> threading.Event:
-    """While it is set, every statement fails as with a server that is gone."""
+def break_database(database, error: Exception) -> threading.Event:
+    """While it is set, every statement fails with this error."""
     away = threading.Event()
     away.set()
 
     def fail(*_: object) -> None:
         if away.is_set():
-            raise OperationalError("SELECT 1", {}, Exception("the server is gone"))
+            raise error
 
     event.listen(database.engine, "before_cursor_execute", fail)
     return away

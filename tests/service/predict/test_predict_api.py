@@ -7,7 +7,7 @@ from hrmodel.personal.response import Response
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.workouts.workout import Workout
 from service.registry.tables import Stage, Subject
-from tests.builders import add_population, crown, on_sqlite, response_of, set_offset
+from tests.builders import add_population, crown, make_default, on_sqlite, response_of, set_offset
 from tests.prediction_builders import LEVEL, make_checkpoint
 
 pytestmark = on_sqlite
@@ -72,10 +72,7 @@ def test_the_base_answers_a_known_subject_at_the_subjects_level(client, database
 
 def test_a_subject_whose_upload_is_not_ready_gets_the_default_base(client, database, base, make_version):
     own = make_version(add_population(database), Stage.BASE, seed=5)
-    from service.registry import model_versions
-
-    with database.unit_of_work() as session:
-        model_versions.set_default_base(session, own, 9.0)
+    make_default(database, own)
     client.post("/datasets?subject=new", content=b"x")
     assert post(client, subject="new")["model"]["version_id"] == str(own.id)
     assert post(client)["model"]["version_id"] == str(own.id)

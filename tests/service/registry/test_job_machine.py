@@ -1,4 +1,4 @@
-"""Whatever happens to jobs in whatever order: their rows are what a plain model of the design says."""
+"""Random sequences of events: the rows of jobs equal those of a plain model of the state machine."""
 
 from functools import cache
 

@@ -228,15 +228,10 @@ def test_keys_are_listed_and_revoked_once(database):
     key = add_key(database, "read", "train")
     public = parts_of(key).public
     with database.unit_of_work() as session:
-        assert [row.public for row in accounts.list_keys(session, add_account_id(database))] == [public]
+        assert [(row.public, account) for row, account in accounts.list_keys(session)] == [(public, "default")]
         accounts.revoke_key(session, public)
         with pytest.raises(NotFound):
             accounts.revoke_key(session, public)
-
-
-def add_account_id(database):
-    with database.reading() as session:
-        return accounts.ensure_account(session).id
 
 
 def test_a_key_needs_scopes_that_exist(database):

@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import select
 
 from service.predict.cache import ModelCache
-from service.registry import champions, damage, model_versions
+from service.registry import fallback, promotion
 from service.registry.session import Database
-from service.registry.tables import ChampionChange, DefaultBase, Stage
+from service.registry.tables import DefaultBase, Stage
 from tests import builders
+from tests.builders import history_of
 
 BODY = {"subject": "me", "speed": [2.5] * 30}
 
@@ -42,13 +43,7 @@ def lose(store, version, how="deleted"):
 
 def serving(database: Database, subject_id):
     with database.reading() as session:
-        return champions.require(session, subject_id).model_version_id
-
-
-def history(database: Database, subject_id):
-    with database.reading() as session:
-        changes = champions.history_query(subject_id).order_by(ChampionChange.revision)
-        return [(change.reason, change.model_version_id) for change in session.scalars(changes)]
+        return promotion.require(session, subject_id).model_version_id
 
 
 @pytest.mark.parametrize("how", LOSSES)
@@ -58,7 +53,7 @@ def test_predict_answers_with_the_version_before_and_the_subject_says_why(client
     answer = client.post("/predict", json=BODY)
     assert answer.status_code == 200
     assert answer.json()["model"]["version_id"] == str(first.id)
-    assert history(database, subject_id)[-1] == ("damaged", first.id)
+    assert history_of(database, subject_id)[-1] == ("damaged", first.id)
     assert (
         client.get("/subjects/me")
         .json()["why"]
@@ -124,8 +119,7 @@ def test_a_lost_default_base_gives_way_to_the_shipped_one_for_the_whole_account(
     population = builders.add_population(database)
     own = make_version(population, Stage.BASE, seed=2)
     builders.crown(database, dataset.subject_id, own)
-    with database.unit_of_work() as session:
-        model_versions.set_default_base(session, own, 5.0)
+    builders.make_default(database, own)
     lose(store, own)
     assert client.post("/predict", json={"speed": [2.5] * 30}).json()["model"]["version_id"] == str(shipped.id)
     assert serving(database, dataset.subject_id) == shipped.id
@@ -144,11 +138,9 @@ def test_twenty_that_notice_at_once_record_it_once(database, store, served):
     subject_id, _, first, second = served
     lose(store, second)
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(lambda _: damage.fall_back(database, store, second), range(20)))
-    assert [reason for reason, _ in history(database, subject_id)].count("damaged") == 1
+        assert all(pool.map(lambda _: fallback.replace_lost(database, store, second), range(20)))
+    assert [reason for reason, _ in history_of(database, subject_id)].count("damaged") == 1
     assert serving(database, subject_id) == first.id
-    with database.reading() as session:
-        assert damage.fallen_back(session) == 1
 
 
 @builders.on_sqlite
@@ -167,7 +159,7 @@ def test_two_subjects_on_one_lost_base_both_fall_back(database, store, make_vers
     for dataset in (one, other):
         builders.crown(database, dataset.subject_id, own)
     lose(store, own)
-    assert damage.fall_back(database, store, own)
+    assert fallback.replace_lost(database, store, own)
     with database.reading() as session:
-        served = [champions.require(session, each.subject_id).model_version_id for each in (one, other)]
+        served = [promotion.require(session, each.subject_id).model_version_id for each in (one, other)]
     assert served == [shipped.id] * 2
