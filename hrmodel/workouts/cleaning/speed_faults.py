@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hrmodel.workouts.cleaning.spells import Mask, on_measured, spells_of
+from hrmodel.workouts.spells import Mask, on_measured, spells_of
 from hrmodel.workouts.workout import Array, Workout
 
 SPEED_BOUNDS = (0.0, 12.0)  # m/s

@@ -7,10 +7,10 @@ name no sport, and last speed and steps. A file that calls its sport "other" is 
 import re
 from dataclasses import dataclass, replace
 
-from hrmodel.workouts.cleaning.gait import both_feet, gait_of
-from hrmodel.workouts.cleaning.walking import looks_walked
 from hrmodel.workouts.formats import sport_words as words
 from hrmodel.workouts.formats.source import SaidSport, Source
+from hrmodel.workouts.gait import both_feet, gait_of
+from hrmodel.workouts.walking import looks_walked
 from hrmodel.workouts.workout import Workout
 
 RUNNING, CYCLING, WALKING, HIKING, UNKNOWN = "running", "cycling", "walking", "hiking", "unknown"
@@ -23,7 +23,7 @@ PREFIX = re.compile(r"^(?:HKWorkoutActivityType|com\.google\.|sport[:_]|ACTIVITY
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class SportDecision:
     """A sport, and who said so, to be read behind "a run by": "its name, Morning Run". Empty: the file's own field."""
 
     sport: str
@@ -54,7 +54,7 @@ def sport_in_name(name: str) -> str | None:
     return None if sport == "other" else sport
 
 
-def decide(workout: Workout, *, name: str = "", listed: str = "", said: SaidSport | None = None) -> Decision:
+def decide(workout: Workout, *, name: str = "", listed: str = "", said: SaidSport | None = None) -> SportDecision:
     """The sport of a workout whose `sport` is the recorded word, perhaps empty.
 
     `name`: the workout's; `listed`: the word for it in the export's list of activities; `said`: what files are that
@@ -63,22 +63,22 @@ def decide(workout: Workout, *, name: str = "", listed: str = "", said: SaidSpor
     word = workout.sport
     in_list, in_file = sport_called(listed), sport_called(word)
     if in_list not in (None, UNKNOWN, in_file):
-        return Decision(sport=str(in_list), source=f"the export's list of activities, {_shown(listed)}")
+        return SportDecision(sport=str(in_list), source=f"the export's list of activities, {_shown(listed)}")
     if in_file not in (None, UNKNOWN):
-        return Decision(sport=str(in_file))
+        return SportDecision(sport=str(in_file))
     gait = gait_of(workout)
     named = sport_in_name(name)
     if named and not (named != RUNNING and gait.steps_of_a_run):
-        return Decision(sport=named, source=f"its name, {_shown(name)}")
+        return SportDecision(sport=named, source=f"its name, {_shown(name)}")
     if said:
-        return Decision(sport=said, source=f"your word, sport={said}")
+        return SportDecision(sport=said, source=f"your word, sport={said}")
     if UNKNOWN in (in_list, in_file) or (_is_foreign(word) and not gait.steps_of_a_run):
-        return Decision(sport=UNKNOWN, source=_shown(word or listed))
+        return SportDecision(sport=UNKNOWN, source=_shown(word or listed))
     if gait.of_a_ride:
-        return Decision(sport=CYCLING, source=f"its speed, {gait.mean:.1f} m/s")
+        return SportDecision(sport=CYCLING, source=f"its speed, {gait.mean:.1f} m/s")
     if looks_walked(workout, gait):
-        return Decision(sport=WALKING, source=f"its speed, {gait.median:.1f} m/s")
-    return Decision(sport=RUNNING, source="its speed and steps" if gait.steps_of_a_run else "its speed")
+        return SportDecision(sport=WALKING, source=f"its speed, {gait.median:.1f} m/s")
+    return SportDecision(sport=RUNNING, source="its speed and steps" if gait.steps_of_a_run else "its speed")
 
 
 def decided(workout: Workout, source: Source, *, name: str = "", steps: bool = False) -> Workout:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hrmodel.workouts.cleaning.spells import durations
+from hrmodel.workouts.spells import durations
 from hrmodel.workouts.workout import Array, Workout
 
 MOVING_SPEED = 0.5  # m/s

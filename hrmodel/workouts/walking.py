@@ -7,8 +7,8 @@ takes 150 steps a minute and more, walking 90 to 130. Without it only a speed th
 
 import numpy as np
 
-from hrmodel.workouts.cleaning.gait import MOVING_SPEED, Gait
-from hrmodel.workouts.cleaning.spells import Mask, durations
+from hrmodel.workouts.gait import MOVING_SPEED, Gait
+from hrmodel.workouts.spells import Mask, durations
 from hrmodel.workouts.workout import Workout
 
 WALKING_SPEED = 1.6  # m/s
