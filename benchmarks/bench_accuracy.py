@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not path.exists():
             sys.exit(f"{path} is missing: name the file with --data, --population or --base.")
     protocols = tuple(name for name in PROTOCOLS if name != "P3-30" or not options.quick)
-    recipes = ("auto",) if options.quick else ("auto", "seed")
+    recipes = ("auto",) if options.quick else ("auto", "original")
     plan = Plan(sizes=options.sizes, protocols=protocols, seeds=tuple(range(options.seeds)), recipes=recipes)
     base = options.base.read_bytes()
     runners, strangers = read_runners(options.data, dev=options.dev), read_strangers(options.population)
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options, with what --quick leaves out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="10 and 40 workouts, one seed, no seed recipe, no P3-30")
+    parser.add_argument("--quick", action="store_true", help="10 and 40 workouts, one seed, recipe auto, no P3-30")
     parser.add_argument("--dev", action="store_true", help="score on the last 15 %% of train + val, not on the test")
     parser.add_argument("--data", type=Path, default=RUNS / "personal.parquet", help="the personal runners")
     parser.add_argument("--population", type=Path, default=RUNS / "population.parquet", help="its val people are used")

@@ -3,12 +3,13 @@
 python benchmarks/bench_training.py [--runner p004] [--data FILE] [--workouts 0] [--epochs 50] [--rounds 3]
                                     [--batch-size 32]
 
-One runner's workouts (simulated ones where the recorded runs are missing, or with --workouts N), the shipped base, one
-thread, the seed's numbers without early stopping. The contenders take turns within each round, so that a slow moment
-of the machine hits all of them; ratios are medians over the rounds, of wall time and, in brackets, of processor time,
-which a busy machine moves less. An epoch of ours is the wall time of the whole stage by its epochs: views, filling of
-the cache and validation included. The plain loop (plain_loop.py) trains as many epochs on one view of each workout,
-padded to the longest workout, as such scripts store them; in the row "collated" only to the longest of each batch.
+One runner's workouts (simulated ones where the recorded runs are missing, or with --workouts N), the shipped base,
+one thread, the original's numbers without early stopping. The contenders take turns within each round, so that a slow
+moment of the machine hits all of them; ratios are medians over the rounds, of wall time and, in brackets, of
+processor time, which a busy machine moves less. An epoch of ours is the wall time of the whole stage by its epochs:
+views, filling of the cache and validation included. The plain loop (plain_loop.py) trains as many epochs on one view
+of each workout, padded to the longest workout, as such scripts store them; in the row "collated" only to the longest
+of each batch.
 Prints ratios beside the bounds; asserts nothing.
 """
 
@@ -17,7 +18,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
@@ -26,12 +27,11 @@ import torch
 from plain_loop import PaddedItems, train_plainly
 
 from accuracy.people import Runner, read_runners, split
-from hrmodel.evaluation.contenders import EvaluationData
+from hrmodel.evaluation.forecasters import EvaluationData
 from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.offline.paths import shipped_base
 from hrmodel.signals.grid import to_grid
-from hrmodel.training import frozen_cache as cache
 from hrmodel.training.batches import ScaledWorkout
 from hrmodel.training.fit import Stop, fit
 from hrmodel.training.stages import StageConfig, resolve
@@ -53,8 +53,9 @@ class Work:
     batch_size: int
 
     def stage(self, name: str) -> StageConfig:
-        """The seed's stage; nothing ends it early."""
-        chosen = resolve(name, "seed", {"epochs": self.epochs, "batch_size": self.batch_size}, workouts=len(self.train))
+        """The original's stage; nothing ends it early."""
+        explicit = {"epochs": self.epochs, "batch_size": self.batch_size}
+        chosen = resolve(name, "original", explicit, workouts=len(self.train))
         return replace(chosen, early_stopping_min_workouts=len(self.train) + 1)
 
     def views(self) -> tuple[TrainingViews, ValidationViews]:
@@ -64,8 +65,9 @@ class Work:
 
     def ours(self, name: str, *, cached: bool = True) -> None:
         """One stage by `fit`; without the cache the frozen layer is computed again and again."""
-        with patch.object(cache, "cacheable_layers", cache.cacheable_layers if cached else lambda model: 0):
-            fit(self.base.build(), *self.views(), self.stage(name))
+        model = self.base.build()
+        with nullcontext() if cached else patch.object(type(model), "cacheable_layers", lambda model: 0):
+            fit(model, *self.views(), self.stage(name))
 
     def plain(self, name: str, *, padded: bool = True) -> None:
         """The same stage by the plain loop."""

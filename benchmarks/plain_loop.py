@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hrmodel.network.lstm import HeartRateLSTM
 from hrmodel.training.batches import Batch
-from hrmodel.training.losses import masked_mse
+from hrmodel.training.fit import masked_mse
 from hrmodel.training.stages import StageConfig
 
 Item = tuple[Tensor, Tensor, Tensor]  # (T, 3) inputs, (T,) target, (T,) mask

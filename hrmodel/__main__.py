@@ -19,8 +19,8 @@ from hrmodel.offline.parameters import parameter_table
 from hrmodel.offline.paths import Folders
 from hrmodel.offline.predicting import find_model, predict_workouts
 from hrmodel.offline.stages import Task, train_stage
-from hrmodel.offline.start import announce, choose_device, read_base, read_checkpoint, read_stage1
-from hrmodel.training.stages import resolve
+from hrmodel.offline.start import announce, choose_device, read_checkpoint, read_start
+from hrmodel.training.stages import STAGES, personal_stages, resolve
 from hrmodel.workouts.units import Units
 
 INTERRUPTED, USER_ERROR = 130, 2  # exit codes
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     torch.set_num_threads(1)  # one LSTM step is too little to share: a second thread mostly waits, and slows a batch
     try:
-        COMMANDS[args.command](args)
+        COMMANDS.get(args.command, train)(args)
     except KeyboardInterrupt:
         return _say("Interrupted.", INTERRUPTED)
     except Interrupted as error:
@@ -42,19 +42,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train stage 1 or stage 2."""
+    """Train a personal stage."""
     resolve(args.command, args.recipe, hyperparameters(args), workouts=0)  # a wrong value is told before files are read
     device, folders = choose_device(args.device), Folders(args.out)
-    if args.command == "stage1":
-        if args.checkpoint:
-            raise UserError("stage1 starts from a base model: name it with --pretrained; --checkpoint is for stage2.")
-        start = read_base(args.pretrained)
-    else:
-        if args.pretrained:
-            raise UserError(
-                "stage2 starts from a stage-1 model: name it with --checkpoint; --pretrained is for stage1."
-            )
-        start = read_stage1(args.checkpoint, folders.best("stage1"))
+    start = read_start(args.command, args.pretrained, args.checkpoint, folders)
     with logging_to(folders.new_log(args.command)):
         announce(start)
         data = load_data(args.data, person=args.person, units=_units(args), sport=args.sport)
@@ -85,7 +76,7 @@ def predict(args: argparse.Namespace) -> None:
     device, folders = choose_device(args.device), Folders(args.out)
     with logging_to(None):
         found = find_model(folders, args.checkpoint)
-        workouts, _ = read_person(args.data, args.person, _units(args), args.sport)
+        workouts = read_person(args.data, args.person, _units(args), args.sport)
         predict_workouts(workouts, found, folders, device, observed=args.observed)
 
 
@@ -93,8 +84,8 @@ def parameters(args: argparse.Namespace) -> None:
     """Print which parameters train."""
     file = args.checkpoint or args.pretrained
     model = read_checkpoint(file).checkpoint.build() if file else build_network(NetworkConfig())
-    stages = [args.stage] if args.stage else ["stage1", "stage2"]
-    frozen = {stage: resolve(stage, "seed", {}, workouts=0).freeze_layers for stage in stages}
+    stages = [args.stage] if args.stage else personal_stages()
+    frozen = {stage: STAGES[stage].original.freeze_layers for stage in stages}
     if args.freeze_layers is not None:
         frozen = {args.stage or "chosen": args.freeze_layers}
     print("\n".join(parameter_table(model, frozen)))
@@ -104,14 +95,12 @@ def base(args: argparse.Namespace) -> None:
     """Train the base model."""
     with logging_to(Path("logs") / f"training_base_{datetime.now():%Y%m%d_%H%M%S}.log"):
         try:
-            train_base(args.data, args.out, hyperparameters(args))
+            train_base(args.data, args.out, hyperparameters(args), args.architecture)
         except ValueError as error:
             raise UserError(str(error)) from error
 
 
-COMMANDS = {
-    "stage1": train,
-    "stage2": train,
+COMMANDS = {  # beside those that train, which have the names of the personal stages
     "evaluate": evaluate,
     "predict": predict,
     "parameters": parameters,

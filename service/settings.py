@@ -1,4 +1,4 @@
-"""Settings from the environment; docs/reference/settings.md says the same."""
+"""Settings from the environment: a new one is a field here and the same row in docs/reference/settings.md."""
 
 import ipaddress
 import os
@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+PREFIX = "STAGEWISE_"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -19,28 +20,78 @@ class WrongSettings(Exception):
 class Settings(BaseSettings):
     """Where things are and how long they may take. Unset paths and URLs lie in the state folder."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="STAGEWISE_", populate_by_name=True, frozen=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, populate_by_name=True, frozen=True, env_ignore_empty=True)
 
-    state_dir: Path = Path("var")
-    host: str = "127.0.0.1"
-    port: int = 8000
-    url: str | None = None
-    api_key: SecretStr | None = None
-    api_key_file: Path | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    lease_seconds: float = Field(default=60.0, ge=1.0, le=3600.0)
-    max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
-    max_account_bytes: int = Field(default=100 * 1024**3, ge=1)
-    max_jobs: int = Field(default=10_000, ge=1)
-    max_predictions_per_minute: int = Field(default=60_000, ge=1)
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
-    database_url_setting: str | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL"))
-    broker_url_setting: str | None = Field(default=None, validation_alias=AliasChoices("BROKER_URL"))
-    database_url_file: Path | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL_FILE"))
-    broker_url_file: Path | None = Field(default=None, validation_alias=AliasChoices("BROKER_URL_FILE"))
-    artifact_dir_setting: Path | None = Field(default=None, validation_alias=AliasChoices("ARTIFACT_DIR"))
+    state_dir: Path = Field(
+        default=Path("var"),
+        description="Where `stagewise up` keeps the database, the files, the first key and the logs.",
+    )
+    host: str = Field(default="127.0.0.1", description="The address that the API listens on.")
+    port: int = Field(default=8000, description="Its port; 0 takes a free one. In Docker: the port on this machine.")
+    url: str | None = Field(
+        default=None,
+        description="The API that `stagewise import` uploads to; else the one on this machine at `STAGEWISE_PORT`.",
+    )
+    api_key: SecretStr | None = Field(default=None, description="The key that the commands ask with.")
+    api_key_file: Path | None = Field(
+        default=None,
+        description="The file with that key, unless `STAGEWISE_API_KEY` is set; else `api-key` in the state folder.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="`cpu`, `cuda`, or `auto`: the GPUs if there are any."
+    )
+    lease_seconds: float = Field(
+        default=60.0,
+        ge=1.0,
+        le=3600.0,
+        description="After so long without a sign of life a job goes on in another worker.",
+    )
+    max_upload_bytes: int = Field(default=2 * 1024**3, ge=1, description="Larger uploads are refused.")
+    max_account_bytes: int = Field(
+        default=100 * 1024**3,
+        ge=1,
+        description="What an account's imported workouts, reports (400 bytes a workout or file), waiting uploads and "
+        "those under way may take; beyond it an upload is a 429.",
+    )
+    max_jobs: int = Field(
+        default=10_000,
+        ge=1,
+        description="Queued and running jobs of an account, imports and those of fleets too; one more is a 429.",
+    )
+    max_predictions_per_minute: int = Field(
+        default=60_000,
+        ge=1,
+        description="Predictions of an account a minute, counted by each API process; a batch counts each of its own, "
+        "any other POST counts as one.",
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses and networks of [proxies before the API](../how-to/reverse-proxy.md), between commas: "
+        "`127.0.0.1,10.0.0.0/8`. What they say of address, scheme and host of a caller is believed.",
+    )
+    database_url_setting: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("DATABASE_URL"),
+        description="`postgresql://...` or `sqlite:///...`; else SQLite in the state folder.",
+    )
+    database_url_file: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("DATABASE_URL_FILE"),
+        description="A file that holds it, for secrets.",
+    )
+    broker_url_setting: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("BROKER_URL"),
+        description="Redis or Valkey; else the one that `stagewise up` starts, or `redis://127.0.0.1:6379/0`.",
+    )
+    broker_url_file: Path | None = Field(
+        default=None, validation_alias=AliasChoices("BROKER_URL_FILE"), description="A file that holds it."
+    )
+    artifact_dir_setting: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("ARTIFACT_DIR"),
+        description="Models and workouts, by digest; else `artifacts` in the state folder. API and workers share it.",
+    )
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod
@@ -102,24 +153,29 @@ def get_settings() -> Settings:
     return read_settings()
 
 
+def variables() -> dict[str, str]:
+    """The variable of the environment that sets each field, by the field's name."""
+    return {
+        name: str(field.validation_alias.choices[0])
+        if isinstance(field.validation_alias, AliasChoices)
+        else f"{PREFIX}{name}".upper()
+        for name, field in Settings.model_fields.items()
+    }
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """The environment that gives a child process the same settings, and one thread for each of its computations:
     requests and jobs run side by side, and threads inside one would fight over the same cores.
     """  # fmt: skip
-    return {
-        "OMP_NUM_THREADS": "1",
-        **os.environ,
-        "STAGEWISE_STATE_DIR": str(settings.state_dir.resolve()),
-        "STAGEWISE_HOST": settings.host,
-        "STAGEWISE_PORT": str(settings.port),
-        "STAGEWISE_DEVICE": settings.device,
-        "STAGEWISE_LEASE_SECONDS": str(settings.lease_seconds),
-        "STAGEWISE_MAX_UPLOAD_BYTES": str(settings.max_upload_bytes),
-        "STAGEWISE_MAX_ACCOUNT_BYTES": str(settings.max_account_bytes),
-        "STAGEWISE_MAX_JOBS": str(settings.max_jobs),
-        "STAGEWISE_MAX_PREDICTIONS_PER_MINUTE": str(settings.max_predictions_per_minute),
-        "STAGEWISE_TRUSTED_PROXIES": ",".join(map(str, settings.trusted_proxies)),
-        "DATABASE_URL": settings.database_url,
-        "BROKER_URL": settings.broker_url,
-        "ARTIFACT_DIR": str(settings.artifact_dir.resolve()),
-    }
+    values = {variable: getattr(settings, name.removesuffix("_setting")) for name, variable in variables().items()}
+    same = {variable: _text(value) for variable, value in values.items() if value is not None}
+    return {"OMP_NUM_THREADS": "1", **os.environ, **same}
+
+
+def _text(value: object) -> str:
+    """A setting as the environment holds it; a path is the same one from any folder."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value.resolve() if isinstance(value, Path) else value)

@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from hrmodel.network.original_format import to_seed_pt
-from hrmodel.personal.response import NAMES, Response
+from hrmodel.network.original_format import to_original_pt
 from hrmodel.workouts.simulate import simulate_runner
-from service.registry import accounts, jobs, model_versions, promotion
+from service.registry import accounts, datasets, jobs, model_versions, promotion
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
 from service.registry.tables import (
@@ -29,7 +27,7 @@ from service.registry.tables import (
     WorkoutRow,
     utc_now,
 )
-from tests.prediction_builders import LEVEL, make_checkpoint
+from tests.prediction_builders import LEVEL, make_checkpoint, make_state
 from tests.registry_builders import add_account, add_dataset
 
 # Most of the API behaves alike on both databases; what is heavy on SQL is tested on both.
@@ -140,7 +138,7 @@ def add_version(
     checkpoint = make_checkpoint(seed=seed, stage=kind.value, level=LEVEL if personal else None)
     data = checkpoint.to_bytes()
     path = store.temporary(account_id)
-    to_seed_pt(checkpoint, path)
+    to_original_pt(checkpoint, path)
     pt_sha256, pt_size = store.adopt(account_id, path)
     job = add_job(database, dataset, kind, state=JobState.SUCCEEDED, finished_at=utc_now()) if dataset else None
     values = {
@@ -172,7 +170,6 @@ def add_evaluation(
         "score": score,
         "selected_on": "test",
         "test_workouts": test_workouts,
-        "tracking": response_of(0.0),
         "protocols": errors,
         "baselines": {"training_mean": {"P1": {"mae": 9.0}}},
         "per_workout": [{"digest": f"{n}", "P1": score, "P2-180": score} for n in range(test_workouts)],
@@ -216,16 +213,12 @@ def history_of(database: Database, subject_id: UUID) -> list[tuple[str, UUID | N
         return [(change.reason, change.model_version_id) for change in session.scalars(changes)]
 
 
-def response_of(offset: float) -> dict[str, Any]:
-    """A tracking as a report holds it: the level moved by `offset` bpm, and nothing else."""
-    response = Response(weights=np.eye(1, len(NAMES))[0] * offset, variance=10.0)
-    return {"response": response.to_dict(), "intervals": None}
-
-
 def set_offset(database: Database, subject_id: UUID, version: ModelVersion, value: float) -> None:
-    """A tracking that has moved the level by so many bpm."""
+    """Let the subject's level have moved by so many bpm after their newest dataset."""
     with database.unit_of_work() as session:
-        model_versions.set_tracked(session, subject_id, version.id, response_of(value))
+        newest = datasets.newest_ready(session, subject_id)
+        assert newest
+        model_versions.set_person_state(session, subject_id, version.id, newest.id, make_state(level=value).to_dict())
 
 
 def row_counts(database: Database) -> dict[str, int]:

@@ -42,10 +42,10 @@ ARCHIVES = ("zip", "gzip", "tar", "activities")
 READERS = (*(one.name for one in FORMATS), *ARCHIVES)
 BESIDE = {
     "apple_health": ("workout-routes/route_1.gpx",),
-    "seed": (SCALER_FILE,),
+    "original": (SCALER_FILE,),
     "activities": ("activities/1.gpx", "activities/2.gpx.gz"),
 }
-NAMES = {"seed": "train.pt"}
+NAMES = {"original": "train.pt"}
 NUMBER = re.compile(rb"\d+(?:\.\d+)?")
 NUMBERS = (
     b"0",
@@ -143,7 +143,7 @@ def seeds(reader: str) -> tuple[Files, ...]:
         return tuple(
             (hostile_tables.written(hostile_tables.table(), compression=how),) for how in ("snappy", "zstd", "none")
         )
-    if reader == "seed":
+    if reader == "original":
         scaler = json.dumps(dict.fromkeys(SCALER_KEYS, 1.0)).encode()
         return ((hostile_tables.saved(hostile_tables.tensors(userId=["a", "b"])), scaler),)
     gpx, fit = gpx_writer.write(points=3), fit_writer.write(3)

@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import torch
+from torch import nn
 
 from hrmodel.network.config import NetworkConfig
 from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.network.network import HeartRateNetwork
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.scale import fit_scale
@@ -61,3 +63,34 @@ def random_batch(*, sequences: int = 4, steps: int = 20, seed: int = 0, part: st
         inputs[row, length:], target[row, length:], mask[row, length:] = 0.0, 0.0, False
     keys = tuple(Key(part, seed * 100 + row, 0, View(math.inf)) for row in range(sequences))
     return Batch(inputs=inputs, target=target * mask, mask=mask, keys=keys, lengths=lengths)
+
+
+class HeartRateGRU(HeartRateNetwork):
+    """Another network: GRU layers, one module each, and a linear layer."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        sizes = [config.input_size, *[config.hidden_size] * config.num_layers]
+        self.stack = nn.ModuleList(nn.GRU(size, config.hidden_size, batch_first=True) for size in sizes[:-1])
+        self.out = nn.Linear(config.hidden_size, 1)
+
+    def run_layers(self, inputs, first, end):
+        for layer in range(first, end):
+            inputs, _ = self.stack[layer](inputs)
+        return inputs
+
+    def read_out(self, hidden):
+        return self.out(hidden).squeeze(-1)
+
+    def layer_parameters(self, layer):
+        return self.stack[layer].parameters()
+
+    def start_state(self, rows):
+        return (self.out.weight.new_zeros(self.config.num_layers, rows, self.config.hidden_size),)
+
+    def go_on(self, inputs, state):
+        after = []
+        for layer, module in enumerate(self.stack):
+            inputs, last = module(inputs, state[0][layer : layer + 1].contiguous())
+            after.append(last)
+        return self.read_out(inputs), (torch.cat(after),)

@@ -1,15 +1,21 @@
 """A tiny predictor and short workouts for the tests of prediction and evaluation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from hrmodel.evaluation.calibration import person_states
+from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
+from hrmodel.evaluation.report import Report, evaluate
 from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
+from hrmodel.personal.kalman import ResponseFilter
 from hrmodel.personal.response import NAMES, Response
+from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, Segment
@@ -41,6 +47,12 @@ def make_predictor(**overrides: Any) -> Predictor:
     return Predictor(make_checkpoint(**overrides))
 
 
+def report_of(predictor: Predictor, data: EvaluationData) -> Report:
+    """The report of a model, with the person's workouts replayed for it."""
+    network = NetworkForecaster(predictor=predictor, level=data.level)
+    return evaluate(network, data, person_states(network, data))
+
+
 def make_gridded(heart_rate: Sequence[float], *, digest: str = "", speed: float = 2.8) -> GriddedWorkout:
     """One segment with this heart rate per step, at one speed on the flat."""
     values = np.asarray(heart_rate, dtype=np.float64)
@@ -50,5 +62,13 @@ def make_gridded(heart_rate: Sequence[float], *, digest: str = "", speed: float 
 
 
 def make_response(*, variance: float = 20.0, **weights: float) -> Response:
-    """A tracked response with these weights in bpm by name, all others 0."""
+    """A response with these weights in bpm by name, all others 0."""
     return Response(weights=np.array([weights.get(name, 0.0) for name in NAMES]), variance=variance)
+
+
+def make_state(**weights: float) -> PersonState:
+    """The state of a person whose response is `make_response(**weights)`."""
+    response = make_response(**weights)
+    covariance = np.diag([response.variance, *[4.0] * (len(NAMES) - 1)])
+    only = replace(ResponseFilter.start(len(NAMES)).filters[0], mean=response.weights, covariance=covariance)
+    return PersonState(filter=ResponseFilter(size=len(NAMES), filters=(only,)))

@@ -15,16 +15,15 @@ from accuracy.goals import goals
 from accuracy.rows import boosted_trees
 from accuracy.scoring import score_baseline, score_network
 from hrmodel.evaluation.baselines import ridge, training_mean
-from hrmodel.evaluation.contenders import Network
+from hrmodel.evaluation.forecasters import NetworkForecaster
 from hrmodel.evaluation.promotion import compare
 from hrmodel.evaluation.protocols import PROTOCOLS
-from hrmodel.evaluation.report import evaluate
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.steps import measured_heart_rate
 from hrmodel.training.stages import resolve
 from hrmodel.workouts.simulate import simulate_workouts
 from service.cli.demo import write_parquet
-from tests.prediction_builders import make_checkpoint
+from tests.prediction_builders import make_checkpoint, report_of
 
 
 def write(path, splits, *, people, name="p"):
@@ -69,8 +68,8 @@ def test_the_last_workouts_before_the_test_are_split_as_an_upload_of_them_would_
 def test_scores_are_those_of_the_report(runner):
     data = people.split(runner.last(9)).outer
     predictor = Predictor(make_checkpoint())
-    report = evaluate(predictor, data)
-    scores = score_network(Network(predictor=predictor, level=data.level), data, tuple(PROTOCOLS))
+    report = report_of(predictor, data)
+    scores = score_network(NetworkForecaster(predictor=predictor, level=data.level), data, tuple(PROTOCOLS))
     assert [{name: w[name]["mae"] for name in PROTOCOLS} for w in scores] == [
         {name: row[name] for name in PROTOCOLS} for row in report["per_workout"]
     ]
@@ -88,7 +87,7 @@ def test_the_choice_is_the_services_own(runner):
         name: make_checkpoint(seed=seed, gain=gain)
         for name, seed, gain in (("base", 0, 4.0), ("stage1", 1, 1.0), ("stage2", 2, 2.0))
     }
-    reports = {name: evaluate(Predictor(checkpoint), data) for name, checkpoint in versions.items()}
+    reports = {name: report_of(Predictor(checkpoint), data) for name, checkpoint in versions.items()}
     best = "stage1" if compare(reports["stage1"], reports["base"]).promote else "base"
     best = "stage2" if compare(reports["stage2"], reports[best]).promote else best
     assert choose(versions, data) == best
@@ -139,7 +138,7 @@ def test_the_whole_benchmark_gives_the_same_numbers_twice(tmp_path, personal, mo
     assert one == two
     content = json.loads(one)
     rows = ["training_mean", "elapsed_curve", "persistence", "ridge", "boosted_trees", "response_alone"]
-    rows += ["base", "stage1", "stage2", "stage1_seed", "stage2_seed", "chosen"]
+    rows += ["base", "stage1", "stage2", "stage1_original", "stage2_original", "chosen"]
     assert list(content["sizes"]["all"]["errors"]) == rows
     assert content["sizes"]["5"]["choices"] == {"ps000": ["base"], "ps001": ["base"]}
     assert content["sizes"]["all"]["workouts"] == {"ps000": 11, "ps001": 11}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hrmodel.training.stages import STAGES, personal_stages, way_to
 from service.app import create_app
 from service.jobs import live
 from service.registry import faults
@@ -40,7 +41,10 @@ ERRORS = {
 EXPECTED = {
     "tutorial",
     "troubleshooting",
-    *(f"how-to/{name}" for name in ("gpu", "workers", "reverse-proxy", "backup", "upgrade", "offline", "endomondo")),
+    *(
+        f"how-to/{name}"
+        for name in ("gpu", "workers", "reverse-proxy", "backup", "upgrade", "offline", "python", "endomondo")
+    ),
     *(
         f"reference/{name}"
         for name in ("settings", "limits", "endpoints", "file-formats", "checkpoint-format", "metrics")
@@ -173,6 +177,7 @@ def codes_of_requests() -> set[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS and node.args
     ]
     codes = {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
+    codes |= {f"{STAGES[name].starts_from}_required" for name in personal_stages() if len(way_to(name)) > 1}
     return codes - {"newer_dataset", "splits_changed", "default_base_changed"}  # a worker's own, tried again
 
 

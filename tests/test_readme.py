@@ -13,27 +13,11 @@ from hrmodel.workouts.simulate import simulate_runner
 from service.app import create_app
 from service.cli.demo import write_parquet
 from service.settings import Settings
-from tests.readme import ENDPOINTS, README, ROOT, SETTINGS, table_under
+from tests.readme import ENDPOINTS, README, ROOT, table_under
 
 BIN = Path(sys.executable).parent
 # make of the tests' own environment: it is set up already
 MAKE = ["make", "-C", str(ROOT), "--old-file", ".venv/.stagewise", f"BIN={BIN}"]
-
-
-def test_the_settings_table_is_what_the_settings_are():
-    prefix = Settings.model_config["env_prefix"]
-    names = {
-        str(field.validation_alias.choices[0]) if field.validation_alias else f"{prefix}{name}".upper()
-        for name, field in Settings.model_fields.items()
-    }
-    assert {row[0] for row in table_under("Settings", SETTINGS)} == names
-
-
-def test_the_settings_table_has_the_defaults():
-    shown = {row[0]: row[1] for row in table_under("Settings", SETTINGS) if row[0].startswith("STAGEWISE_")}
-    fields = {f"STAGEWISE_{name}".upper(): field for name, field in Settings.model_fields.items()}
-    for name, default in shown.items():
-        assert default == str(fields[name].default or "").removesuffix(".0"), name
 
 
 def test_the_endpoints_table_is_what_the_api_has(tmp_path):

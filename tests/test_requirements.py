@@ -1,6 +1,7 @@
 """What the image installs: every package at the version that the tests ran with, and by its hash."""
 
 import re
+import tomllib
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def needed(package: str, extras: tuple[str, ...] = (), seen: set[tuple[str, ...]
             seen.add(found)
             needed(found[0], found[1:], seen)
     return {name for name, *_ in seen}
+
+
+def test_what_developers_install_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    groups = [*project["dependency-groups"].values(), *project["project"]["optional-dependencies"].values()]
+    named = [Requirement(line).name for group in groups for line in group if isinstance(line, str)]
+    assert {canonicalize_name(name) for name in named} - set(pinned()) == set()
 
 
 @pytest.mark.parametrize("name", LOCKS)

@@ -10,17 +10,17 @@ from sqlalchemy.orm import Session
 
 from hrmodel.evaluation.population import evaluate_people
 from hrmodel.evaluation.promotion import compare
-from hrmodel.evaluation.report import Report, evaluate
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.original_format import seed_pt
+from hrmodel.network.original_format import original_pt
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
 from service.errors import Conflict
 from service.registry import imports, jobs, model_versions, promotion
-from service.registry.tables import ChampionReason, Dataset, Job, ModelVersion, Stage, Subject
+from service.registry.tables import ChampionReason, Dataset, Evaluation, Job, ModelVersion, Subject
 from worker.data import PERSONAL, PersonData, load_person, load_serving, unseen_people
 from worker.failures import TRIES, JobFailure
 from worker.reporter import LeaseLost, Reporter
+from worker.scoring import EvaluationResult, evaluate_person
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,20 +33,20 @@ class HeldOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Challenger:
-    """The trained model as it will be served, the columns of its row, and its reports by dataset."""
+    """The trained model as it will be served, the columns of its row, and its results by dataset."""
 
     predictor: Predictor
     columns: Mapping[str, Any]
-    reports: dict[UUID, Report]
+    results: dict[UUID, EvaluationResult]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredChampion:
-    """The version to beat, its pointer's revision (0 for a base), and its report on the held-out workouts."""
+    """The version to beat, its pointer's revision (0 for a base), and its result on the held-out workouts."""
 
     version: ModelVersion
     revision: int
-    report: Report
+    result: EvaluationResult
 
 
 def complete(
@@ -64,7 +64,7 @@ def complete(
         "dataset_digest": checkpoint.data_digest,
         "code_version": checkpoint.code_version,
     }
-    challenger = Challenger(predictor=_loaded(reporter, job, columns["sha256"]), columns=columns, reports={})
+    challenger = Challenger(predictor=_loaded(reporter, job, columns["sha256"]), columns=columns, results={})
     held_out = own = HeldOut(dataset_id=dataset.id, people=people)
     _score_challenger(reporter, job, challenger, own)
     failed = 0
@@ -86,9 +86,9 @@ def complete(
 
 
 def store_files(reporter: Reporter, job: Job, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Write the checkpoint and its seed-format twin; the columns that name them."""
+    """Write the checkpoint and its original-format twin; the columns that name them."""
     store = reporter.context.store
-    data, twin = checkpoint.to_bytes(), seed_pt(checkpoint)
+    data, twin = checkpoint.to_bytes(), original_pt(checkpoint)
     return {
         "sha256": store.put(job.account_id, data),
         "size": len(data),
@@ -120,8 +120,8 @@ def _read_held_out(reporter: Reporter, job: Job, *read: HeldOut) -> HeldOut:
 
 
 def _score_challenger(reporter: Reporter, job: Job, challenger: Challenger, held_out: HeldOut) -> None:
-    if held_out.dataset_id not in challenger.reports:
-        challenger.reports[held_out.dataset_id] = _score(reporter, job, held_out, challenger.predictor)
+    if held_out.dataset_id not in challenger.results:
+        challenger.results[held_out.dataset_id] = _score(reporter, job, held_out, challenger.predictor)
 
 
 def score_champion(reporter: Reporter, job: Job, held_out: HeldOut) -> ScoredChampion:
@@ -132,17 +132,18 @@ def score_champion(reporter: Reporter, job: Job, held_out: HeldOut) -> ScoredCha
         else:
             version, revision = promotion.champion_version(session, job.subject_id)
         known = model_versions.evaluation(session, version.id, held_out.dataset_id)
+        stored = EvaluationResult(report=known.report) if known and _is_whole(session, job, known) else None
     checkpoint = load_serving(reporter.context.database, reporter.context.store, version)  # a lost one serves no more
-    report = known.report if known and _is_whole(known.report, job) else None
-    report = report or _score(reporter, job, held_out, Predictor(checkpoint))
-    return ScoredChampion(version=version, revision=revision, report=report)
+    result = stored or _score(reporter, job, held_out, Predictor(checkpoint))
+    return ScoredChampion(version=version, revision=revision, result=result)
 
 
-def _is_whole(report: Report, job: Job) -> bool:
-    """Whether a stored report has what is compared and kept today; earlier releases' have less."""
-    if job.subject_id is not None:
-        return "tracking" in report
-    return all("person" in row for row in report["per_workout"])
+def _is_whole(session: Session, job: Job, known: Evaluation) -> bool:
+    """Whether a stored evaluation has what is compared and kept today; earlier releases' have less."""
+    if job.subject_id is None:
+        return all("person" in row for row in known.report["per_workout"])
+    row = model_versions.person_state(session, job.subject_id, known.model_version_id, known.dataset_id)
+    return row is not None and row.state["until"] is not None  # None: an earlier release kept only the response
 
 
 def _finish(
@@ -155,15 +156,12 @@ def _finish(
             raise Conflict("newer_dataset", "An import of this subject ended in between; compare again.")
     version = model_versions.add(session, job, **challenger.columns)
     for dataset_id in dict.fromkeys((job.own_dataset_id, held_out.dataset_id)):
-        model_versions.record_evaluation(session, version.id, dataset_id, challenger.reports[dataset_id])
-    model_versions.record_evaluation(session, champion.version.id, held_out.dataset_id, champion.report)
-    report = challenger.reports[held_out.dataset_id]
-    decision = compare(report, champion.report)
+        challenger.results[dataset_id].store(session, job.subject_id, version.id, dataset_id)
+    champion.result.store(session, job.subject_id, champion.version.id, held_out.dataset_id)
+    report = challenger.results[held_out.dataset_id].report
+    decision = compare(report, champion.result.report)
     ids = {"champion_id": str(champion.version.id), "dataset_id": str(held_out.dataset_id)}
     evidence = {**decision.to_dict(), **ids}
-    if job.subject_id is not None:
-        model_versions.set_tracked(session, job.subject_id, version.id, report["tracking"])
-        model_versions.set_tracked(session, job.subject_id, champion.version.id, champion.report["tracking"])
     if decision.promote:
         _promote(session, job, version, champion, evidence)
     result = {
@@ -191,17 +189,14 @@ def _promote(
         )
 
 
-def _score(reporter: Reporter, job: Job, held_out: HeldOut, predictor: Predictor) -> Report:
+def _score(reporter: Reporter, job: Job, held_out: HeldOut, predictor: Predictor) -> EvaluationResult:
     """On the subject's test workouts; a base zero-shot on the people whom it never saw."""
-
-    def beat(_share: float) -> None:
-        reporter.beat()
-
-    if job.stage == Stage.BASE:
-        people = unseen_people(held_out.people)
-        return evaluate_people(predictor, [person.splits["val"] for person in people], on_progress=beat)
+    if not job.stage.personal:
+        people = [person.splits["val"] for person in unseen_people(held_out.people)]
+        report = evaluate_people(predictor, people, on_progress=lambda _share: reporter.beat())
+        return EvaluationResult(report=report)
     data = held_out.people[PERSONAL].for_evaluation(predictor.checkpoint)
-    return evaluate(predictor, data, on_progress=beat)
+    return evaluate_person(predictor, data, reporter.beat)
 
 
 def _bpm(score: float | None) -> str:

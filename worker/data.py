@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from hrmodel.evaluation.contenders import EvaluationData, in_time
+from hrmodel.evaluation.forecasters import EvaluationData
 from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
+from hrmodel.personal.state import in_time
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.scale import SubjectScale, fit_scale

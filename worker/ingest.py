@@ -5,12 +5,9 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
-from hrmodel.evaluation.report import evaluate
-from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.workouts.cleaning.clean import clean, heart_rate_density
 from hrmodel.workouts.cleaning.duplicates import Extent, extent_of
@@ -27,8 +24,9 @@ from worker.data import PersonData, load_checkpoint, load_person, load_serving, 
 from worker.failures import TRIES, JobFailure
 from worker.merging import Merged
 from worker.reporter import LeaseLost, Reporter
+from worker.scoring import EvaluationResult, evaluate_person
 
-SEED_FORMAT = "seed"  # the only format whose own split is kept
+ORIGINAL_FORMAT = "original"  # the only format whose own split is kept
 VAL_PEOPLE_SHARE = 0.15
 REPLAYED = 4  # newest versions of a subject, beside those that serve: for a promotion or a roll back
 READING_SHARE = 0.8  # of the job's progress
@@ -42,7 +40,7 @@ class ImportedSoFar:
     workouts: list[ImportedWorkout] = field(default_factory=list)
     files: list[ImportedFile] = field(default_factory=list)
     extents: dict[str, Extent] = field(default_factory=dict)  # of the workouts that are kept, by digest
-    own_splits: dict[str, str] = field(default_factory=dict)  # of seed-format workouts, by digest
+    own_splits: dict[str, str] = field(default_factory=dict)  # of original-format workouts, by digest
 
 
 def import_upload(reporter: Reporter, job: Job) -> None:
@@ -114,7 +112,7 @@ def _take(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar, 
         reasons.insert(0, {"code": "duplicate", "samples": len(workout.t), "message": "the same workout twice"})
     if digest:
         found.extents[digest] = extent_of(workout)
-    if digest and one.format == SEED_FORMAT and workout.split:
+    if digest and one.format == ORIGINAL_FORMAT and workout.split:
         found.own_splits[digest] = workout.split
     found.workouts.append(
         ImportedWorkout(
@@ -147,7 +145,7 @@ def _split(dataset: Dataset, found: ImportedSoFar, known: list[ImportedWorkout])
         merged = Merged.of(found.workouts, found.extents, [])
         splits = _population_splits(merged.kept)
     elif found.own_splits and len(found.own_splits) == len(found.extents):
-        merged = Merged.of(found.workouts, found.extents, [])  # the seed's data is a whole with its own split
+        merged = Merged.of(found.workouts, found.extents, [])  # the original's data is a whole with its own split
         splits = found.own_splits
     else:
         merged = Merged.of(found.workouts, found.extents, known)
@@ -208,9 +206,8 @@ def _finish(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar
             digest=_digest(workouts),
             level=person.level.to_dict() if person else None,
         )
-        for version, report in scored:
-            model_versions.record_evaluation(session, version.id, dataset.id, report)
-            model_versions.set_tracked(session, job.subject_id, version.id, report["tracking"])  # type: ignore[arg-type]
+        for version, result in scored:
+            result.store(session, job.subject_id, version.id, dataset.id)
         if scored:
             promotion.start(session, job.subject_id, scored[0][0].id)  # type: ignore[arg-type]
         counts = {name: getattr(ready, f"{name}_workouts") for name in ("train", "val", "test", "dropped")}
@@ -225,8 +222,8 @@ def _person(reporter: Reporter, job: Job, dataset: Dataset, workouts: list[Impor
     return load_person(reporter.context.store, job.account_id, stored, reporter.beat)
 
 
-def _score(reporter: Reporter, job: Job, person: PersonData) -> Iterator[tuple[ModelVersion, dict[str, Any]]]:
-    """The base, the champion, and what may serve again soon: each replayed over all workouts for its tracking."""
+def _score(reporter: Reporter, job: Job, person: PersonData) -> Iterator[tuple[ModelVersion, EvaluationResult]]:
+    """The base, the champion, and what may serve again soon, each with the person's state after all workouts."""
     with reporter.context.database.reading() as session:
         serving = [promotion.default_base(session, job.account_id)]
         champion = promotion.current(session, job.subject_id)  # type: ignore[arg-type]
@@ -236,15 +233,11 @@ def _score(reporter: Reporter, job: Job, person: PersonData) -> Iterator[tuple[M
         idle += promotion.earlier_versions(session, champion)[:1] if champion else []
     for version in serving:
         checkpoint = load_serving(reporter.context.database, reporter.context.store, version)
-        yield version, _evaluate(reporter, person, checkpoint)
+        yield version, evaluate_person(Predictor(checkpoint), person.for_evaluation(checkpoint), reporter.beat)
     for version in {version.id: version for version in idle if version.id not in {v.id for v in serving}}.values():
         with suppress(JobFailure):  # its file is lost: nothing depends on it now
-            yield version, _evaluate(reporter, person, load_checkpoint(reporter.context.store, version))
-
-
-def _evaluate(reporter: Reporter, person: PersonData, checkpoint: Checkpoint) -> dict[str, Any]:
-    data = person.for_evaluation(checkpoint)
-    return evaluate(Predictor(checkpoint), data, on_progress=lambda _: reporter.beat())
+            checkpoint = load_checkpoint(reporter.context.store, version)
+            yield version, evaluate_person(Predictor(checkpoint), person.for_evaluation(checkpoint), reporter.beat)
 
 
 def _digest(workouts: list[ImportedWorkout]) -> str:

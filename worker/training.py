@@ -6,26 +6,27 @@ from typing import Any
 
 import torch
 import torch._dynamo  # the first optimiser of a process imports it, 1.8 s: here once, before the pool is forked
+from sqlalchemy.orm import Session
 
 from hrmodel.evaluation.population import calibrate_people
 from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
 from hrmodel.network.config import NetworkConfig
-from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.network.network import HeartRateNetwork
 from hrmodel.personal.bands import Intervals
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.scale import SubjectScale
 from hrmodel.training.batches import ScaledWorkout
 from hrmodel.training.fit import fit
-from hrmodel.training.stages import StageConfig
+from hrmodel.training.stages import STAGES, StageConfig
 from hrmodel.training.state import TrainingState
 from hrmodel.training.views import TrainingViews, ValidationViews
 from hrmodel.version import CODE_VERSION
 from service.registry import imports, model_versions
 from service.registry.artifacts import ArtifactDamaged, ArtifactMissing
-from service.registry.tables import Dataset, Job, ModelVersion, Stage
+from service.registry.tables import Dataset, Job, ModelVersion
 from worker import completion
 from worker.data import PERSONAL, PersonData, by_person, load_checkpoint, load_person
 from worker.failures import JobFailure
@@ -48,7 +49,7 @@ class Assignment:
     @property
     def level(self) -> SubjectScale | None:
         """The subject's level; a base model has none."""
-        return None if self.job.stage == Stage.BASE else self.people[PERSONAL].level
+        return self.people[PERSONAL].level if self.job.stage.personal else None
 
     def targets(self, on_progress: Callable[[float], None]) -> tuple[list[ScaledWorkout], list[ScaledWorkout]]:
         """Training and validation workouts: a base's of everybody, each in their own scale."""
@@ -87,7 +88,7 @@ def _load(reporter: Reporter, job: Job) -> Assignment:
     level = SubjectScale.from_dict(dataset.level) if dataset.level else None
     people = {
         name: load_person(context.store, job.account_id, workouts, reporter.beat, level=level)
-        for name, workouts in (by_person(stored) if job.stage == Stage.BASE else {PERSONAL: stored}).items()
+        for name, workouts in ({PERSONAL: stored} if job.stage.personal else by_person(stored)).items()
     }
     reporter.say(f"Read {len(stored)} workouts of {len(people)} {'person' if len(people) == 1 else 'people'}.")
     return Assignment(
@@ -100,13 +101,13 @@ def _load(reporter: Reporter, job: Job) -> Assignment:
     )
 
 
-def _parent(session: Any, job: Job) -> ModelVersion | None:
+def _parent(session: Session, job: Job) -> ModelVersion | None:
     """The version that the job starts from: the one that it names, or what the job before it made."""
     if job.start_model_version_id is not None:
         version = session.get(ModelVersion, job.start_model_version_id)
     elif job.depends_on is not None:
         version = model_versions.of_job(session, job.depends_on)
-    elif job.stage == Stage.BASE:
+    elif STAGES[job.stage].starts_from is None:
         return None
     else:
         version = None
@@ -128,7 +129,7 @@ def _fit(reporter: Reporter, assignment: Assignment, device: str) -> TrainingSta
     def on_batch(state: TrainingState) -> None:
         reporter.beat(TRAINING_SHARE * state.progress)
 
-    def on_epoch(_model: HeartRateLSTM, state: TrainingState) -> None:
+    def on_epoch(_model: HeartRateNetwork, state: TrainingState) -> None:
         reporter.progress = TRAINING_SHARE * state.progress
         reporter.epoch(_report(reporter, assignment, state))
 
@@ -144,7 +145,7 @@ def _fit(reporter: Reporter, assignment: Assignment, device: str) -> TrainingSta
     )
 
 
-def _start_model(assignment: Assignment) -> HeartRateLSTM:
+def _start_model(assignment: Assignment) -> HeartRateNetwork:
     if assignment.start is not None:
         return assignment.start.build()
     with torch.random.fork_rng():
@@ -152,7 +153,7 @@ def _start_model(assignment: Assignment) -> HeartRateLSTM:
         return build_network(NetworkConfig(dropout=assignment.stage.dropout))
 
 
-def _resume(reporter: Reporter, assignment: Assignment, model: HeartRateLSTM) -> TrainingState | None:
+def _resume(reporter: Reporter, assignment: Assignment, model: HeartRateNetwork) -> TrainingState | None:
     """The state of the newest checkpoint that can be read: the latest, else the one before."""
     for sha256 in (assignment.job.latest_sha256, assignment.job.previous_sha256):
         if sha256 is None:

@@ -15,7 +15,7 @@ class Channel(redis.Channel):
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
-            return super()._brpop_read(**options)
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]  # kombu has no types
         except ValueError as error:
             return _drop(error)
 
@@ -27,7 +27,7 @@ class Transport(redis.Transport):
 
     def _deliver(self, message: Any, queue: str) -> Any:
         try:
-            return super()._deliver(message, queue)
+            return super()._deliver(message, queue)  # type: ignore[no-untyped-call]
         except UNREADABLE as error:
             return _drop(error)
 

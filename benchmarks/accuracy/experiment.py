@@ -10,7 +10,7 @@ from accuracy.people import Runner, Splits, split
 from accuracy.rows import boosted_trees, response_alone
 from accuracy.scoring import Scores, decision_report, score_baseline, score_network, score_stranger
 from hrmodel.evaluation.baselines import BASELINES
-from hrmodel.evaluation.contenders import Contender, EvaluationData, Network
+from hrmodel.evaluation.forecasters import EvaluationData, Forecaster, NetworkForecaster
 from hrmodel.evaluation.promotion import compare
 from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
@@ -100,8 +100,8 @@ def choose(versions: dict[str, Checkpoint], data: EvaluationData) -> str:
     return champion
 
 
-def _without_network(data: Splits) -> dict[str, Contender]:
-    baselines: dict[str, Contender] = {name: learn(data.easy) for name, learn in BASELINES.items()}
+def _without_network(data: Splits) -> dict[str, Forecaster]:
+    baselines: dict[str, Forecaster] = {name: learn(data.easy) for name, learn in BASELINES.items()}
     return {**baselines, "boosted_trees": boosted_trees(data.trees), "response_alone": response_alone(data.outer)}
 
 
@@ -130,8 +130,8 @@ def train(start: Checkpoint, data: EvaluationData, stage: StageConfig) -> Checkp
     )
 
 
-def _network(checkpoint: Checkpoint, data: EvaluationData | None) -> Network:
-    return Network(predictor=Predictor(checkpoint), level=data.level if data else None)
+def _network(checkpoint: Checkpoint, data: EvaluationData | None) -> NetworkForecaster:
+    return NetworkForecaster(predictor=Predictor(checkpoint), level=data.level if data else None)
 
 
 def _measure(checkpoint: Checkpoint, data: Splits, protocols: Sequence[str]) -> list[Scores]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hrmodel.evaluation.contenders import EvaluationData
+from hrmodel.evaluation.forecasters import EvaluationData
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.scale import fit_scale

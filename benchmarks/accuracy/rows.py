@@ -1,4 +1,4 @@
-"""Contenders of the benchmark alone: boosted trees, and the tracked response without a network."""
+"""Forecasters of the benchmark alone: boosted trees, and the person's response without a network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from hrmodel.evaluation.baselines import Baseline
-from hrmodel.evaluation.contenders import Answer, EvaluationData, Known
+from hrmodel.evaluation.forecasters import Answer, EvaluationData
 from hrmodel.evaluation.protocols import Task
 from hrmodel.evaluation.ridge import motion_table
 from hrmodel.personal.correction import causal_past
-from hrmodel.personal.response import response_features
+from hrmodel.personal.response import NAMES, response_features
+from hrmodel.personal.state import PersonState
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.scale import SubjectScale
@@ -26,7 +27,7 @@ WHOLE_WORKOUT = 4  # the response's last features: by them trees know a workout 
 
 
 def boosted_trees(data: EvaluationData) -> Baseline:
-    """Gradient-boosted trees on the features of ridge and of the response, tracked and corrected as ridge is.
+    """Gradient-boosted trees on the features of ridge and of the response, followed and corrected as ridge is.
 
     As many trees as have the lowest squared error on validation.
     """
@@ -41,7 +42,7 @@ def boosted_trees(data: EvaluationData) -> Baseline:
     return Baseline(
         blind=lambda workout: level.heart_rate + trees.predict(_features(workout, level)),
         after=lambda blind, past: past.corrected(blind),
-        tracked=True,
+        offset=True,
     )
 
 
@@ -55,25 +56,35 @@ def _grow(count: int, features: Array, target: Array) -> Any:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ResponseAlone:
-    """The level, and the person's response tracked on top of it: all that is served but the network."""
+    """The level, and the person's response on top of it: all that is served but the network."""
 
     level: SubjectScale
+
+    @property
+    def size(self) -> int:
+        """All of the response's weights."""
+        return len(NAMES)
 
     def features(self, workout: GriddedWorkout) -> Array:
         """Those of the response, as for the network."""
         return response_features(workout, self.level, CONTRACT)
 
-    def answers(self, workout: GriddedWorkout, views: Sequence[Array], known: Known) -> list[Answer]:
-        """Level + response, and the network's corrector after observed heart rate; there is no free run."""
-        blind = self.level.heart_rate + self.features(workout) @ known.tracking.mean
-        elapsed, variance = elapsed_steps(workout), known.tracking.variance
+    def predict_blind(self, workout: GriddedWorkout, state: PersonState) -> Array:
+        """Level + response."""
+        prediction: Array = self.level.heart_rate + self.features(workout) @ state.filter.mean
+        return prediction
+
+    def answers(self, workout: GriddedWorkout, views: Sequence[Array], state: PersonState) -> list[Answer]:
+        """The same, with the network's corrector after observed heart rate; there is no free run."""
+        blind = self.predict_blind(workout, state)
+        elapsed, variance = elapsed_steps(workout), state.filter.variance
         pasts = [causal_past(elapsed, view - blind, variance) for view in views]
         return [Answer(heart_rate=past.corrected(blind)) for past in pasts]
 
-    def ahead(self, workout: GriddedWorkout, task: Task, known: Known) -> Answer:
+    def ahead(self, workout: GriddedWorkout, task: Task, state: PersonState) -> Answer:
         """The same, `task.horizon` steps ahead."""
-        blind = self.level.heart_rate + self.features(workout) @ known.tracking.mean
-        past = causal_past(elapsed_steps(workout), task.view - blind, known.tracking.variance, task.horizon)
+        blind = self.predict_blind(workout, state)
+        past = causal_past(elapsed_steps(workout), task.view - blind, state.filter.variance, task.horizon)
         return Answer(heart_rate=past.corrected(blind)[task.scored])
 
 

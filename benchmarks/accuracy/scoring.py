@@ -1,38 +1,40 @@
-"""Errors and bands of one contender on a runner's test workouts, as `evaluate` measures them."""
+"""Errors and bands of one forecaster on a runner's test workouts, as `evaluate` measures them."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from hrmodel.evaluation.calibration import followed
-from hrmodel.evaluation.contenders import Contender, EvaluationData, Known, Network, replay, score
+from hrmodel.evaluation.calibration import person_states
+from hrmodel.evaluation.forecasters import EvaluationData, Forecaster, NetworkForecaster, score
 from hrmodel.evaluation.metrics import covered, mae, mean_half_widths
 from hrmodel.evaluation.protocols import PROTOCOLS
 from hrmodel.evaluation.report import SCORE_PROTOCOLS
+from hrmodel.personal.state import PersonState, replay
 from hrmodel.signals.grid import GriddedWorkout
 
 COVERAGES = ("0.8", "0.9")
 Scores = dict[str, dict[str, float]]  # one workout: protocol -> mae, and per band covered_0.8, half_width_0.8
 
 
-def score_baseline(contender: Contender, data: EvaluationData, protocols: Sequence[str]) -> list[Scores]:
-    """The test workouts in time order, each predicted with what all before it taught and only then followed."""
-    trackings = data.before_tests(replay(contender, data.workouts))
-    known = [Known(tracking=tracking) for tracking in trackings]
-    return [_score(contender, *each, protocols) for each in zip(data.test, known, strict=False)]
+def score_baseline(forecaster: Forecaster, data: EvaluationData, protocols: Sequence[str]) -> list[Scores]:
+    """The test workouts in time order, each predicted with the state after all before it."""
+    states = data.before_tests(replay(forecaster, data.workouts))
+    return [_score(forecaster, *pair, protocols) for pair in zip(data.test, states, strict=False)]
 
 
-def score_network(network: Network, data: EvaluationData, protocols: Sequence[str]) -> list[Scores]:
+def score_network(network: NetworkForecaster, data: EvaluationData, protocols: Sequence[str]) -> list[Scores]:
     """The same for a network, with its bands."""
-    return [_score(network, *each, protocols) for each in zip(data.test, followed(network, data), strict=False)]
+    return [_score(network, *pair, protocols) for pair in zip(data.test, person_states(network, data), strict=False)]
 
 
-def score_stranger(network: Network, workouts: Sequence[GriddedWorkout], protocols: Sequence[str]) -> list[Scores]:
+def score_stranger(
+    network: NetworkForecaster, workouts: Sequence[GriddedWorkout], protocols: Sequence[str]
+) -> list[Scores]:
     """Each workout as if it were the first that is known of the person."""
-    nothing = Known(tracking=replay(network, [])[0])
-    return [_score(network, workout, nothing, protocols) for workout in workouts]
+    start = PersonState.start(network.size)
+    return [_score(network, workout, start, protocols) for workout in workouts]
 
 
-def decision_report(network: Network, data: EvaluationData) -> dict[str, Any]:
+def decision_report(network: NetworkForecaster, data: EvaluationData) -> dict[str, Any]:
     """What `compare` reads of `evaluate`'s report, without the time that the rest of it takes."""
     scores = score_baseline(network, data, SCORE_PROTOCOLS)
     rows = [
@@ -42,10 +44,10 @@ def decision_report(network: Network, data: EvaluationData) -> dict[str, Any]:
     return {"per_workout": rows}
 
 
-def _score(contender: Contender, workout: GriddedWorkout, known: Known, protocols: Sequence[str]) -> Scores:
+def _score(forecaster: Forecaster, workout: GriddedWorkout, state: PersonState, protocols: Sequence[str]) -> Scores:
     """By protocol; those that the workout is too short for are left out."""
     tasks = {name: made for name in protocols if (made := PROTOCOLS[name](workout))}
-    parts = score(contender, workout, list(tasks.values()), known=known, max_heart_rate=float("nan"))
+    parts = score(forecaster, workout, list(tasks.values()), state=state, max_heart_rate=float("nan"))
     scores = {}
     for name, scored in zip(tasks, parts, strict=True):
         inside, widths = covered(scored), mean_half_widths(scored)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hrmodel.evaluation.contenders import Answer, EvaluationData, Known, nothing
+from hrmodel.evaluation.forecasters import Answer, EvaluationData
 from hrmodel.evaluation.protocols import Task
 from hrmodel.evaluation.ridge import fit_ridge
 from hrmodel.personal.correction import Past, causal_past
 from hrmodel.personal.kalman import OFFSET_VARIANCE
+from hrmodel.personal.state import PersonState, no_progress
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
 from hrmodel.workouts.workout import Array
@@ -24,46 +25,58 @@ class Baseline:
 
     blind: Callable[[GriddedWorkout], Array]  # (S,) bpm
     after: Callable[[Array, Past], Array]  # blind (S,), what was observed before each step -> (S,) bpm
-    tracked: bool = False
+    offset: bool = False  # whether a state follows the level's offset, its only weight
+
+    @property
+    def size(self) -> int:
+        """One weight, the level's offset, or none."""
+        return int(self.offset)
 
     def features(self, workout: GriddedWorkout) -> Array:
-        """A tracked baseline follows the level's offset alone."""
-        return np.ones((len(elapsed_steps(workout)), int(self.tracked)))
+        """(S, F) ones."""
+        return np.ones((len(elapsed_steps(workout)), self.size))
 
-    def answers(self, workout: GriddedWorkout, views: Sequence[Array], known: Known) -> list[Answer]:
-        """See `Contender`."""
-        blind = self.blind(workout) + known.tracking.mean.sum()
-        return [self._answer(workout, blind, view, known) for view in views]
+    def predict_blind(self, workout: GriddedWorkout, state: PersonState) -> Array:
+        """See `BlindForecaster`."""
+        prediction: Array = self.blind(workout) + state.filter.mean.sum()
+        return prediction
 
-    def ahead(self, workout: GriddedWorkout, task: Task, known: Known) -> Answer:
-        """See `Contender`."""
-        blind = self.blind(workout) + known.tracking.mean.sum()
-        every_step = self._answer(workout, blind, task.view, known, task.horizon)
+    def answers(self, workout: GriddedWorkout, views: Sequence[Array], state: PersonState) -> list[Answer]:
+        """See `Forecaster`."""
+        blind = self.predict_blind(workout, state)
+        return [self._answer(workout, blind, view, state) for view in views]
+
+    def ahead(self, workout: GriddedWorkout, task: Task, state: PersonState) -> Answer:
+        """See `Forecaster`."""
+        blind = self.predict_blind(workout, state)
+        every_step = self._answer(workout, blind, task.view, state, task.horizon)
         return Answer(heart_rate=every_step.heart_rate[task.scored])
 
-    def _answer(self, workout: GriddedWorkout, blind: Array, view: Array, known: Known, horizon: int = 1) -> Answer:
-        # whoever follows nothing knows no better than before the first workout how far off a day is
-        variance = known.tracking.variance if self.tracked else OFFSET_VARIANCE
+    def _answer(
+        self, workout: GriddedWorkout, blind: Array, view: Array, state: PersonState, horizon: int = 1
+    ) -> Answer:
+        # without a followed offset its variance stays as before the first workout
+        variance = state.filter.variance if self.offset else OFFSET_VARIANCE
         past = causal_past(elapsed_steps(workout), view - blind, variance, horizon)
         return Answer(heart_rate=self.after(blind, past))
 
 
-def training_mean(data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Baseline:
+def training_mean(data: EvaluationData, on_workout: Callable[[], None] = no_progress) -> Baseline:
     """The mean of the training workouts' means, whatever is observed."""
     mean = mean_heart_rate(data)
     return Baseline(blind=lambda workout: _constant(workout, mean), after=lambda blind, past: blind)
 
 
-def persistence(data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Baseline:
+def persistence(data: EvaluationData, on_workout: Callable[[], None] = no_progress) -> Baseline:
     """The last observed value; before any, the training mean."""
     mean = mean_heart_rate(data)
     return Baseline(blind=lambda workout: _constant(workout, mean), after=lambda blind, past: blind + past.residual)
 
 
-def elapsed_curve(data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Baseline:
+def elapsed_curve(data: EvaluationData, on_workout: Callable[[], None] = no_progress) -> Baseline:
     """Mean training heart rate by elapsed time, smoothed over 70 s, its last well-founded value held.
 
-    Observed heart rate moves it by the network's corrector. It is not tracked: it knows training and this workout.
+    Observed heart rate moves it by the network's corrector. No offset is followed: it knows training and this workout.
     """
     curve = fit_curve(data)
     return Baseline(
@@ -72,13 +85,13 @@ def elapsed_curve(data: EvaluationData, on_workout: Callable[[], None] = nothing
     )
 
 
-def ridge(data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Baseline:
-    """Ridge regression on lagged motion, with the network's level tracking and corrector (it has no free run)."""
+def ridge(data: EvaluationData, on_workout: Callable[[], None] = no_progress) -> Baseline:
+    """Ridge regression on lagged motion, with the followed offset and the network's corrector (it has no free run)."""
     centre = data.level.heart_rate if data.level else mean_heart_rate(data)
     return Baseline(
         blind=fit_ridge(data.train, data.val, centre, on_workout),
         after=lambda blind, past: past.corrected(blind),
-        tracked=data.level is not None,
+        offset=data.level is not None,
     )
 
 

@@ -4,11 +4,11 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 
-from hrmodel.evaluation.contenders import EvaluationData, Known, Network, nothing, replay
+from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.protocols import after_prefix, blind, fully_observed
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.personal.bands import KINDS, WINDOW, Residuals, personal_intervals
-from hrmodel.personal.followed import Followed
+from hrmodel.personal.state import PersonState, no_progress, replay
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.steps import measured_heart_rate
@@ -24,13 +24,15 @@ SOURCES = {
 }
 
 
-def followed(network: Network, data: EvaluationData, on_workout: Callable[[], None] = nothing) -> list[Known]:
-    """What is known before each test workout and, last, after them all.
+def person_states(
+    network: NetworkForecaster, data: EvaluationData, on_workout: Callable[[], None] = no_progress
+) -> list[PersonState]:
+    """The state before each test workout and, last, after them all, with the person's own bands.
 
-    The response is followed through all workouts; the bands only through those that the network never learned from,
-    from the checkpoint's on: for a base all of them, else validation and test. `on_workout` is called as work advances.
+    The response learns from all workouts; the bands only from those that the network never learned from, from the
+    checkpoint's on: for a base all of them, else validation and test. `on_workout` is called as work advances.
     """
-    known = [Known(tracking=tracking) for tracking in replay(network, data.workouts, on_workout)]
+    states = replay(network, data.workouts, on_workout)
     learned = set() if network.predictor.checkpoint.level is None else {id(workout) for workout in data.train}
     fresh = [i for i, workout in enumerate(data.workouts) if id(workout) not in learned]
     places = data.before_tests(range(len(data.workouts) + 1))
@@ -38,29 +40,28 @@ def followed(network: Network, data: EvaluationData, on_workout: Callable[[], No
     first = max(0, earlier[0] - WINDOW)
     past = []
     for i in fresh[first:]:
-        past.append(residuals_of(network, data.workouts[i], known[i]))
+        past.append(residuals_of(network, data.workouts[i], states[i]))
         on_workout()
     prior = network.predictor.intervals
     bands = [personal_intervals(prior, past[: count - first]) for count in earlier]
-    return [replace(known[place], intervals=own) for place, own in zip(places, bands, strict=True)]
+    return [replace(states[place], intervals=own) for place, own in zip(places, bands, strict=True)]
 
 
-def follow(checkpoint: Checkpoint, data: EvaluationData, on_workout: Callable[[], None] = nothing) -> Followed:
-    """What the checkpoint knows of its person after all training and validation workouts, for its next one."""
-    network = Network(predictor=Predictor(checkpoint), level=checkpoint.level)
-    seen = replace(data, test=[], level=checkpoint.level)
-    known = followed(network, seen, on_workout)[-1]
-    last = seen.workouts[-1].sort_key
-    return Followed(tracking=known.tracking, intervals=known.intervals, until=last, workouts=len(seen.workouts))
+def state_after(
+    checkpoint: Checkpoint, data: EvaluationData, on_workout: Callable[[], None] = no_progress
+) -> PersonState:
+    """The person's state under the checkpoint after all training and validation workouts."""
+    network = NetworkForecaster(predictor=Predictor(checkpoint), level=checkpoint.level)
+    return person_states(network, replace(data, test=[], level=checkpoint.level), on_workout)[-1]
 
 
-def residuals_of(network: Network, workout: GriddedWorkout, known: Known) -> Residuals:
+def residuals_of(network: NetworkForecaster, workout: GriddedWorkout, state: PersonState) -> Residuals:
     """Residuals in bpm by kind with their minutes, over the scored steps that serving would call that kind."""
     tasks = {kind: task for kind in KINDS if (task := SOURCES[kind](workout))}
     if not tasks:
         return {}
     views = [task.view for task in tasks.values()]
-    predictions = network.predictor.predict_steps(workout, views, level=network.level, response=known.response)
+    predictions = network.predictor.predict_steps(workout, views, level=network.level, response=state.response)
     truth = measured_heart_rate(workout)
     residuals = {}
     for (kind, task), steps in zip(tasks.items(), predictions, strict=True):

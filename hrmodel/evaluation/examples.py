@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hrmodel.evaluation.contenders import Contender, Known
+from hrmodel.evaluation.forecasters import Forecaster
 from hrmodel.evaluation.protocols import after_prefix
+from hrmodel.personal.state import PersonState
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout
 from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
 from hrmodel.workouts.workout import Array
@@ -29,16 +30,16 @@ def best_median_worst(errors: Sequence[float | None]) -> dict[str, int]:
     return {"best": places[0], "median": places[(len(places) - 1) // 2], "worst": places[-1]}
 
 
-def series(contender: Contender, workout: GriddedWorkout, known: Known) -> Series:
+def series(forecaster: Forecaster, workout: GriddedWorkout, state: PersonState) -> Series:
     """Equally long lists: `minutes`; in bpm `measured`, blind `predicted`, `lower` and `upper` at 90 %, `after_180_s`.
 
     None where nothing was measured, in the 180 s that are given, and all of `after_180_s` when too little follows.
-    `known`: what the workouts before it taught.
+    `state`: after the workouts before it.
     """
     truth = measured_heart_rate(workout)
     elapsed = elapsed_steps(workout) * STEP_SECONDS
     views, prefix = [np.full(len(truth), np.nan)], after_prefix(PREFIX_SECONDS)(workout)
-    blind, *later = contender.answers(workout, [*views, prefix.view] if prefix else views, known)
+    blind, *later = forecaster.answers(workout, [*views, prefix.view] if prefix else views, state)
     forecast = later[0].heart_rate if later else np.full(len(truth), np.nan)
     half_width = blind.half_width[BAND]
     keep = slice(None, None, -(-len(truth) // MAX_POINTS))

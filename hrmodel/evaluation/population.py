@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from hrmodel.evaluation.calibration import residuals_of
-from hrmodel.evaluation.contenders import EvaluationData, Known, Network, nothing, replay
+from hrmodel.evaluation.calibration import person_states, residuals_of
+from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.report import Report, evaluate, ignore
 from hrmodel.personal.bands import Intervals, Residuals, population_intervals
+from hrmodel.personal.state import no_progress, replay
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout
@@ -34,8 +35,7 @@ def evaluate_people(
 ) -> Report:
     """Zero-shot: each person's last workouts, under the level of their earlier ones. The means weigh people equally.
 
-    Same keys as `evaluate`, and in `per_workout` the `person` by number; `test_workouts` counts all of them; `tracking`
-    is None: there is no one subject.
+    Same keys as `evaluate`, and in `per_workout` the `person` by number; `test_workouts` counts all of them.
     """
 
     def heard(place: int, share: float) -> None:
@@ -43,7 +43,10 @@ def evaluate_people(
 
     reports = []
     for place, person in enumerate(people):
-        report = evaluate(predictor, held_out_person(person), on_progress=partial(heard, place))
+        data, tell = held_out_person(person), partial(heard, place)
+        network = NetworkForecaster(predictor=predictor, level=data.level)
+        states = person_states(network, data, partial(tell, 0.0))
+        report = evaluate(network, data, states, on_progress=tell)
         if report["score"] is not None:
             reports.append(report)
         heard(place, 1.0)
@@ -51,7 +54,6 @@ def evaluate_people(
         "score": float(np.mean([report["score"] for report in reports])) if reports else None,
         "selected_on": "test",
         "test_workouts": sum(report["test_workouts"] for report in reports),
-        "tracking": None,
         "people": len(reports),
         "protocols": _mean_of([report["protocols"] for report in reports]),
         "baselines": _mean_of([report["baselines"] for report in reports]),
@@ -61,9 +63,9 @@ def evaluate_people(
 
 
 def calibrate_people(
-    predictor: Predictor, people: Sequence[Person], on_workout: Callable[[], None] = nothing
+    predictor: Predictor, people: Sequence[Person], on_workout: Callable[[], None] = no_progress
 ) -> Intervals:
-    """Population bands: each person's workouts after the first, under their level, the response followed.
+    """Population bands: each person's workouts after the first, under their level, with the response followed.
 
     People that the network has learned from are welcome: what a band must hold is mostly the difference between days,
     which no network learns, and three people held out make a poor population (their bands were far too wide).
@@ -76,12 +78,12 @@ def calibrate_people(
 
 def _residuals(predictor: Predictor, person: Person, on_workout: Callable[[], None]) -> list[Residuals]:
     """Of the person's most recent workouts; their level is that of train + val, as it would serve."""
-    network = Network(predictor=predictor, level=held_out_person(person).level)
-    trackings = replay(network, person, on_workout)
+    network = NetworkForecaster(predictor=predictor, level=held_out_person(person).level)
+    states = replay(network, person, on_workout)
     recent = range(max(1, len(person) - RECENT), len(person))
     residuals = []
     for i in recent:
-        residuals.append(residuals_of(network, person[i], Known(tracking=trackings[i])))
+        residuals.append(residuals_of(network, person[i], states[i]))
         on_workout()
     return residuals
 

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from hrmodel.evaluation.baselines import BASELINES
-from hrmodel.evaluation.calibration import followed
-from hrmodel.evaluation.contenders import Contender, EvaluationData, Known, Network, replay, score
 from hrmodel.evaluation.examples import BAND, best_median_worst, series
+from hrmodel.evaluation.forecasters import EvaluationData, Forecaster, NetworkForecaster, score
 from hrmodel.evaluation.metrics import Scored, bias, covered, mae, measure, over_workouts, reliability
 from hrmodel.evaluation.protocols import PROTOCOLS
-from hrmodel.prediction.predictor import Predictor
+from hrmodel.personal.state import PersonState, replay
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout
 from hrmodel.signals.steps import elapsed_steps
 
@@ -26,20 +25,23 @@ def ignore(_: float) -> None:
     """Take a progress and do nothing."""
 
 
-def evaluate(predictor: Predictor, data: EvaluationData, *, on_progress: Callable[[float], None] = ignore) -> Report:
-    """Score a model and the baselines on the test workouts; `on_progress` hears the share done, 0..1, several times
-    in every workout: whoever holds a lease renews it there.
+def evaluate(
+    network: NetworkForecaster,
+    data: EvaluationData,
+    states: Sequence[PersonState],
+    *,
+    on_progress: Callable[[float], None] = ignore,
+) -> Report:
+    """Score a model and the baselines on the test workouts.
 
-    All workouts are replayed in time order: each test workout is scored with what the ones before it taught. `tracking`
-    in the report is what the last one leaves for the next. Without test workouts: score None, empty tables.
+    `states` are those of `person_states`: before each test workout, and after them all. `on_progress` hears the share
+    done, 0..1, several times in every workout, so that a job's lease can be renewed there. Without test workouts: score
+    None, empty tables.
     """
-    network = Network(predictor=predictor, level=data.level)
-    known = followed(network, data, lambda: on_progress(0.0))
     report: Report = {
         "score": None,
         "selected_on": "test",
         "test_workouts": len(data.test),
-        "tracking": known[-1].to_dict(),
         "protocols": {},
         "baselines": {},
         "per_workout": [],
@@ -48,14 +50,13 @@ def evaluate(predictor: Predictor, data: EvaluationData, *, on_progress: Callabl
     if not data.test:
         return report
     parts = len(BASELINES) + 1
-    results = _results(network, data, known, partial(_part_of, on_progress, 0, parts))
+    results = _results(network, data, states, partial(_part_of, on_progress, 0, parts))
     easy: dict[str, list[ByProtocol]] = {}
     for done, (name, fit) in enumerate(BASELINES.items(), start=2):
         beat = partial(on_progress, (done - 1) / parts)
         baseline = fit(data, beat)
-        trackings = data.before_tests(replay(baseline, data.workouts, beat))
-        known_of_level = [Known(tracking=tracking) for tracking in trackings]
-        easy[name] = _results(baseline, data, known_of_level, partial(_part_of, on_progress, done - 1, parts))
+        own_states = data.before_tests(replay(baseline, data.workouts, beat))
+        easy[name] = _results(baseline, data, own_states, partial(_part_of, on_progress, done - 1, parts))
         on_progress(done / parts)
     report["protocols"] = {name: _table(results, name) for name in PROTOCOLS}
     report["baselines"] = {name: {p: _means(scored, p) for p in PROTOCOLS} for name, scored in easy.items()}
@@ -63,7 +64,7 @@ def evaluate(predictor: Predictor, data: EvaluationData, *, on_progress: Callabl
     report["per_workout"] = [_row(workout, result) for workout, result in zip(data.test, results, strict=True)]
     for which, i in best_median_worst([_error(result, "P1") for result in results]).items():
         errors = {name: {p: _error(scored[i], p) for p in SCORE_PROTOCOLS} for name, scored in easy.items()}
-        shown = series(network, data.test[i], known[i])
+        shown = series(network, data.test[i], states[i])
         own = {name: report["per_workout"][i][name] for name in ("digest", *SCORE_PROTOCOLS)}
         report["examples"].append({"which": which, **own, "baselines": errors, **shown})
     return report
@@ -75,24 +76,24 @@ def _part_of(on_progress: Callable[[float], None], done: int, parts: int, share:
 
 
 def _results(
-    contender: Contender, data: EvaluationData, known: Sequence[Known], on_progress: Callable[[float], None]
+    forecaster: Forecaster, data: EvaluationData, states: Sequence[PersonState], on_progress: Callable[[float], None]
 ) -> list[ByProtocol]:
     """The scored steps of every test workout by protocol."""
     highest = data.max_heart_rate
     results = []
-    for i, (workout, before) in enumerate(zip(data.test, known[:-1], strict=True)):
+    for i, (workout, before) in enumerate(zip(data.test, states[:-1], strict=True)):
         beat = partial(on_progress, i / len(data.test))
-        results.append(_score_workout(contender, workout, before, highest, beat))
+        results.append(_score_workout(forecaster, workout, before, highest, beat))
         on_progress((i + 1) / len(data.test))
     return results
 
 
 def _score_workout(
-    contender: Contender, workout: GriddedWorkout, known: Known, highest: float, beat: Callable[[], None]
+    forecaster: Forecaster, workout: GriddedWorkout, state: PersonState, highest: float, beat: Callable[[], None]
 ) -> ByProtocol:
     """All protocols of a workout in one go: they share the blind pass."""
     tasks = {name: task for name, make in PROTOCOLS.items() if (task := make(workout))}
-    scored = score(contender, workout, list(tasks.values()), known=known, max_heart_rate=highest, on_task=beat)
+    scored = score(forecaster, workout, list(tasks.values()), state=state, max_heart_rate=highest, on_task=beat)
     return dict(zip(tasks, scored, strict=True))
 
 

@@ -1,11 +1,12 @@
-"""What a stage has left to learn: heart rate less what the start model's tracked response already explains."""
+"""What a stage has left to learn: heart rate less what the person's response under the start model already explains."""
 
 from collections.abc import Callable
 from itertools import count
 
-from hrmodel.evaluation.contenders import EvaluationData, Network, in_time, replay
+from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.report import ignore
 from hrmodel.network.checkpoint import Checkpoint
+from hrmodel.personal.state import in_time, replay
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.training.batches import ScaledWorkout
 
@@ -15,16 +16,16 @@ def personal_targets(
 ) -> tuple[list[ScaledWorkout], list[ScaledWorkout]]:
     """Training and validation workouts in the person's scale, each with the response known before it.
 
-    The network then learns under the tracking that it will serve under; trained on the whole heart rate it learns the
+    The network then learns beside the response that it will serve beside; trained on the whole heart rate it learns the
     same response a second time. Raises ValueError without a level.
     """
     if data.level is None:
         raise ValueError("a person without a level has no targets: fit the level on their workouts first")
-    network = Network(predictor=Predictor(start), level=data.level)
+    network = NetworkForecaster(predictor=Predictor(start), level=data.level)
     workouts, done = in_time([*data.train, *data.val]), count(1)
-    trackings = replay(network, workouts, lambda: on_progress(next(done) / len(workouts)))
+    states = replay(network, workouts, lambda: on_progress(next(done) / len(workouts)))
     scaled = {}
-    for workout, tracking in zip(workouts, trackings, strict=False):
-        response = network.features(workout) @ tracking.mean
+    for workout, state in zip(workouts, states, strict=False):
+        response = network.features(workout) @ state.filter.mean
         scaled[id(workout)] = ScaledWorkout(gridded=workout, level=data.level, response=response)
     return [scaled[id(workout)] for workout in data.train], [scaled[id(workout)] for workout in data.val]

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from hrmodel.network.architectures import build_network
 from hrmodel.network.config import NetworkConfig
-from hrmodel.network.lstm import HeartRateLSTM
-from hrmodel.personal.followed import Followed
+from hrmodel.network.network import HeartRateNetwork
+from hrmodel.personal.state import PersonState
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.scale import SubjectScale
 
 FORMAT_VERSION = 2
-WITHOUT_FOLLOWED = 1  # the version of a file without the person's response: earlier code reads it, too
+WITHOUT_FOLLOWED = 1  # the version of a file without the person's state: earlier code reads it, too
 METADATA_KEY = "stagewise"  # exactly one: several come out in random order and would change the digest
 _WEIGHTS, _TRAINING = "weights.", "training."
 
@@ -43,7 +43,7 @@ class Checkpoint:
     code_version: str = ""
     training: dict[str, Tensor] | None = None
     training_meta: dict[str, Any] | None = None
-    followed: Followed | None = None  # the person's response; None: not in the file
+    followed: PersonState | None = None  # None: not in the file
 
     def metadata(self) -> str:
         """Give all but the tensors as sorted JSON. Raises ValueError for NaN or infinity: say None instead."""
@@ -96,7 +96,7 @@ class Checkpoint:
         """Read a file. Raises InvalidCheckpoint naming the path and the reason, or FileNotFoundError."""
         return Checkpoint.from_bytes(path.read_bytes(), name=str(path))
 
-    def build(self) -> HeartRateLSTM:
+    def build(self) -> HeartRateNetwork:
         """Make the model, on the CPU, in eval mode, with its own copy of the weights. Raises InvalidCheckpoint."""
         with torch.device("meta"):  # no random first weights: they cost time and move the random state
             model = build_network(self.network)
@@ -118,7 +118,7 @@ def from_metadata(metadata: str, *, weights: dict[str, Tensor], training: dict[s
         network=NetworkConfig.from_dict(values.pop("network")),
         contract=FeatureContract.from_dict(values.pop("contract")),
         level=None if level is None else SubjectScale.from_dict(level),
-        followed=None if followed is None else Followed.from_dict(followed),
+        followed=None if followed is None else PersonState.from_dict(followed),
         weights=weights,
         training=training,
         **values,

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """Architecture and sizes. The defaults are the seed's network: 51,009 parameters."""
+    """Architecture and sizes. The defaults are the original's network: 51,009 parameters."""
 
     architecture: str = "lstm"
     input_size: int = 3
@@ -20,7 +20,8 @@ class NetworkConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
-        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
+        dropout: object = self.dropout  # a file may hold anything
+        if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout!r}")
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from hrmodel.network.checkpoint import METADATA_KEY, Checkpoint
 from hrmodel.network.config import NetworkConfig
+from hrmodel.network.lstm import HeartRateLSTM
 
 Shape = tuple[int | str, ...]
 OPSET, IR_VERSION = 17, 8  # old enough for runtimes of 2022
@@ -28,16 +29,25 @@ in this file.
 """
 
 
+class UnsupportedNetwork(ValueError):
+    """A network that ONNX export does not write; the message says which ones it does."""
+
+
 def to_onnx(checkpoint: Checkpoint) -> bytes:
     """Give the ONNX file (opset 17); DESCRIPTION, which is in it, says what goes in and out.
 
-    The same checkpoint gives the same bytes. Raises InvalidCheckpoint when its weights do not fit its network.
+    The same checkpoint gives the same bytes. Raises UnsupportedNetwork for a network other than the LSTM, and
+    InvalidCheckpoint when the weights do not fit the network.
     """
     # imported when somebody asks: 30 MB that most API processes never need
     from onnx import TensorProto, helper, numpy_helper
 
-    checkpoint.build()
     network = checkpoint.network
+    if not isinstance(checkpoint.build(), HeartRateLSTM):
+        raise UnsupportedNetwork(
+            f"ONNX export supports the architecture lstm, not {network.architecture!r}; "
+            "download the checkpoint as safetensors or pt."
+        )
     weights = {name: tensor.detach().cpu().numpy().astype(np.float32) for name, tensor in checkpoint.weights.items()}
     constants = {name: array for layer in range(network.num_layers) for name, array in _layer(weights, layer).items()}
     constants |= {"fc.weight": weights["fc.weight"].T, "fc.bias": weights["fc.bias"]}

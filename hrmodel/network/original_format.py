@@ -1,4 +1,4 @@
-"""The seed's `.pt` files, in and out."""
+"""The original's `.pt` files, in and out."""
 
 import warnings
 from io import BytesIO
@@ -14,22 +14,22 @@ from hrmodel.network.config import NetworkConfig
 from hrmodel.signals.contract import FeatureContract
 
 MAX_BYTES = 256 * 2**20
-SEED_KEYS = ("model_state_dict", "config")
+ORIGINAL_KEYS = ("model_state_dict", "config")
 SIZES = ("input_size", "hidden_size", "num_layers")
 WARNING = (
-    "{path} is in the seed's format: its inputs were standardised speed, altitude and the heart rate of the same "
+    "{path} is in the original's format: its inputs were standardised speed, altitude and the heart rate of the same "
     "step. Here they are speed and vertical speed in the subject's scale and the heart rate of the step before. "
     "It serves as start weights for training only."
 )
 
 
-def to_seed_pt(checkpoint: Checkpoint, path: Path) -> None:
-    """Write `seed_pt` to a file. Raises OSError (disk full), where torch's own writer raises RuntimeError."""
-    path.write_bytes(seed_pt(checkpoint))
+def to_original_pt(checkpoint: Checkpoint, path: Path) -> None:
+    """Write `original_pt` to a file. Raises OSError (disk full), where torch's own writer raises RuntimeError."""
+    path.write_bytes(original_pt(checkpoint))
 
 
-def seed_pt(checkpoint: Checkpoint) -> bytes:
-    """Give a `.pt` with the seed's keys (model_state_dict, config, history, epoch, best_val_loss) plus `stagewise`,
+def original_pt(checkpoint: Checkpoint) -> bytes:
+    """Give a `.pt` with the original's keys (model_state_dict, config, history, epoch, best_val_loss) plus `stagewise`,
     and `training` where there is what a resume needs.
     """  # fmt: skip
     network = checkpoint.network
@@ -54,13 +54,13 @@ def seed_pt(checkpoint: Checkpoint) -> bytes:
     return buffer.getvalue()
 
 
-def from_seed_pt(path: Path) -> Checkpoint:
-    """Read start weights from a `.pt` of the seed, with a warning; one that we exported comes back whole.
+def from_original_pt(path: Path) -> Checkpoint:
+    """Read start weights from a `.pt` of the original, with a warning; one that we exported comes back whole.
 
     Raises InvalidCheckpoint naming the path and the reason, or FileNotFoundError.
     """
     content = _load(path)
-    missing = [key for key in SEED_KEYS if not isinstance(content.get(key), dict)]
+    missing = [key for key in ORIGINAL_KEYS if not isinstance(content.get(key), dict)]
     if missing:
         raise InvalidCheckpoint(f"{path} has no {' and no '.join(missing)}")
     weights = content["model_state_dict"]
@@ -87,7 +87,7 @@ def _load(path: Path) -> dict[str, Any]:
     except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise InvalidCheckpoint(f"{path} is not a .pt file of plain tensors: {error}") from error
     if not isinstance(content, dict):
-        raise InvalidCheckpoint(f"{path} holds a {type(content).__name__}, not a dict with {', '.join(SEED_KEYS)}")
+        raise InvalidCheckpoint(f"{path} holds a {type(content).__name__}, not a dict with {', '.join(ORIGINAL_KEYS)}")
     return content
 
 

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
+from hrmodel.network.architectures import ARCHITECTURES
 from hrmodel.offline.paths import SHIPPED_FOLDER
-from hrmodel.training.stages import BOUNDS, RECIPES
+from hrmodel.training.stages import BOUNDS, RECIPES, STAGES, personal_stages, recipe_name
 from hrmodel.workouts.formats.source import SaidSport
 from hrmodel.workouts.units import SpeedUnit
 
@@ -28,9 +29,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the arguments; `command` names what to do. Exits with 2 and one line on stderr when they make no sense."""
     parser = _Parser(prog="python -m hrmodel", description="Train and evaluate a personal heart-rate model offline.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_stage(commands.add_parser("stage1", help="layer 0 frozen: train layer 1 and fc, from the base model"))
-    _add_stage(commands.add_parser("stage2", help="train everything, from stage 1's best model"))
-    _add_evaluate(commands.add_parser("evaluate", help="base, stage 1 and stage 2 beside four baselines"))
+    for name in personal_stages():
+        stage = STAGES[name]
+        _add_stage(commands.add_parser(name, help=f"train from a {stage.starts_from} model: {stage.summary}"))
+    _add_evaluate(commands.add_parser("evaluate", help=f"{', '.join(STAGES)} beside four baselines"))
     _add_predict(commands.add_parser("predict", help="heart rate of workouts, from a model that was trained"))
     _add_parameters(commands.add_parser("parameters", help="which parameters train in which stage"))
     _add_base(commands.add_parser("base", help="train the base model on many people"))
@@ -48,7 +50,7 @@ def _add_stage(parser: argparse.ArgumentParser) -> None:
     _add_device(parser)
     text = "go on after the last finished epoch of an interrupted training with the same settings"
     parser.add_argument("--resume", action="store_true", help=text)
-    parser.add_argument("--recipe", choices=list(RECIPES), default="auto", help="default %(default)s")
+    parser.add_argument("--recipe", type=recipe_name, choices=list(RECIPES), default="auto", help="default %(default)s")
     _add_hyperparameters(parser)
     _add_out(parser)
 
@@ -62,7 +64,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     _add_data(parser)
-    text = "the model (default: stage 2's best below --out, else stage 1's, else the base model)"
+    text = "the model (default: the last stage's best below --out, else an earlier one's, else the base model)"
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=text)
     text = "so many seconds of each workout's heart rate are given; default 0: none"
     parser.add_argument("--observed", type=_seconds, default=0.0, metavar="SECONDS", help=text)
@@ -80,13 +82,14 @@ def _seconds(text: str) -> float:
 def _add_parameters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="not read: here for the likeness of the commands")
     _add_models(parser)
-    parser.add_argument("--stage", choices=["stage1", "stage2"], help="default: both, side by side")
+    parser.add_argument("--stage", choices=personal_stages(), help="default: all, side by side")
     parser.add_argument("--freeze-layers", type=int, nargs="*", metavar="LAYER", help="instead of the stage's own")
 
 
 def _add_base(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="FILE", help=BASE_DATA_HELP)
     parser.add_argument("--out", type=Path, default=SHIPPED_FOLDER, metavar="FOLDER", help="default %(default)s")
+    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="lstm", help="default %(default)s")
     _add_hyperparameters(parser)
 
 
@@ -121,7 +124,7 @@ def _add_hyperparameters(parser: argparse.ArgumentParser) -> None:
         option = f"--{name.replace('_', '-')}"
         low, high = BOUNDS[name]
         if name == "freeze_layers":
-            text = "LSTM layers that do not train; none when nothing follows"
+            text = "layers that do not train; none when nothing follows"
             parser.add_argument(option, type=int, nargs="*", metavar="LAYER", help=text)
         else:
             kind = int if name in WHOLE else float

@@ -14,7 +14,7 @@ from hrmodel.evaluation.population import calibrate_people, evaluate_people
 from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
-from hrmodel.network.original_format import to_seed_pt
+from hrmodel.network.original_format import to_original_pt
 from hrmodel.offline.console import progress_bar
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
@@ -44,8 +44,8 @@ class People:
     val: dict[str, list[GriddedWorkout]] = field(default_factory=dict)
 
 
-def train_base(data: Path, folder: Path, hyperparameters: dict[str, Any]) -> None:
-    """Train on the people of `data` marked `train`, score on those marked `val`, and write the shipped files.
+def train_base(data: Path, folder: Path, hyperparameters: dict[str, Any], architecture: str) -> None:
+    """Train a new network on the people of `data` marked `train`, score on those marked `val`, write the shipped files.
 
     Raises ValueError when `data` does not tell people and their split apart.
     """
@@ -53,7 +53,7 @@ def train_base(data: Path, folder: Path, hyperparameters: dict[str, Any]) -> Non
     stage = resolve("base", "auto", hyperparameters, workouts=sum(map(len, people.train.values())))
     log.info("train people: %s", ", ".join(people.train))
     log.info("held-out people: %s", ", ".join(people.val))
-    checkpoint = _fit(people, stage)
+    checkpoint = _fit(people, stage, architecture)
     predictor = Predictor(checkpoint)
     golden_check(predictor)
     everybody = [*people.train.values(), *people.val.values()]
@@ -87,10 +87,10 @@ def read_people(data: Path) -> People:
 
 
 def write_files(checkpoint: Checkpoint, folder: Path, people: People, report: dict[str, Any]) -> None:
-    """Write base.safetensors, its seed-format twin base.pt, and base.json: what it was made from and how good it is."""
+    """Write base.safetensors, its twin base.pt in the original's format, and base.json: its data and its errors."""
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.write(folder / "base.safetensors")
-    to_seed_pt(checkpoint, folder / "base.pt")
+    to_original_pt(checkpoint, folder / "base.pt")
     description = {
         "data_digest": checkpoint.data_digest,
         "code_version": checkpoint.code_version,
@@ -102,7 +102,7 @@ def write_files(checkpoint: Checkpoint, folder: Path, people: People, report: di
     (folder / "base.json").write_text(json.dumps(description, indent=1, sort_keys=True) + "\n")
 
 
-def _fit(people: People, stage: StageConfig) -> Checkpoint:
+def _fit(people: People, stage: StageConfig, architecture: str) -> Checkpoint:
     contract = FeatureContract()
     simulated: dict[str, list[GriddedWorkout]] = {}
     for workout in simulate_workouts(people=SIMULATED_PEOPLE, workouts=SIMULATED_WORKOUTS, seed=SIMULATED_SEED):
@@ -112,7 +112,7 @@ def _fit(people: People, stage: StageConfig) -> Checkpoint:
     val = ValidationViews(_scaled(people.val.values(), contract), contract)
     log.info("%d training workouts, %d of them simulated", train.workouts, SIMULATED_PEOPLE * SIMULATED_WORKOUTS)
     torch.manual_seed(stage.seed)
-    network = NetworkConfig(dropout=stage.dropout)
+    network = NetworkConfig(architecture=architecture, dropout=stage.dropout)
     state = fit(build_network(network), train, val, stage, on_epoch=lambda _, state: _log_epoch(state))
     digests = [workout.digest for workouts in people.train.values() for workout in workouts]
     return Checkpoint(

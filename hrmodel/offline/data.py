@@ -2,10 +2,11 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from hrmodel.evaluation.contenders import EvaluationData
+from hrmodel.evaluation.forecasters import EvaluationData
 from hrmodel.offline.errors import UserError
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
@@ -14,12 +15,13 @@ from hrmodel.version import digest_of
 from hrmodel.workouts.cleaning.clean import clean
 from hrmodel.workouts.cleaning.duplicates import duplicates, extent_of, why_dropped
 from hrmodel.workouts.formats.source import SaidSport
+from hrmodel.workouts.formats.upload import FoundWorkout
 from hrmodel.workouts.sandbox.reading import read_with_format
 from hrmodel.workouts.splits import MIN_WORKOUTS, chronological_split
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
 
-SEED_FORMAT = "seed"  # the only format whose own split is kept
+ORIGINAL_FORMAT = "original"  # the only format whose own split is kept
 SPLITS = ("train", "val", "test")
 NAMES_SHOWN = 20
 log = logging.getLogger("hrmodel.data")
@@ -34,19 +36,37 @@ def load_data(
     there is nothing to learn from or several people are in the file and none is chosen, InvalidFile when no file can be
     read.
     """
-    workouts, own_split = read_person(path, person, units, sport)
-    kept = _clean(path, workouts)
-    ordered = sorted(kept, key=lambda workout: workout.sort_key)
-    names = [str(w.split) for w in ordered] if own_split else chronological_split(len(ordered))
+    return prepare(read_person(path, person, units, sport), str(path))
+
+
+def prepare(workouts: Sequence[Workout], origin: str) -> EvaluationData:
+    """Clean, split and grid one person's workouts; the level is fitted on train + val.
+
+    `origin` names the workouts in messages. Raises UserError when there is nothing to learn from.
+    """
+    recorded, cleaned = usable(workouts, origin)
+    names = split_of(recorded)
     splits: dict[str, list[GriddedWorkout]] = {split: [] for split in SPLITS}
-    for workout, split in zip(ordered, names, strict=True):
+    for workout, split in zip(cleaned, names, strict=True):
         splits[split].append(to_grid(workout, workout.digest))
     if not splits["train"]:
-        raise UserError(f"{path} holds no training workouts: train.pt is missing, empty, or all of it was dropped.")
+        raise UserError(f"{origin} holds no training workouts: train.pt is missing, empty, or all of it was dropped.")
     level = fit_scale(splits["train"] + splits["val"], FeatureContract())
     data = EvaluationData(**splits, level=level)
-    _describe(data, own_split)
+    _describe(data, own_split=has_split(recorded))
     return data
+
+
+def has_split(workouts: Sequence[Workout]) -> bool:
+    """Whether every workout brings its own split."""
+    return all(workout.split in SPLITS for workout in workouts)
+
+
+def split_of(workouts: Sequence[Workout]) -> list[str]:
+    """The split of each of one person's workouts in time order: their own where all bring one, else by time."""
+    if has_split(workouts):
+        return [str(workout.split) for workout in workouts]
+    return chronological_split(len(workouts))
 
 
 def training_digest(data: EvaluationData) -> str:
@@ -54,31 +74,36 @@ def training_digest(data: EvaluationData) -> str:
     return digest_of(workout.digest for workout in (*data.train, *data.val))
 
 
-def read_person(
-    path: Path, person: str | None, units: Units | None, sport: SaidSport | None = None
-) -> tuple[list[Workout], bool]:
-    """The person's workouts as they were recorded, and whether all of them bring the seed's own split."""
+def read_person(path: Path, person: str | None, units: Units | None, sport: SaidSport | None = None) -> list[Workout]:
+    """The person's workouts as they were recorded. Raises UserError for several people and none chosen."""
     if not path.exists():
         raise UserError(f"--data {path} does not exist.")
     people: set[str] = set()
-    workouts, formats = [], set()
-    for found in read_with_format(path, units=units, sport=sport):
-        workout = found.workout
-        people |= {workout.person} if workout.person else set()
-        if person is None or workout.person == person:
-            workouts.append(workout)
-            formats.add(found.format)
+    read: list[FoundWorkout] = []
+    for item in read_with_format(path, units=units, sport=sport):
+        people |= {item.workout.person} if item.workout.person else set()
+        if person is None or item.workout.person == person:
+            read.append(item)
     if person is None and len(people) > 1:
         raise UserError(f"{path} holds workouts of {len(people)} people; choose one with --person: {_list(people)}.")
-    if person is not None and not workouts:
+    if person is not None and not read:
         known = f"it has {_list(people)}" if people else "its workouts name no person, so leave --person out"
         raise UserError(f"{path} holds no workouts of --person {person}: {known}.")
-    return workouts, formats == {SEED_FORMAT}
+    return with_trusted_split(read)
 
 
-def _clean(path: Path, workouts: Sequence[Workout]) -> list[Workout]:
-    """The workouts fit to learn from, each once. Raises UserError when none is."""
-    kept: dict[str, Workout] = {}
+def with_trusted_split(read: Sequence[FoundWorkout]) -> list[Workout]:
+    """The workouts, without a split unless all come from the original's files: train.pt, val.pt and test.pt say it."""
+    trusted = all(item.format == ORIGINAL_FORMAT for item in read)
+    return [item.workout if trusted else replace(item.workout, split=None) for item in read]
+
+
+def usable(workouts: Sequence[Workout], origin: str) -> tuple[list[Workout], list[Workout]]:
+    """The workouts fit to learn from, each once, in time order: as they were recorded, and cleaned.
+
+    Raises UserError when none is.
+    """
+    kept: dict[str, tuple[Workout, Workout]] = {}  # recorded and cleaned, by the digest of the cleaned one
     dropped: defaultdict[str, list[str]] = defaultdict(list)  # messages by code
     repaired = 0
     for workout in workouts:
@@ -87,26 +112,33 @@ def _clean(path: Path, workouts: Sequence[Workout]) -> list[Workout]:
             main = cleaned.reasons[0]  # the drop comes before the repairs
             dropped[main.code].append(main.message)
             log.debug("dropped %s: %s", workout.source, main.message)
-        elif kept.setdefault(cleaned.workout.digest, cleaned.workout) is not cleaned.workout:
+        elif cleaned.workout.digest in kept:
             dropped["duplicate"].append("the same workout twice")
         else:
+            kept[cleaned.workout.digest] = (workout, cleaned.workout)
             repaired += cleaned.verdict == "repaired"
-    recordings = list(kept.values())
-    extents = [extent_of(workout) for workout in recordings]
+    digests = list(kept)
+    extents = [extent_of(cleaned) for _, cleaned in kept.values()]
     for worse, better in duplicates(extents).items():
         dropped["duplicate"].append(why_dropped(extents[worse], extents[better]))
-        del kept[recordings[worse].digest]
+        del kept[digests[worse]]
+    _tell_what_was_dropped(origin, len(kept), repaired, dropped)
+    ordered = sorted(kept.values(), key=lambda pair: pair[1].sort_key)
+    return [recorded for recorded, _ in ordered], [cleaned for _, cleaned in ordered]
+
+
+def _tell_what_was_dropped(origin: str, kept: int, repaired: int, dropped: Mapping[str, Sequence[str]]) -> None:
+    """Log the counts. Raises UserError when nothing is left."""
     if not kept:
         why = "; ".join(f"{len(messages)} {code} ({messages[0]})" for code, messages in dropped.items())
-        raise UserError(f"{path} holds no workout to learn from: {why or 'it holds none at all'}.")
+        raise UserError(f"{origin} holds no workout to learn from: {why or 'it holds none at all'}.")
     count = sum(map(len, dropped.values()))
-    log.info("%s: %d workouts kept (%d of them repaired), %d dropped", path, len(kept), repaired, count)
+    log.info("%s: %d workouts kept (%d of them repaired), %d dropped", origin, kept, repaired, count)
     if dropped:
         log.info("dropped: %s", ", ".join(f"{len(messages)} {code}" for code, messages in dropped.items()))
-    return list(kept.values())
 
 
-def _describe(data: EvaluationData, own_split: bool) -> None:
+def _describe(data: EvaluationData, *, own_split: bool) -> None:
     counts = f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test"
     log.info("split%s: %s", " (the files' own)" if own_split else " in time order", counts)
     if not own_split and not data.test:

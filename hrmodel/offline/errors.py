@@ -8,7 +8,7 @@ from hrmodel.training.stages import InvalidHyperparameter
 from hrmodel.workouts.errors import InvalidFile
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """One sentence: what is wrong, and what to do."""
 
 

@@ -1,4 +1,4 @@
-"""Base, stage 1 and stage 2 side by side on one person's test workouts, beside what is easy."""
+"""The models of all stages side by side on one person's test workouts, beside what is easy."""
 
 import json
 import logging
@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hrmodel.evaluation.contenders import EvaluationData
+from hrmodel.evaluation.calibration import person_states
+from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.picture import draw_evaluation
-from hrmodel.evaluation.report import Report, evaluate
+from hrmodel.evaluation.report import Report, evaluate, ignore
+from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.offline.console import progress_bar
 from hrmodel.offline.data import training_digest
 from hrmodel.offline.errors import UserError
@@ -16,8 +18,8 @@ from hrmodel.offline.paths import Folders, shipped_base
 from hrmodel.offline.start import Found, read_base, read_checkpoint
 from hrmodel.offline.tables import MISSING, error_table, reliability_table, workout_table
 from hrmodel.prediction.predictor import Predictor
+from hrmodel.training.stages import STAGES, personal_stages
 
-VERSIONS = ("base", "stage1", "stage2")
 EXTRA = "checkpoint"  # the column of --checkpoint
 log = logging.getLogger("hrmodel.evaluate")
 
@@ -40,7 +42,7 @@ def evaluate_versions(
     if not data.test:
         log.warning("there are no test workouts: nothing can be scored")
     reports = _score(found, data, device)
-    _say(error_table(reports, [*VERSIONS, EXTRA] if checkpoint else VERSIONS))
+    _say(error_table(reports, [*STAGES, EXTRA] if checkpoint else list(STAGES)))
     _write(folders.evaluation, data, found, reports)
     log.info("wrote %s", folders.evaluation)
     _show_best(folders.evaluation.with_suffix(".png"), reports)
@@ -71,7 +73,7 @@ def _versions(folders: Folders, pretrained: Path | None, checkpoint: Path | None
         found["base"] = read_base(pretrained)
     else:
         log.info("base %s: %s is missing; name another file with --pretrained FILE", MISSING, shipped_base())
-    for stage in VERSIONS[1:]:
+    for stage in personal_stages():
         path = folders.best(stage)
         if path.exists():
             found[stage] = read_checkpoint(path)
@@ -84,7 +86,8 @@ def _versions(folders: Folders, pretrained: Path | None, checkpoint: Path | None
     for name in [name for name, version in found.items() if version.warning]:
         log.warning("%s %s: not scored. %s", name, MISSING, found.pop(name).warning)
     if not found:
-        raise UserError("There is no model to evaluate: run `python -m hrmodel stage1 --data DIR` first.")
+        first = f"run `python -m hrmodel {personal_stages()[0]} --data DIR` first"
+        raise UserError(f"There is no model to evaluate: {first}.")
     return found
 
 
@@ -99,13 +102,18 @@ def _score(found: Mapping[str, Found], data: EvaluationData, device: str) -> dic
             def show_share(share: float, done: int = done) -> None:
                 show((done + share) / len(found))
 
-            reports[name] = _report(version, data, device, show_share)
+            reports[name] = report_of(version.checkpoint, data, device, show_share)
     return reports
 
 
-def _report(version: Found, data: EvaluationData, device: str, on_progress: Callable[[float], None]) -> Report:
-    own = replace(data, level=version.checkpoint.level or data.level)
-    return evaluate(Predictor(version.checkpoint, device), own, on_progress=on_progress)
+def report_of(
+    model: Checkpoint, data: EvaluationData, device: str = "cpu", on_progress: Callable[[float], None] = ignore
+) -> Report:
+    """The model's report on a person's test workouts, in the scale that it was trained in; a base in theirs."""
+    own = replace(data, level=model.level or data.level)
+    network = NetworkForecaster(predictor=Predictor(model, device), level=own.level)
+    states = person_states(network, own, lambda: on_progress(0.0))
+    return evaluate(network, own, states, on_progress=on_progress)
 
 
 def _warn_of_other_data(name: str, version: Found, data: EvaluationData) -> None:
@@ -119,7 +127,7 @@ def _write(path: Path, data: EvaluationData, found: Mapping[str, Found], reports
         "data_digest": training_digest(data),
         "workouts": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
         "files": {name: str(version.path) for name, version in found.items()},
-        "versions": {name: reports.get(name) for name in (*VERSIONS, *(EXTRA,) * (EXTRA in found))},
+        "versions": {name: reports.get(name) for name in (*STAGES, *(EXTRA,) * (EXTRA in found))},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")

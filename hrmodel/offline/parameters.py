@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
-from hrmodel.network.freezing import freeze_layers, parameter_report
-from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.network.network import HeartRateNetwork
 from hrmodel.offline.errors import UserError
 
 NAME, SHAPE, COUNT, TRAINS = 20, 12, 10, 10  # column widths
 
 
-def parameter_table(model: HeartRateLSTM, frozen: Mapping[str, Sequence[int]]) -> list[str]:
+def parameter_table(model: HeartRateNetwork, frozen: Mapping[str, Sequence[int]]) -> list[str]:
     """One line per parameter tensor: name, shape, count and, under each heading of `frozen`, whether it trains.
 
-    `frozen`: heading -> LSTM layers that are frozen. The last lines are the totals. Raises UserError for a layer that
+    `frozen`: heading -> layers that are frozen. The last lines are the totals. Raises UserError for a layer that
     the network does not have.
     """
     trains = {heading: _trains(model, layers) for heading, layers in frozen.items()}
@@ -30,12 +29,12 @@ def parameter_table(model: HeartRateLSTM, frozen: Mapping[str, Sequence[int]]) -
     return lines
 
 
-def _trains(model: HeartRateLSTM, layers: Sequence[int]) -> dict[str, bool]:
+def _trains(model: HeartRateNetwork, layers: Sequence[int]) -> dict[str, bool]:
     try:
-        freeze_layers(model, layers)
+        model.freeze_layers(layers)
     except ValueError as error:
         raise UserError(f"--freeze-layers: {error}.") from error
-    return {name: trains for name, _, trains in parameter_report(model)}
+    return {name: trains for name, _, trains in model.parameter_report()}
 
 
 def _line(name: str, shape: str, count: str, cells: Sequence[str]) -> str:

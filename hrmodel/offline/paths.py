@@ -1,4 +1,4 @@
-"""Where the offline commands read and write: the seed's folders."""
+"""Where the offline commands read and write: the original's folders."""
 
 from dataclasses import dataclass
 from datetime import datetime

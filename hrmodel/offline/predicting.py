@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from hrmodel.evaluation.contenders import Answer, Known, Network
+from hrmodel.evaluation.forecasters import Answer, NetworkForecaster
 from hrmodel.evaluation.protocols import after_prefix
 from hrmodel.offline.console import progress_bar
 from hrmodel.offline.errors import UserError
 from hrmodel.offline.paths import Folders
 from hrmodel.offline.start import Found, read_base, read_checkpoint
 from hrmodel.offline.tables import prediction_table
-from hrmodel.personal.kalman import Tracking
+from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, to_grid
 from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
+from hrmodel.training.stages import personal_stages
 from hrmodel.workouts.bounds import within_bounds
 from hrmodel.workouts.cleaning.clean import clean
 from hrmodel.workouts.cleaning.duplicates import duplicates, extent_of
@@ -68,7 +69,7 @@ def find_model(folders: Folders, checkpoint: Path | None) -> Found:
     """
     if checkpoint is not None and not checkpoint.exists():
         raise UserError(f"--checkpoint {checkpoint} does not exist.")
-    trained = [best for stage in ("stage2", "stage1") if (best := folders.best(stage)).exists()]
+    trained = [best for stage in reversed(personal_stages()) if (best := folders.best(stage)).exists()]
     path = checkpoint or next(iter(trained), None)
     found = read_checkpoint(path) if path else read_base(None)
     if found.warning:
@@ -85,16 +86,16 @@ def predict_workouts(
     The first `observed` seconds of heart rate are given. After a workout that came later than those the model learned
     from, the response follows it, as the service does: the next one is predicted with what it taught.
     """
-    _say_what_is_known(found)
+    _log_person_state(found)
     recordings = _recordings(workouts)
-    network = Network(predictor=Predictor(found.checkpoint, device), level=found.checkpoint.level)
+    network = NetworkForecaster(predictor=Predictor(found.checkpoint, device), level=found.checkpoint.level)
     path = folders.predictions
     path.parent.mkdir(parents=True, exist_ok=True)
     outcomes, done = [], count(1)
     with path.open("w", newline="", encoding="utf-8") as file, progress_bar("predict") as show:
         writer = csv.writer(file)
         writer.writerow([*COLUMNS, *PREDICTED])
-        for recording, blind, answer, learned in _followed(network, recordings, observed):
+        for recording, blind, answer, learned in _in_time(network, recordings, observed):
             writer.writerows(_rows(recording, blind, answer))
             outcomes.append(_outcome(recording, blind, answer, observed, learned))
             show(next(done) / len(recordings))
@@ -106,7 +107,7 @@ def predict_workouts(
     return outcomes
 
 
-def _say_what_is_known(found: Found) -> None:
+def _log_person_state(found: Found) -> None:
     checkpoint = found.checkpoint
     if checkpoint.level is None:
         log.warning("%s knows no person: it predicts a person whom it has never seen", found.path)
@@ -117,7 +118,7 @@ def _say_what_is_known(found: Found) -> None:
             found.path,
         )
     else:
-        until = f"{checkpoint.followed.until:%Y-%m-%d}"
+        until = f"{checkpoint.followed.last_workout:%Y-%m-%d}"
         log.info("the person's response was followed over %d workouts, until %s", checkpoint.followed.workouts, until)
 
 
@@ -139,25 +140,22 @@ def _recordings(workouts: Sequence[Workout]) -> list[Recording]:
     return sorted(recordings, key=lambda recording: (recording.gridded.sort_key, recording.gridded.digest))
 
 
-def _followed(
-    network: Network, recordings: Sequence[Recording], observed: float
+def _in_time(
+    network: NetworkForecaster, recordings: Sequence[Recording], observed: float
 ) -> Iterator[tuple[Recording, Answer, Answer, bool]]:
     """Each workout's blind prediction and the one with what was observed, and whether the model learned from it."""
-    state, tracking = network.predictor.followed, None
-    intervals = state.intervals if state else None
+    stored = network.predictor.followed
+    state = stored or PersonState.start(network.size)
+    learned_until = stored.last_workout if stored else None
     for recording in recordings:
         gridded = recording.gridded
-        features = network.features(gridded)
-        if tracking is None:
-            tracking = state.tracking if state else Tracking.start(features.shape[1])
         truth = measured_heart_rate(gridded)
-        given = np.where((elapsed_steps(gridded) + 1) * STEP_SECONDS <= observed, truth, np.nan)
-        known = Known(tracking=tracking, intervals=intervals)
-        blind, answer = network.answers(gridded, [np.full(len(truth), np.nan), given], known)
-        learned = state is not None and gridded.sort_key <= state.until
+        prefix = np.where((elapsed_steps(gridded) + 1) * STEP_SECONDS <= observed, truth, np.nan)
+        blind, answer = network.answers(gridded, [np.full(len(truth), np.nan), prefix], state)
+        learned = learned_until is not None and gridded.sort_key <= learned_until
         yield recording, blind, answer, learned
         if recording.follow and not learned:
-            tracking = tracking.after(features, truth - blind.heart_rate)
+            state = state.update(gridded, network.features(gridded), blind.heart_rate)
 
 
 def _rows(recording: Recording, blind: Answer, answer: Answer) -> Iterator[list[Any]]:

@@ -5,11 +5,11 @@ import json
 from typing import Any
 
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.network.network import HeartRateNetwork
 from hrmodel.offline.errors import UserError
 from hrmodel.offline.paths import Folders
 from hrmodel.offline.start import read_checkpoint
-from hrmodel.training.stages import StageConfig
+from hrmodel.training.stages import StageConfig, recipe_name
 from hrmodel.training.state import TrainingState
 
 START = "start"  # in `training_meta`: what the training began with
@@ -20,7 +20,7 @@ def start_digest(start: Checkpoint) -> str:
     return hashlib.sha256(start.to_bytes()).hexdigest()
 
 
-def resumed(folders: Folders, planned: Checkpoint, model: HeartRateLSTM, stage: StageConfig) -> TrainingState:
+def resumed(folders: Folders, planned: Checkpoint, model: HeartRateNetwork, stage: StageConfig) -> TrainingState:
     """The state after the last finished epoch; `model` gets its weights.
 
     `planned` is what this training would write. Raises UserError when there is nothing to go on with, or when it was
@@ -43,7 +43,7 @@ def resumed(folders: Folders, planned: Checkpoint, model: HeartRateLSTM, stage: 
 
 def _changes(found: Checkpoint, planned: Checkpoint) -> list[str]:
     """What differs between the interrupted training and this one, in words."""
-    before, now = found.configuration, _as_read(planned.configuration)
+    before, now = _as_read(found.configuration), _as_read(planned.configuration)
     names = sorted({*before, *now})
     changes = [
         f"{name} was {before.get(name)} and is {now.get(name)}" for name in names if before.get(name) != now.get(name)
@@ -56,6 +56,6 @@ def _changes(found: Checkpoint, planned: Checkpoint) -> list[str]:
 
 
 def _as_read(configuration: dict[str, Any]) -> dict[str, Any]:
-    """As it comes back from a file."""
+    """As it comes back from a file, the recipe under its present name."""
     values: dict[str, Any] = json.loads(json.dumps(configuration))
-    return values
+    return {**values, "recipe": recipe_name(values.get("recipe", ""))}

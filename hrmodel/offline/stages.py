@@ -1,66 +1,50 @@
-"""Stage 1 and stage 2 offline: from a start checkpoint and a person's workouts to the seed's files."""
+"""A personal stage offline: from a start checkpoint and a person's workouts to the original's files."""
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hrmodel.evaluation.calibration import follow
-from hrmodel.evaluation.contenders import EvaluationData
-from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.config import NetworkConfig
-from hrmodel.network.freezing import freeze_layers, parameter_report
-from hrmodel.network.lstm import HeartRateLSTM
-from hrmodel.network.original_format import to_seed_pt
+from hrmodel.network.network import HeartRateNetwork
+from hrmodel.network.original_format import to_original_pt
 from hrmodel.offline.console import progress_bar
-from hrmodel.offline.data import training_digest
 from hrmodel.offline.errors import Interrupted, UserError
 from hrmodel.offline.paths import Folders
 from hrmodel.offline.resuming import START, resumed, start_digest
+from hrmodel.offline.training import Training
 from hrmodel.training.curves import best_entry, draw_curves
 from hrmodel.training.fit import explain_out_of_memory, fit
-from hrmodel.training.stages import StageConfig
 from hrmodel.training.state import Entry, TrainingState
-from hrmodel.training.views import TrainingViews, ValidationViews
-from hrmodel.version import CODE_VERSION
 
 log = logging.getLogger("hrmodel.stages")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Task:
-    """All that training one stage needs."""
+class Task(Training):
+    """A training that is kept in files."""
 
-    stage: StageConfig
-    recipe: str
-    start: Checkpoint
-    data: EvaluationData
-    device: str
     folders: Folders
     resume: bool = False  # go on after the last finished epoch of the training that was interrupted
 
 
 def train_stage(task: Task) -> None:
-    """Train one stage: checkpoints and history are written after each epoch, the curves and the person's response at
-    the end.
+    """Train one stage: checkpoints and history are written after each epoch, the curves and the person's state at the
+    end.
 
     Raises Interrupted on Ctrl-C, UserError when the GPU's memory or the network's layers do not allow it or there is
     nothing to resume, NonFiniteLoss.
     """  # fmt: skip
     model = _model(task)
-    contract, stage, name = task.start.contract, task.stage, task.stage.stage
+    stage, name = task.stage, task.stage.stage
     keep = _Keeper(task)
     before = resumed(task.folders, keep.planned(model), model, stage) if task.resume else None
     with progress_bar("reading the person") as show:
-        learned, chosen_by = personal_targets(task.start, task.data, show)
-    train = TrainingViews(learned, contract, stage.seed, stage.batch_size)
-    val = ValidationViews(chosen_by, contract)
+        train, val = task.views(show)
     _announce(task, model)
     if before is not None:
         log.info("goes on after epoch %d of %d", before.epoch, stage.epochs)
@@ -80,7 +64,7 @@ def train_stage(task: Task) -> None:
     log.info("best epoch %d of %d; wrote %s", state.best_epoch, state.epoch, task.folders.best(name))
 
 
-def seed_history(history: list[Entry]) -> dict[str, Any]:
+def original_history(history: list[Entry]) -> dict[str, Any]:
     """One list per number, an element per epoch, and the best epoch (None without validation). Peak memory in bytes."""
     best = best_entry(history)
     columns = {"train_loss": "train_loss", "val_loss": "val_loss", "learning_rate": "learning_rate"}
@@ -101,13 +85,11 @@ def epoch_line(entry: Entry, epochs: int, best: bool) -> str:
     return ", ".join(parts) + (" (best)" if best else "")
 
 
-def _model(task: Task) -> HeartRateLSTM:
-    model = task.start.build()
+def _model(task: Task) -> HeartRateNetwork:
     try:
-        freeze_layers(model, task.stage.freeze_layers)  # fit does it too: here a wrong layer costs nothing yet
+        return task.build()
     except ValueError as error:
         raise UserError(f"--freeze-layers: {error}.") from error
-    return model.to(task.device)
 
 
 class _Keeper:
@@ -118,76 +100,56 @@ class _Keeper:
         self._start = {START: start_digest(task.start)}
         self.epochs = 0
 
-    def planned(self, model: HeartRateLSTM) -> Checkpoint:
+    def planned(self, model: HeartRateNetwork) -> Checkpoint:
         """What this training writes, before its first epoch."""
-        return replace(_checkpoint(self._task, model.config, model.state_dict(), []), training_meta=self._start)
+        return replace(self._task.checkpoint(model.config, model.state_dict(), []), training_meta=self._start)
 
     def begin(self, state: TrainingState) -> None:
         """Go on after the epochs of a state that was resumed."""
         self.epochs = state.epoch
         self._keep_best(state)
 
-    def __call__(self, _model: HeartRateLSTM, state: TrainingState) -> None:
+    def __call__(self, _model: HeartRateNetwork, state: TrainingState) -> None:
         """Keep the epoch that was just finished."""
         task, name = self._task, self._task.stage.stage
         improved = state.best_epoch == state.epoch
         if improved:
             self._keep_best(state)
         tensors, meta = state.to_tensors()
-        latest = _checkpoint(task, state.model.config, state.weights(), state.history)
+        latest = task.checkpoint(state.model.config, state.weights(), state.history)
         _write(replace(latest, training=tensors, training_meta={**meta, **self._start}), task.folders.latest(name))
         path = task.folders.history(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(seed_history(state.history), indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(original_history(state.history), indent=1) + "\n", encoding="utf-8")
         self.epochs = state.epoch
         log.info("%s", epoch_line(state.history[-1], task.stage.epochs, improved and bool(task.data.val)))
 
     def end(self, state: TrainingState, on_progress: Callable[[float], None]) -> None:
-        """Write the person's response, as the best model follows it, into its file; nothing is left to resume."""
+        """Write the person's state under the best model into its file; nothing is left to resume."""
         task, name = self._task, self._task.stage.stage
-        best = _checkpoint(task, state.model.config, state.best_weights, state.history)
-        total, done = len(task.data.train) + 2 * len(task.data.val), count(1)
-        response = follow(best, task.data, lambda: on_progress(min(next(done) / total, 1.0)))
-        _write(replace(best, followed=response), task.folders.best(name))
-        _write(_checkpoint(task, state.model.config, state.weights(), state.history), task.folders.latest(name))
+        _write(task.best(state, on_progress), task.folders.best(name))
+        _write(task.checkpoint(state.model.config, state.weights(), state.history), task.folders.latest(name))
 
     def _keep_best(self, state: TrainingState) -> None:
-        best = _checkpoint(self._task, state.model.config, state.best_weights, state.history)
+        best = self._task.checkpoint(state.model.config, state.best_weights, state.history)
         _write(best, self._task.folders.best(self._task.stage.stage))
-
-
-def _checkpoint(
-    task: Task, network: NetworkConfig, weights: Mapping[str, torch.Tensor], history: Sequence[Entry]
-) -> Checkpoint:
-    return Checkpoint(
-        network=network,
-        contract=task.start.contract,
-        weights=dict(weights),
-        stage=task.stage.stage,
-        configuration={**task.stage.to_dict(), "recipe": task.recipe},
-        history=list(history),
-        level=task.data.level,
-        intervals=task.start.intervals,
-        data_digest=training_digest(task.data),
-        code_version=CODE_VERSION,
-    )
 
 
 def _write(checkpoint: Checkpoint, path: Path) -> None:
     """Write a `.pt` that holds the whole checkpoint; whoever reads sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    to_seed_pt(checkpoint, unfinished)
+    to_original_pt(checkpoint, unfinished)
     unfinished.replace(path)
 
 
-def _announce(task: Task, model: HeartRateLSTM) -> None:
+def _announce(task: Task, model: HeartRateNetwork) -> None:
     stage = task.stage
     log.info("%s, recipe %s, on %s: %s", stage.stage, task.recipe, task.device, json.dumps(stage.to_dict()))
-    counts = [(count, trains) for _, count, trains in parameter_report(model)]
+    counts = [(count, trains) for _, count, trains in model.parameter_report()]
     frozen = ", ".join(map(str, stage.freeze_layers)) or "none"
     values = (sum(count for count, trains in counts if trains), sum(count for count, _ in counts), frozen)
-    log.info("%d of %d parameters train; frozen LSTM layers: %s", *values)
+    log.info("%d of %d parameters train; frozen layers: %s", *values)
 
 
 def _what_is_left(task: Task, epochs: int) -> str:

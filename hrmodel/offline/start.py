@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.original_format import from_seed_pt
+from hrmodel.network.original_format import from_original_pt
 from hrmodel.offline.errors import UserError
-from hrmodel.offline.paths import shipped_base
+from hrmodel.offline.paths import Folders, shipped_base
+from hrmodel.training.stages import STAGES
 
 log = logging.getLogger("hrmodel.start")
 
@@ -25,13 +26,13 @@ class Found:
 
 
 def read_checkpoint(path: Path) -> Found:
-    """Read a `.safetensors` checkpoint or a `.pt`: ours comes back whole, the seed's as start weights with a warning.
+    """Read a `.safetensors` checkpoint or a `.pt`: our own come back whole, the original's as start weights.
 
     Raises InvalidCheckpoint, UserError for a network that this code does not know, FileNotFoundError.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        checkpoint = Checkpoint.read(path) if path.suffix == ".safetensors" else from_seed_pt(path)
+        checkpoint = Checkpoint.read(path) if path.suffix == ".safetensors" else from_original_pt(path)
     try:
         checkpoint.build()
     except ValueError as error:
@@ -49,12 +50,23 @@ def read_base(pretrained: Path | None) -> Found:
     return read_checkpoint(path)
 
 
-def read_stage1(checkpoint: Path | None, default: Path) -> Found:
-    """The file that --checkpoint names, else stage 1's best at `default`. Raises UserError when it is missing."""
-    path = checkpoint or default
+def read_start(stage: str, pretrained: Path | None, checkpoint: Path | None, folders: Folders) -> Found:
+    """What a personal stage starts from: a base model, or the best model of the stage before.
+
+    `pretrained` and `checkpoint` are the options of the command. Raises UserError when the option for the other kind
+    of start is used, or the file is missing.
+    """
+    before = STAGES[stage].starts_from
+    if before is None or not STAGES[before].personal:
+        if checkpoint:
+            raise UserError(f"{stage} starts from a base model: name it with --pretrained, not with --checkpoint.")
+        return read_base(pretrained)
+    if pretrained:
+        raise UserError(f"{stage} starts from a {before} model: name it with --checkpoint, not with --pretrained.")
+    path = checkpoint or folders.best(before)
     if not path.exists():
-        first = "run `python -m hrmodel stage1 --data DIR` first"
-        raise UserError(f"No stage-1 checkpoint at {path}: {first}, or name another file with --checkpoint FILE.")
+        first = f"run `python -m hrmodel {before} --data DIR` first"
+        raise UserError(f"No {before} checkpoint at {path}: {first}, or name another file with --checkpoint FILE.")
     return read_checkpoint(path)
 
 

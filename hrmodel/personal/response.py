@@ -2,7 +2,7 @@
 
 The network knows runners; a person differs from them in ways that are nearly linear in speed, climb and time: how steep
 their answer to speed is, how fast they warm up, how much they drift. Sixteen numbers say it, and they are followed from
-workout to workout (tracking.py). On people whom the base model never saw they take 0.7 bpm off the blind error, where
+workout to workout (kalman.py). On people whom the base model never saw they take 0.7 bpm off the blind error, where
 following the mean alone leaves 5.5 bpm (ARCHITECTURE.md).
 """
 
@@ -19,12 +19,11 @@ from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout
 from hrmodel.signals.rows import Rows, rows_of
 from hrmodel.signals.scale import SubjectScale
 from hrmodel.signals.steps import channel, elapsed_steps, segment_begins
+from hrmodel.workouts.running import USUAL_SPREAD, USUAL_STEPS
 from hrmodel.workouts.workout import Array
 
 MEMORIES = (30.0, 120.0, 600.0)  # s, of the running means of effort
 RISES = (60.0, 300.0)  # s, of the rise at a workout's start
-USUAL_SPREAD = 0.3  # m/s: the speed's deviation within a workout at which `speed_spread` is 0
-USUAL_STEPS = 300  # 50 min: the workout length at which `duration` is 0
 FASTEST = 6.0  # spreads from the usual speed, either way: a wrong speed must not move the whole workout
 BLOCK = 32  # steps
 BLOCKS = 64  # of a stretch

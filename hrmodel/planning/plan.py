@@ -9,11 +9,10 @@ from hrmodel.planning.pacing import MAX_SECONDS, TOLERANCE, Blind, Each, Predict
 from hrmodel.planning.route import Passage, Route, run
 from hrmodel.prediction.predictor import Prediction
 from hrmodel.signals.scale import SubjectScale
-from hrmodel.workouts.units import MEDIAN_BOUNDS
+from hrmodel.workouts.running import FASTEST, MEDIAN_BOUNDS, SLOWEST
 from hrmodel.workouts.workout import Array
 
 CAPS = (80.0, 220.0)  # bpm
-SLOWEST, FASTEST = 1.0, 6.5  # m/s
 KNOWN_SPREADS = 2.0  # beyond, the shipped base has hardly seen a speed: its answer stops rising, and falls from 2.5 on
 
 

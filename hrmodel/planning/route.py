@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrmodel.signals.grid import STEP_SECONDS
-from hrmodel.workouts.simulate import COST_ON_SLOPE, FLAT_COST
+from hrmodel.workouts.running import COST_ON_SLOPE, FLAT_COST
 from hrmodel.workouts.workout import Array, Workout
 
 MAX_POINTS = 2000

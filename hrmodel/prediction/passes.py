@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hrmodel.network.lstm import HeartRateLSTM, State
+from hrmodel.network.network import HeartRateNetwork, State
 from hrmodel.signals.features import Features
 from hrmodel.signals.rows import rounded
 from hrmodel.workouts.workout import Array
@@ -17,12 +17,12 @@ BRANCHES = 1024  # side by side
 LEAST_FILLED = 0.8  # a sequence shorter than this share of the longest goes into another batch
 
 
-def run_each(network: HeartRateLSTM, inputs: Sequence[Features]) -> list[Array]:
+def run_each(network: HeartRateNetwork, inputs: Sequence[Features]) -> list[Array]:
     """(B, T, 3) inputs, T different in each -> (B, T) outputs in the subject's scale, each run by itself."""
     return [_run_rows(network, each) for each in inputs]
 
 
-def run_together(network: HeartRateLSTM, inputs: Sequence[Features]) -> list[Array]:
+def run_together(network: HeartRateNetwork, inputs: Sequence[Features]) -> list[Array]:
     """The same within 1e-5, alike ones in one batch: a batch of 8 takes half the time of 8 batches.
 
     Shorter ones are filled up at the end, where no earlier output sees it.
@@ -42,13 +42,13 @@ def run_together(network: HeartRateLSTM, inputs: Sequence[Features]) -> list[Arr
     return outputs
 
 
-def run_branches(network: HeartRateLSTM, trunk: Features, places: NDArray[np.intp], branches: Features) -> Array:
+def run_branches(network: HeartRateNetwork, trunk: Features, places: NDArray[np.intp], branches: Features) -> Array:
     """(T, 3) trunk and (O, K, 3) branches, number o after the trunk's first places[o] steps -> (O,) last outputs.
 
     `places` increase. The trunk is run once and all branches side by side: what O passes of up to T steps would give
     takes T + O K steps.
     """
-    device = network.fc.weight.device
+    device = network.device
     steps, following = torch.from_numpy(trunk)[None].to(device), torch.from_numpy(branches)
     states: list[State] = []
     outputs = [np.empty(0)]
@@ -60,8 +60,8 @@ def run_branches(network: HeartRateLSTM, trunk: Features, places: NDArray[np.int
                 begun = place
             states.append(state)
         for first in range(0, len(states), BRANCHES):
-            hidden, cell = (torch.cat(parts, dim=1) for parts in zip(*states[first : first + BRANCHES], strict=True))
-            output, _ = network.go_on(following[first : first + BRANCHES].to(device), (hidden, cell))
+            state = tuple(torch.cat(parts, dim=1) for parts in zip(*states[first : first + BRANCHES], strict=True))
+            output, _ = network.go_on(following[first : first + BRANCHES].to(device), state)
             outputs.append(output[:, -1].cpu().numpy().astype(np.float64))
     return np.concatenate(outputs)
 
@@ -82,7 +82,7 @@ def _alike(inputs: Sequence[Features]) -> Iterator[list[int]]:
         yield group
 
 
-def _run_rows(network: HeartRateLSTM, inputs: Features) -> Array:
+def _run_rows(network: HeartRateNetwork, inputs: Features) -> Array:
     """(B, T, 3) -> (B, T), of long sequences a few rows at a time."""
     rows = max(1, LONG_STEPS // max(inputs.shape[1], 1))
     if inputs.shape[0] <= rows:
@@ -90,8 +90,8 @@ def _run_rows(network: HeartRateLSTM, inputs: Features) -> Array:
     return np.concatenate([_run(network, inputs[start : start + rows]) for start in range(0, inputs.shape[0], rows)])
 
 
-def _run(network: HeartRateLSTM, inputs: Features) -> Array:
-    device, steps = network.fc.weight.device, inputs.shape[1]
+def _run(network: HeartRateNetwork, inputs: Features) -> Array:
+    device, steps = network.device, inputs.shape[1]
     more = int(rounded(steps)) - steps
     filled = np.pad(inputs, ((0, 0), (0, more), (0, 0))) if more else inputs
     with torch.inference_mode():

@@ -1,5 +1,6 @@
 """A checkpoint and a subject's level in, heart rate with a band out. No output sees its own or a later heart rate."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -65,7 +66,7 @@ class Prepared:
     @property
     def size(self) -> int:
         """What it takes, about: steps of all passes, and samples."""
-        return sum(each.shape[0] * each.shape[1] for each in self.inputs) + len(self.query.workout.t)
+        return sum(math.prod(each.shape[:2]) for each in self.inputs) + len(self.query.workout.t)
 
 
 class Predictor:

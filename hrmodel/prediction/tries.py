@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from hrmodel.network.lstm import HeartRateLSTM, State
+from hrmodel.network.network import HeartRateNetwork, State
 from hrmodel.personal.response import Response, response_features
 from hrmodel.prediction.passes import run_together
 from hrmodel.prediction.stepwise import HIGHEST, LOWEST
@@ -29,7 +29,7 @@ class Tries:
     """Blind heart rates of one person. Workouts have one sample per step of 10 s, without gaps and heart rate."""
 
     def __init__(
-        self, network: HeartRateLSTM, contract: FeatureContract, level: SubjectScale, response: Response
+        self, network: HeartRateNetwork, contract: FeatureContract, level: SubjectScale, response: Response
     ) -> None:
         self._network, self._contract, self._level, self._response = network, contract, level, response
         self._inputs: Features = np.empty((0, 3), dtype=np.float32)

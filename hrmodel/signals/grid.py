@@ -122,7 +122,8 @@ def _bin_means(values: Array | None, slot: NDArray[np.int64], size: int) -> Arra
         values, slot = values[measured], slot[measured]
     counts = np.bincount(slot, minlength=size)
     sums = np.bincount(slot, weights=values, minlength=size)
-    return np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
+    means: Array = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
+    return means
 
 
 def _bridged(values: Array, segment: NDArray[np.int64]) -> Array:

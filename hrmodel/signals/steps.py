@@ -38,7 +38,8 @@ def channel(gridded: GriddedWorkout, name: str) -> Array:
 def elapsed_steps(gridded: GriddedWorkout) -> NDArray[np.int64]:
     """(S,) steps from the workout's first step to each, gaps included; 0 at the first."""
     bins = step_bins(gridded)
-    return bins - bins[0]
+    elapsed: NDArray[np.int64] = bins - bins[0]
+    return elapsed
 
 
 def measured_heart_rate(gridded: GriddedWorkout) -> Array:

@@ -7,11 +7,11 @@ import numpy as np
 STEP_COST = 2.0  # rows: what a step of a recurrence costs beside its rows (64 hidden units, one core, both directions)
 
 
-def groups_of(lengths: Sequence[int], step_cost: float = STEP_COST) -> list[list[int]]:
-    """Rows in groups, each as cheap to compute padded to its own longest as together they can be.
+def buckets_of(lengths: Sequence[int], step_cost: float = STEP_COST) -> list[list[int]]:
+    """Rows in buckets of similar lengths, each padded to its own longest: the split that costs least.
 
-    A group of B rows and T steps costs T (B + `step_cost`). Rows are sorted by length, so a group is a stretch of them,
-    and the best cut before each row follows from the best ones before (dynamic programming).
+    A bucket of B rows and T steps costs T (B + `step_cost`). Rows are sorted by length, so a bucket is a stretch of
+    them, and the best cut before each row follows from the best ones before (dynamic programming).
     """
     order = np.argsort(-np.asarray(lengths), kind="stable")
     sizes = np.asarray(lengths)[order]
@@ -21,8 +21,8 @@ def groups_of(lengths: Sequence[int], step_cost: float = STEP_COST) -> list[list
         costs = cheapest[:end] + sizes[:end] * (end - starts + step_cost)
         cut[end] = costs.argmin()
         cheapest[end] = costs[cut[end]]
-    groups, end = [], len(sizes)
+    buckets, end = [], len(sizes)
     while end > 0:
-        groups.append(order[cut[end] : end].tolist())
+        buckets.append(order[cut[end] : end].tolist())
         end = int(cut[end])
-    return groups[::-1]
+    return buckets[::-1]

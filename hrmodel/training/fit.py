@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
-from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.network.network import HeartRateNetwork
 from hrmodel.training.batches import Batch
-from hrmodel.training.frozen_cache import LowerCache
-from hrmodel.training.losses import masked_mse
+from hrmodel.training.frozen_cache import FrozenLayerCache
 from hrmodel.training.stages import StageConfig
 from hrmodel.training.state import Entry, TrainingState
 from hrmodel.training.views import FixedViews, Views
@@ -33,7 +33,7 @@ def ignore(*_: object) -> None:
 
 
 def fit(
-    model: HeartRateLSTM,
+    model: HeartRateNetwork,
     train: Views | Sequence[Batch],
     val: Views | Sequence[Batch],
     stage: StageConfig,
@@ -41,7 +41,7 @@ def fit(
     resume: TrainingState | None = None,
     on_batch: Callable[[TrainingState], None] = ignore,
     on_validation: Callable[[TrainingState], None] = ignore,
-    on_epoch: Callable[[HeartRateLSTM, TrainingState], None] = ignore,
+    on_epoch: Callable[[HeartRateNetwork, TrainingState], None] = ignore,
 ) -> TrainingState:
     """Train one stage until its epochs are over or validation stops improving, on the device where the model is.
 
@@ -58,7 +58,7 @@ def fit(
         state = resume or TrainingState(model, stage)
         state.stops_early = len(val) > 0 and train.workouts >= stage.early_stopping_min_workouts
         state.use_random_state()
-        cache = LowerCache(model)
+        cache = FrozenLayerCache(model)
         while not state.should_stop:
             state.finish_epoch(_epoch(state, cache, train, val, on_batch, on_validation))
             on_epoch(model, state)
@@ -72,7 +72,7 @@ def explain_out_of_memory(batch_size: int) -> str:
 
 def _epoch(
     state: TrainingState,
-    cache: LowerCache,
+    cache: FrozenLayerCache,
     train: Views,
     val: Views,
     on_batch: Callable[[TrainingState], None],
@@ -91,7 +91,9 @@ def _epoch(
     return entry
 
 
-def _train(state: TrainingState, cache: LowerCache, train: Views, on_batch: Callable[[TrainingState], None]) -> float:
+def _train(
+    state: TrainingState, cache: FrozenLayerCache, train: Views, on_batch: Callable[[TrainingState], None]
+) -> float:
     """One pass over the training batches; the mean loss over their measured steps."""
     state.model.train()
     state.batch, state.batches = 0, len(train)
@@ -114,7 +116,7 @@ def _train(state: TrainingState, cache: LowerCache, train: Views, on_batch: Call
 
 @torch.no_grad()
 def _validate(
-    state: TrainingState, cache: LowerCache, val: Views, on_validation: Callable[[TrainingState], None]
+    state: TrainingState, cache: FrozenLayerCache, val: Views, on_validation: Callable[[TrainingState], None]
 ) -> float | None:
     """The averaged weights' mean loss over the measured validation steps; None without validation workouts."""
     state.model.eval()
@@ -129,6 +131,12 @@ def _validate(
     if not math.isfinite(total.value):
         raise NonFiniteLoss(state.epoch + 1)
     return total.value
+
+
+def masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """(B, T) each -> scalar: the mean of (prediction - target)^2 over the steps where `mask` is True; 0 without any."""
+    squared = (prediction - target).square() * mask
+    return squared.sum() / mask.sum().clamp(min=1)
 
 
 class Mean:
@@ -154,7 +162,7 @@ def views_of(batches: Views | Sequence[Batch]) -> Views:
 
 
 @contextmanager
-def own_random_numbers(model: HeartRateLSTM) -> Iterator[None]:
+def own_random_numbers(model: HeartRateNetwork) -> Iterator[None]:
     """Leave torch's global random state as it was."""
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

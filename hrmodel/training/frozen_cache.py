@@ -5,50 +5,41 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.network.network import HeartRateNetwork
 from hrmodel.training.batches import Batch, Key
-from hrmodel.training.bucketing import groups_of
+from hrmodel.training.bucketing import buckets_of
 
 CACHE_BYTES = 512 * 2**20
 
 
-def cacheable_layers(model: HeartRateLSTM) -> int:
-    """Count the LSTM layers from 0 up whose output cannot change: frozen, and no dropout drawn below them."""
-    frozen = 0
-    for weights in model.lstm.all_weights:
-        if any(weight.requires_grad for weight in weights):
-            break
-        frozen += 1
-    return frozen if model.lstm.dropout == 0 else min(frozen, 1)
+class FrozenLayerCache:
+    """Output of the lowest frozen layers per sequence, kept up to `limit_bytes` on the model's device.
 
-
-class LowerCache:
-    """Output of the frozen lower layers per sequence, kept up to `limit_bytes` on the model's device.
-
-    Each sequence goes through alone, without padding: its value never depends on the batch that it came in, so a job
-    that lost its cache goes on bit for bit.
+    `layers` counts the layers whose output is kept (`HeartRateNetwork.cacheable_layers` unless said otherwise). Each
+    sequence goes through alone, without padding: its value never depends on the batch that it came in, so a job that
+    lost its cache goes on bit for bit.
     """
 
-    def __init__(self, model: HeartRateLSTM, limit_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, model: HeartRateNetwork, limit_bytes: int = CACHE_BYTES) -> None:
         self._model, self._room = model, limit_bytes
         self._kept: dict[Key, Tensor] = {}
-        self.layers = cacheable_layers(model)
+        self.layers = model.cacheable_layers()
 
     def predict(self, batch: Batch) -> Tensor:
         """(B, T) scaled heart rate, 0 in the padding: `model(batch.inputs)` without the work of the frozen layers and,
         on a CPU, of most of the padding.
         """  # fmt: skip
         if batch.inputs.device.type != "cpu":
-            return self._model.upper(self.lower(batch), self.layers)  # there a row more costs nothing
-        masks = self._model.draw_dropout(batch.mask.shape, self.layers)  # as without groups
+            return self._model.run_from(self.frozen_output(batch), self.layers)  # there a row more costs nothing
+        masks = self._model.draw_dropout(batch.mask.shape, self.layers)  # as without buckets
         output = batch.inputs.new_zeros(batch.mask.shape)
-        for rows in groups_of(batch.lengths):
+        for rows in buckets_of(batch.lengths):
             steps = batch.lengths[rows[0]]
             own = [mask[rows, :steps] for mask in masks]
-            output[rows, :steps] = self._model.upper(self.lower(batch, rows), self.layers, own)
+            output[rows, :steps] = self._model.run_from(self.frozen_output(batch, rows), self.layers, own)
         return output
 
-    def lower(self, batch: Batch, rows: Sequence[int] | None = None) -> Tensor:
+    def frozen_output(self, batch: Batch, rows: Sequence[int] | None = None) -> Tensor:
         """(R, T, H) output of the cacheable layers for these rows (None: all), 0 in the padding to the longest.
 
         Without a cacheable layer: (R, T, 3) the inputs.
@@ -57,19 +48,23 @@ class LowerCache:
         steps = max(batch.lengths[row] for row in chosen)
         if self.layers == 0:
             return batch.inputs[list(chosen), :steps]
-        size = self._model.config.hidden_size
-        hidden = batch.inputs.new_zeros(len(chosen), steps, size)
+        hidden = batch.inputs.new_zeros(len(chosen), steps, self._model.config.hidden_size)
         for place, row in enumerate(chosen):
-            own = batch.lengths[row]
-            hidden[place, :own] = self._one(batch.keys[row], batch.inputs[row : row + 1, :own])
+            length = batch.lengths[row]
+            hidden[place, :length] = self._of_sequence(batch.keys[row], batch.inputs[row : row + 1, :length])
         return hidden
 
-    def _one(self, key: Key, inputs: Tensor) -> Tensor:
+    @property
+    def nbytes(self) -> int:
+        """Memory of the kept outputs."""
+        return sum(output.nbytes for output in self._kept.values())
+
+    def _of_sequence(self, key: Key, inputs: Tensor) -> Tensor:
         """(1, T, 3) -> (T, H), from memory where possible."""
         if key in self._kept:
             return self._kept[key]
         with torch.no_grad():
-            output = self._model.lower(inputs.clone(), self.layers)[0]  # a copy: memory aligned as in any other run
+            output = self._model.run_layers(inputs.clone(), 0, self.layers)[0]  # a copy: memory aligned as in any run
         if output.nbytes <= self._room:
             self._room -= output.nbytes
             self._kept[key] = output

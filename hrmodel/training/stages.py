@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-STAGES = ("base", "stage1", "stage2")
+from hrmodel.network.config import NetworkConfig
 
 BOUNDS: dict[str, tuple[float, float]] = {
-    "freeze_layers": (0, 1),  # each index; the seed's network has two layers
+    "freeze_layers": (0, NetworkConfig.num_layers - 1),  # each index
     "learning_rate": (1e-6, 1e-1),
     "batch_size": (1, 256),
     "epochs": (1, 500),
@@ -31,7 +31,7 @@ class InvalidHyperparameter(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """How one stage trains. The defaults are what the seed's two stages have in common."""
+    """How one stage trains. The defaults are what the original's two stages have in common."""
 
     stage: str = "stage2"
     freeze_layers: tuple[int, ...] = ()
@@ -58,26 +58,71 @@ class StageConfig:
         return StageConfig(**{**values, "freeze_layers": tuple(values["freeze_layers"])})
 
 
-_BASE = StageConfig(stage="base", learning_rate=2e-3, epochs=24, patience=8, ema=0.995)
+@dataclass(frozen=True, kw_only=True)
+class TrainingStage:
+    """What sets a stage apart from the others. Whatever depends on a stage asks here, not for its name."""
+
+    personal: bool  # trains on one person's workouts; else on many people's
+    starts_from: str | None  # the stage whose model it goes on with; None: a new network
+    summary: str  # what trains, for the help of the commands
+    original: StageConfig  # the original's numbers, however many workouts there are
+    auto_rate: float = 1.0  # of the learning rate of the recipe `auto`
+
+
+STAGES: dict[str, TrainingStage] = {
+    "base": TrainingStage(
+        personal=False,
+        starts_from=None,
+        summary="everything trains, on many people",
+        original=StageConfig(stage="base", learning_rate=2e-3, epochs=24, patience=8, ema=0.995),
+    ),
+    "stage1": TrainingStage(
+        personal=True,
+        starts_from="base",
+        summary="layer 0 is frozen, layer 1 and the output train",
+        original=StageConfig(stage="stage1", freeze_layers=(0,), learning_rate=5e-4),
+    ),
+    "stage2": TrainingStage(
+        personal=True,
+        starts_from="stage1",
+        summary="everything trains",
+        original=StageConfig(stage="stage2", learning_rate=1e-4),
+        auto_rate=0.5,
+    ),
+}
 FEW_WORKOUTS = 15  # to train on; below, validation is a handful of workouts and its best epoch is luck
-_STAGE1 = StageConfig(stage="stage1", freeze_layers=(0,), learning_rate=5e-4)
-_STAGE2 = StageConfig(stage="stage2", learning_rate=1e-4)
 
 
-def _seed(stage: str, workouts: int) -> StageConfig:
-    """The seed's own numbers, however many workouts there are."""
-    return {"base": _BASE, "stage1": _STAGE1, "stage2": _STAGE2}[stage]
+def personal_stages() -> list[str]:
+    """The stages that train on one person's workouts, in the order in which they follow each other."""
+    return [name for name, stage in STAGES.items() if stage.personal]
 
 
-def _auto(stage: str, workouts: int) -> StageConfig:
+def stages_after(name: str | None) -> list[str]:
+    """The stages that start from the model of this one; None: those that start from a new network."""
+    return [other for other, stage in STAGES.items() if stage.starts_from == name]
+
+
+def way_to(name: str) -> list[str]:
+    """The personal stages from a base model to this one: each starts from the one before."""
+    stage = STAGES[name]
+    if not stage.personal:
+        return []
+    return [*(way_to(stage.starts_from) if stage.starts_from else []), name]
+
+
+def _original(stage: TrainingStage, workouts: int) -> StageConfig:
+    return stage.original
+
+
+def _auto(stage: TrainingStage, workouts: int) -> StageConfig:
     """Small batches and averaged weights; careful steps from few workouts (benchmarks/bench_accuracy.py --dev)."""
-    if stage == "base":
-        return _BASE
+    if not stage.personal:
+        return stage.original
     few = workouts < FEW_WORKOUTS
-    rate = 3e-4 if few else 1e-3
     return replace(
-        {"stage1": _STAGE1, "stage2": _STAGE2}[stage],
-        learning_rate=rate if stage == "stage1" else rate / 2,
+        stage.original,
+        learning_rate=(3e-4 if few else 1e-3) * stage.auto_rate,
         batch_size=8,
         epochs=8 if few else 20,
         ema=0.97,
@@ -85,7 +130,13 @@ def _auto(stage: str, workouts: int) -> StageConfig:
     )
 
 
-RECIPES: dict[str, Callable[[str, int], StageConfig]] = {"seed": _seed, "auto": _auto}
+RECIPES: dict[str, Callable[[TrainingStage, int], StageConfig]] = {"original": _original, "auto": _auto}
+DEPRECATED_RECIPES = {"seed": "original"}  # deprecated since 2.0; stored jobs and checkpoints may hold them for ever
+
+
+def recipe_name(text: str) -> str:
+    """The recipe's present name: a deprecated one is replaced, any other text comes back as it is."""
+    return DEPRECATED_RECIPES.get(text, text)
 
 
 def resolve(stage: str, recipe: str, hyperparameters: Mapping[str, Any], *, workouts: int) -> StageConfig:
@@ -94,12 +145,13 @@ def resolve(stage: str, recipe: str, hyperparameters: Mapping[str, Any], *, work
     Raises InvalidHyperparameter (a ValueError) naming the field and its bounds, ValueError for an unknown stage or
     recipe.
     """
+    recipe = recipe_name(recipe)
     if recipe not in RECIPES:
         raise ValueError(f"unknown recipe {recipe!r}; known: {', '.join(RECIPES)}")
     if stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}; known: {', '.join(STAGES)}")
     checked = {name: _checked(name, value) for name, value in hyperparameters.items()}
-    return replace(RECIPES[recipe](stage, workouts), **checked)
+    return replace(RECIPES[recipe](STAGES[stage], workouts), **checked)
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -122,7 +174,7 @@ def _checked_layers(value: Any) -> tuple[int, ...]:
         isinstance(layer, int) and not isinstance(layer, bool) and low <= layer <= high for layer in value
     )
     if not ok:
-        message = f"freeze_layers must be a list of LSTM layer indexes from {low} to {high}, not {value!r}"
+        message = f"freeze_layers must be a list of layer indexes from {low} to {high}, not {value!r}"
         raise InvalidHyperparameter("freeze_layers", message)
     return tuple(sorted(set(value)))
 

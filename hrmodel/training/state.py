@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from hrmodel.network.freezing import freeze_layers, trainable_parameters
-from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.network.network import HeartRateNetwork
 from hrmodel.training.stages import StageConfig
 
 Entry = dict[str, float | int | None]
@@ -23,8 +22,8 @@ class TrainingState:
     weights of the epoch with the lowest validation loss, of the last epoch when nothing validates.
     """
 
-    def __init__(self, model: HeartRateLSTM, stage: StageConfig) -> None:
-        freeze_layers(model, stage.freeze_layers)
+    def __init__(self, model: HeartRateNetwork, stage: StageConfig) -> None:
+        model.freeze_layers(stage.freeze_layers)
         model.set_dropout(stage.dropout)
         self.model, self.stage = model, stage
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -47,7 +46,7 @@ class TrainingState:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(self.model.parameters()).device
+        return self.model.device
 
     @property
     def learning_rate(self) -> float:
@@ -73,7 +72,7 @@ class TrainingState:
                 torch._foreach_lerp_(self.average, list(self.parameters.values()), 1.0 - self.stage.ema)
 
     @contextmanager
-    def averaged(self) -> Iterator[HeartRateLSTM]:
+    def averaged(self) -> Iterator[HeartRateNetwork]:
         """Lend the model with its averaged weights; afterwards it has its own again."""
         if self.average is None:
             yield self.model
@@ -93,7 +92,7 @@ class TrainingState:
     def finish_epoch(self, entry: Entry) -> None:
         """Close an epoch (train_loss, val_loss, epoch_time): history, best weights, scheduler, early stopping."""
         self.epoch, self.batch = self.epoch + 1, 0
-        measured = {"learning_rate": self.learning_rate, "trainable_parameters": trainable_parameters(self.model)}
+        measured = {"learning_rate": self.learning_rate, "trainable_parameters": self.model.trainable_parameters()}
         self.history.append({"epoch": self.epoch, **entry, **measured})
         val_loss = entry["val_loss"]
         self.epochs_without_improvement += 1
@@ -135,7 +134,7 @@ class TrainingState:
 
     @classmethod
     def from_tensors(
-        cls, model: HeartRateLSTM, stage: StageConfig, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]
+        cls, model: HeartRateNetwork, stage: StageConfig, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]
     ) -> "TrainingState":
         """Rebuild the state that `to_tensors` gave, and put its weights into `model`. Raises KeyError if incomplete."""
         model.load_state_dict(_under(tensors, "weights."))

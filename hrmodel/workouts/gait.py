@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hrmodel.workouts.running import RUN_STEPS, RUNNING_STEPS, STEP_LENGTHS
 from hrmodel.workouts.spells import durations
 from hrmodel.workouts.workout import Array, Workout
 
@@ -20,10 +21,7 @@ MIN_BLOCKS = 6
 
 # steps
 ONE_FOOT = 120.0  # counts a minute: what is more is of both feet, whatever the speed
-RUNNING_STEPS = (140.0, 230.0)  # steps/min, both feet
-STEP_LENGTHS = (0.35, 2.0)  # m
 WALK_RATIO = 0.0065 / 60.0  # step length in m, divided by steps a second, over 60: the same at all speeds of a walk
-RUN_STEPS = 165.0  # steps/min, at any speed of a run
 RESTING = 20.0  # counts a minute: legs that do not move
 RESTING_SPEED = 2.5  # m/s: faster than anybody walks
 MAX_RESTING = 0.08  # of the time at speed

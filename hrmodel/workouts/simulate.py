@@ -10,14 +10,14 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
+from hrmodel.workouts.running import COST_ON_SLOPE, FLAT_COST
 from hrmodel.workouts.workout import Array, Workout
 
 SAMPLE_SECONDS = 5.0
 FIRST_DAY = datetime(2024, 1, 1, 6, tzinfo=UTC)
 DAYS_BETWEEN = 2
-FLAT_COST = 3.6  # J/kg/m
-COST_ON_SLOPE = np.polynomial.Polynomial([3.6, 19.5, 46.3, -43.3, -30.4, 155.4])  # J/kg/m at a slope as a fraction
 PROGRAMS = ("easy", "easy", "progression", "intervals", "hills")
 
 
@@ -135,7 +135,8 @@ def _slopes(speed: Array, usual: float, rng: Generator) -> Array:
     distance = np.cumsum(speed) * SAMPLE_SECONDS
     lengths, phases = np.exp(rng.uniform(np.log(200), np.log(3000), 6)), rng.uniform(0, 2 * np.pi, 6)
     waves = np.sin(2 * np.pi * distance[:, None] / lengths + phases).sum(axis=1)
-    return np.clip(usual * waves / np.sqrt(3), -0.2, 0.2)
+    slopes: Array = np.clip(usual * waves / np.sqrt(3), -0.2, 0.2)
+    return slopes
 
 
 def _demand(body: Physiology, effective_speed: Array, t: Array, offset: float) -> Array:
@@ -177,9 +178,10 @@ def _lose_contact(heart_rate: Array, rng: Generator) -> None:
         heart_rate[begin : begin + int(rng.integers(2, 19))] = np.nan
 
 
-def _without_pause(t: Array, rng: Generator) -> np.ndarray:
+def _without_pause(t: Array, rng: Generator) -> NDArray[np.bool_]:
     """(N,) mask: one run in twelve was paused for 70..200 s."""
     if rng.random() > 1 / 12:
         return np.ones(len(t), dtype=bool)
     begin = rng.uniform(300, t[-1] - 300)
-    return (t < begin) | (t > begin + rng.uniform(70, 200))
+    kept: NDArray[np.bool_] = (t < begin) | (t > begin + rng.uniform(70, 200))
+    return kept

@@ -7,14 +7,13 @@ from typing import Literal
 
 import numpy as np
 
+from hrmodel.workouts.running import MEDIAN_BOUNDS, TYPICAL_SPEED
 from hrmodel.workouts.workout import Array
 
 SpeedUnit = Literal["m/s", "km/h", "mi/h", "min/km"]
 AltitudeUnit = Literal["m", "ft"]
 
 METRES_PER_FOOT = 0.3048
-TYPICAL_SPEED = 2.8  # m/s, the middle of real runs: picks the likely unit
-MEDIAN_BOUNDS = (0.3, 8.0)  # m/s, of the median moving speed of a run
 
 
 def _pace(minutes_per_km: Array) -> Array:

@@ -8,15 +8,11 @@ takes 150 steps a minute and more, walking 90 to 130. Without it only a speed th
 import numpy as np
 
 from hrmodel.workouts.gait import MOVING_SPEED, Gait
+from hrmodel.workouts.running import CLIMBING_SPEED, FAST_WALK, RUNNING_CADENCE, RUNNING_SPEED, WALKING_SPEED
 from hrmodel.workouts.spells import Mask, durations
 from hrmodel.workouts.workout import Workout
 
-WALKING_SPEED = 1.6  # m/s
-RUNNING_SPEED = 2.2  # m/s: nobody walks faster
-RUNNING_CADENCE = 140.0  # steps/min, both feet
-FAST_WALK = (1.75, 2.1)  # m/s, median and what is exceeded a tenth of the time: 670 of 702 walks, none of 17,142 runs
 STEEP = 0.03  # metres between low and high ground per metre run: in mountains runners are that slow
-CLIMBING_SPEED = 0.12  # m/s upwards, over the whole time: faster than people hike
 PARTLY_WALKED = 1 / 3  # of the moving time
 
 STILL_SPEED = 0.5  # m/s over a minute; positions wander by less

@@ -4,9 +4,9 @@ import hashlib
 import json
 import struct
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from hrmodel.workouts.reasons import Reason
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[np.float64]
 
@@ -55,7 +58,7 @@ class Workout:
     sport: str = "running"
     source: str = ""  # file name (and member) that it came from
     sport_source: str = ""  # who said the sport when it was not the file's own field
-    split: str | None = None  # only seed-format data and population Parquet
+    split: str | None = None  # only original-format data and population Parquet
     removed_samples: int = 0  # left out by the reader: no time, or one that fits nowhere
     mended: tuple[Reason, ...] = ()  # what else the reader mended: clocks, units
     marks: NDArray[np.uint16] | None = None  # (N,) bits of `MARKS`; None when no value was taken as missing
@@ -107,6 +110,49 @@ class Workout:
             source=source,
             split=split,
         )
+
+    @staticmethod
+    def from_dataframe(
+        frame: "pd.DataFrame",
+        *,
+        started_at: datetime | None = None,
+        person: str | None = None,
+        sport: str = "running",
+        source: str = "",
+    ) -> "Workout":
+        """A workout from a table with a row per sample.
+
+        Columns: `speed` (m/s) and, where recorded, `altitude` (m), `heart_rate` (bpm), `cadence` (steps/min, both
+        feet); others are ignored, NaN is a missing value. The time is the column `t` (s since the start) or an index
+        of times with a time zone; such an index also says the start. Raises ValueError for missing columns.
+        """
+        present = [name for name in ("t", *CHANNELS) if name in frame.columns]
+        columns = {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in present}
+        if "speed" not in columns:
+            raise ValueError(f"a DataFrame needs the column speed (m/s); it has {', '.join(map(str, frame.columns))}")
+        if hasattr(frame.index, "tz") and len(frame):
+            columns.setdefault("t", (frame.index - frame.index[0]).total_seconds().to_numpy())
+            start = frame.index[0].round("us").to_pydatetime() - timedelta(seconds=float(columns["t"][0]))
+            started_at = started_at or start
+        if "t" not in columns:
+            raise ValueError("a DataFrame needs the column t (s since the start) or an index of times with a time zone")
+        return Workout(**columns, started_at=started_at, person=person, sport=sport, source=source)
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """A table with a row per sample: `t` (s), `speed` (m/s) and the other recorded channels.
+
+        The index holds the times (UTC) where the start is known. `from_dataframe` gives the same samples again.
+        Raises ImportError without pandas.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("a DataFrame needs pandas, which is not installed: pip install pandas") from error
+        columns = {name: value for name in ("t", *CHANNELS) if (value := getattr(self, name)) is not None}
+        if self.started_at is None:
+            return pd.DataFrame(columns)
+        times = pd.Timestamp(self.started_at) + pd.to_timedelta(self.t, unit="s")
+        return pd.DataFrame(columns, index=pd.Index(times, name="time"))
 
     @cached_property
     def digest(self) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.table import Table
 
+from hrmodel.training.stages import personal_stages
 from service.cli.import_files import Imported
 from service.client.client import Json
 from service.settings import Settings
@@ -96,7 +97,7 @@ def _end(imported: Imported, settings: Settings) -> Iterator[str]:
     if not population:
         yield "Next, train both stages:"
         subject = shlex.quote(dataset["subject"] or "")
-        yield f"stagewise stage1 --subject {subject} --watch && stagewise stage2 --subject {subject} --watch"
+        yield " && ".join(f"stagewise {stage} --subject {subject} --watch" for stage in personal_stages())
         return
     key = "$STAGEWISE_API_KEY" if settings.api_key else f"$(cat {shlex.quote(str(settings.key_file))})"
     body = json.dumps({"dataset_id": dataset["id"]})

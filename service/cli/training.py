@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hrmodel.training.stages import STAGES, personal_stages, way_to
 from service.cli.common import JsonOption, connected, fail, whole_id
 from service.cli.jobs import Watch, accepted
 
@@ -14,43 +15,37 @@ app = typer.Typer()
 
 DatasetOption = Annotated[str | None, typer.Option(help="An upload's id; else the subject's newest that is ready.")]
 Whose = Annotated[str, typer.Option("--subject", help="The person.")]
-Recipe = Annotated[str, typer.Option(help="auto, or seed: the original's hyperparameters.")]
+Recipe = Annotated[str, typer.Option(help="auto, or original: the original's hyperparameters.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter, such as epochs=30; may be given again."),
 ]
 
 
-@app.command()
-def stage1(
-    subject: Whose = "me",
-    dataset: DatasetOption = None,
-    recipe: Recipe = "auto",
-    settings: Set = None,
-    watch: Watch = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Train stage 1 of a person: layer 0 is frozen, layer 1 and the output train."""
-    hyperparameters = dict(_setting(text) for text in settings or [])
-    with connected() as api:
-        job = api.submit_stage1_job(_dataset(api, subject, dataset), recipe=recipe, hyperparameters=hyperparameters)
-        accepted(api, job, watch, as_json)
+def _add_command(stage: str) -> None:
+    """Add the command that has the name of a personal stage."""
+    about = STAGES[stage]
+    start = f"the newest {about.starts_from}, waited for while it trains" if len(way_to(stage)) > 1 else "a base model"
+    text = f"Train {stage} of a person from {start}: {about.summary}."
+
+    @app.command(stage, help=text)
+    def train(
+        subject: Whose = "me",
+        dataset: DatasetOption = None,
+        recipe: Recipe = "auto",
+        settings: Set = None,
+        watch: Watch = False,
+        as_json: JsonOption = False,
+    ) -> None:
+        hyperparameters = dict(_setting(text) for text in settings or [])
+        with connected() as api:
+            chosen = _dataset(api, subject, dataset)
+            job = api.submit_stage(stage, chosen, recipe=recipe, hyperparameters=hyperparameters)
+            accepted(api, job, watch, as_json)
 
 
-@app.command()
-def stage2(
-    subject: Whose = "me",
-    dataset: DatasetOption = None,
-    recipe: Recipe = "auto",
-    settings: Set = None,
-    watch: Watch = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Train stage 2 of a person: everything, from the newest stage 1; waits for one that still trains."""
-    hyperparameters = dict(_setting(text) for text in settings or [])
-    with connected() as api:
-        job = api.submit_stage2_job(_dataset(api, subject, dataset), recipe=recipe, hyperparameters=hyperparameters)
-        accepted(api, job, watch, as_json)
+for _stage in personal_stages():
+    _add_command(_stage)
 
 
 @app.command()

@@ -107,15 +107,19 @@ class Client(Http):
 
     def submit_base_job(self, dataset_id: str, **settings: Any) -> JobJson:
         """Train a base model. `settings`: recipe, hyperparameters."""
-        return cast(JobJson, self.create("/jobs/base", {"dataset_id": dataset_id, **settings}))
+        return self.submit_stage("base", dataset_id, **settings)
+
+    def submit_stage(self, stage: str, dataset_id: str, **settings: Any) -> JobJson:
+        """Train a stage by its name: base, stage1, stage2. `settings`: recipe, hyperparameters."""
+        return cast(JobJson, self.create(f"/jobs/{stage}", {"dataset_id": dataset_id, **settings}))
 
     def submit_stage1_job(self, dataset_id: str, **settings: Any) -> JobJson:
         """Train stage 1. `settings`: base_model_version_id, recipe, hyperparameters."""
-        return cast(JobJson, self.create("/jobs/stage1", {"dataset_id": dataset_id, **settings}))
+        return self.submit_stage("stage1", dataset_id, **settings)
 
     def submit_stage2_job(self, dataset_id: str, **settings: Any) -> JobJson:
         """Train stage 2. `settings`: stage1_model_version_id, recipe, hyperparameters."""
-        return cast(JobJson, self.create("/jobs/stage2", {"dataset_id": dataset_id, **settings}))
+        return self.submit_stage("stage2", dataset_id, **settings)
 
     def submit_fleet(self, **body: Any) -> JobJson:
         """Personalise many people: `subjects="all"`, or dataset_ids; stages, recipe, hyperparameters."""

@@ -17,7 +17,7 @@ from service.registry import promotion
 from service.registry.job_history import JobFilter
 from service.registry.model_pages import ModelFilter
 from service.registry.pages import PageRequest
-from service.registry.tables import DatasetState, JobState, Stage
+from service.registry.tables import PERSONAL_STAGES, DatasetState, JobState
 from service.subjects import service as subjects
 
 Values = dict[str, Any]
@@ -33,7 +33,6 @@ PROTOCOLS = {
     "P2-600": "after 10 min",
     "P3-30": "next 30 s",
 }
-PERSONAL = (Stage.STAGE1, Stage.STAGE2)
 
 
 def home(session: Session, account_id: UUID, cursor: str | None) -> Values:
@@ -100,7 +99,7 @@ def person(session: Session, account_id: UUID, name: str) -> Values:
 def _columns(session: Session, account_id: UUID, name: str, newest: DatasetRead) -> Iterable[Values]:
     """Base, stage 1 and stage 2 on the newest test workouts, then the baselines; those that were scored there."""
     versions = [promotion.default_base(session, account_id).id]
-    for stage in PERSONAL:
+    for stage in PERSONAL_STAGES:
         found = models.show_page(session, account_id, ModelFilter(subject=name, stage=stage), PageRequest(1, None))
         versions += [version.id for version in found.items]
     baselines: dict[str, Any] = {}

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from service.registry.tables import PERSONAL_STAGES, Stage
 from service.web.sessions import cookie_of
 
 STATIC = "/ui/static"
@@ -22,6 +23,7 @@ POLICY = (
 )
 # the origin check needs the origin in a form's request
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
+LABELS = {stage.value: stage.label for stage in Stage}
 
 
 def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -54,6 +56,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(data=data, bpm=bpm, day=day, moment=moment, clock=clock, words=words, short=short)
+    made.globals["personal_stages"] = PERSONAL_STAGES
     return made
 
 
@@ -89,7 +92,7 @@ def clock(seconds: float | None) -> str:
 
 def words(name: str) -> str:
     """stage1 -> stage 1, heart_rate_spike -> heart rate spike."""
-    return {"stage1": "stage 1", "stage2": "stage 2"}.get(name, name.replace("_", " "))
+    return LABELS.get(name, name.replace("_", " "))
 
 
 def short(value: object) -> str:

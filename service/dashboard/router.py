@@ -17,10 +17,10 @@ from service.dashboard.rendering import render
 from service.errors import ServiceError, Unavailable, Unprocessable
 from service.jobs import service as jobs
 from service.jobs.router import JobId, SubmissionDep
-from service.jobs.schemas import JobCreate, JobRead, Stage1JobCreate, Stage2JobCreate
+from service.jobs.schemas import REQUESTS, JobCreate, JobRead
 from service.predict.deps import PredictServicesDep
 from service.registry.faults import DATABASE_UNAVAILABLE
-from service.registry.tables import Stage
+from service.registry.tables import PERSONAL_STAGES
 from service.subjects import service as subjects
 from service.subjects.review import review
 from service.subjects.review_schemas import WorkoutId
@@ -177,10 +177,12 @@ async def show_workout(
 def start_jobs(form: FormDep, submission: SubmissionDep) -> Response:
     """Train a stage, or both one after the other."""
     body = {"dataset_id": form.get("dataset_id", ""), "recipe": form.get("recipe", "auto")}
-    stages = _STAGES.get(form.get("stage", ""), ())
-    started = [jobs.submit(submission, stage, _checked(_BODIES[stage], body)) for stage in stages]
-    if not started:
-        raise Unprocessable("invalid_request", "Choose stage 1, stage 2, or both.")
+    chosen = form.get("stage", "")
+    stages = [stage for stage in PERSONAL_STAGES if chosen in (stage.value, "both")]
+    if not stages:
+        labels = ", ".join(stage.label for stage in PERSONAL_STAGES)
+        raise Unprocessable("invalid_request", f"Choose {labels}, or both.")
+    started = [jobs.submit(submission, stage, _checked(REQUESTS[stage], body)) for stage in stages]
     return RedirectResponse(_job_page(started[0]), SEE_OTHER)
 
 
@@ -201,10 +203,6 @@ def roll_back(subject: SubjectPath, caller: TrainCaller, services: ServicesDep) 
     """Roll back to the previous champion."""
     subjects.rollback(services, caller.account_id, subject)
     return RedirectResponse(f"/ui/people/{quote(subject, safe='')}", SEE_OTHER)
-
-
-_BODIES: dict[Stage, type[JobCreate]] = {Stage.STAGE1: Stage1JobCreate, Stage.STAGE2: Stage2JobCreate}
-_STAGES = {"stage1": (Stage.STAGE1,), "stage2": (Stage.STAGE2,), "both": (Stage.STAGE1, Stage.STAGE2)}
 
 
 def _checked(model: type[JobCreate], body: dict[str, str]) -> JobCreate:

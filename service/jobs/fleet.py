@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from hrmodel.training.stages import recipe_name
 from service.errors import Conflict, FieldError, NotFound, Unprocessable
 from service.jobs.fleet_schemas import MAX_PEOPLE, FleetJobCreate
 from service.jobs.schemas import JobRead
@@ -21,9 +22,9 @@ def submit(request: Submission, body: FleetJobCreate) -> JobRead:
 
 def _add(request: Submission, body: FleetJobCreate) -> Job:
     session, account_id = request.session, request.account_id
-    base = find_base(session, account_id, body.base_model_version_id)
-    datasets, skipped = _datasets(session, account_id, body)
     stages = [Stage(stage) for stage in body.stages]
+    base = find_base(session, account_id, stages[0], body.base_model_version_id)
+    datasets, skipped = _datasets(session, account_id, body, stages[0])
     quotas.check_jobs(session, account_id, request.max_jobs, more=len(datasets) * len(stages))
     configured: dict[tuple[Stage, int], dict[str, Any]] = {}  # many people have equally many workouts
     people = []
@@ -48,16 +49,22 @@ def _is_trained(
     known: fleets.Trained, dataset: Dataset, configurations: Mapping[Stage, dict[str, Any]], base: UUID
 ) -> bool:
     """Whether every stage was, or is about to be, trained on the same workouts in the same way, from the same base."""
+    first = next(iter(configurations))  # the only stage that starts from the base itself
     return all(
         any(
-            given == configuration and (stage != Stage.STAGE1 or start == base)
-            for given, start in known.get((dataset.subject_id, fleets.content(dataset), stage), [])
+            _with_present_recipe(trained) == configuration and (stage != first or start == base)
+            for trained, start in known.get((dataset.subject_id, fleets.content(dataset), stage), [])
         )
         for stage, configuration in configurations.items()
     )
 
 
-def _datasets(session: Session, account_id: UUID, body: FleetJobCreate) -> tuple[list[Dataset], int]:
+def _with_present_recipe(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration, its recipe under the present name."""
+    return {**configuration, "recipe": recipe_name(configuration.get("recipe", ""))}
+
+
+def _datasets(session: Session, account_id: UUID, body: FleetJobCreate, first: Stage) -> tuple[list[Dataset], int]:
     """A dataset per person, and how many people were skipped."""
     if (body.dataset_ids is None) == (body.subjects is None):
         places = [FieldError("/dataset_ids", "or /subjects must be given, not both")]
@@ -65,8 +72,8 @@ def _datasets(session: Session, account_id: UUID, body: FleetJobCreate) -> tuple
     if body.subjects == "all":
         return _everybody(session, account_id)
     if body.subjects is not None:
-        return _named(session, account_id, body.subjects), 0
-    return _given(session, account_id, body.dataset_ids or []), 0
+        return _named(session, account_id, body.subjects, first), 0
+    return _given(session, account_id, body.dataset_ids or [], first), 0
 
 
 def _everybody(session: Session, account_id: UUID) -> tuple[list[Dataset], int]:
@@ -80,7 +87,7 @@ def _everybody(session: Session, account_id: UUID) -> tuple[list[Dataset], int]:
     return ready, len(found) - len(ready)
 
 
-def _named(session: Session, account_id: UUID, names: Sequence[str]) -> list[Dataset]:
+def _named(session: Session, account_id: UUID, names: Sequence[str], first: Stage) -> list[Dataset]:
     found, datasets = fleets.newest_of_subjects(session, account_id, names), []
     for place, name in enumerate(names):
         pointer = f"/subjects/{place}"
@@ -90,20 +97,20 @@ def _named(session: Session, account_id: UUID, names: Sequence[str]) -> list[Dat
         if dataset is None:
             places = [FieldError(pointer, "has no ready dataset")]
             raise Conflict("dataset_not_ready", "A person has no dataset that is ready.", places)
-        check_dataset(dataset, Stage.STAGE1, pointer)
+        check_dataset(dataset, first, pointer)
         datasets.append(dataset)
     _refuse_twice(datasets, "/subjects")
     return datasets
 
 
-def _given(session: Session, account_id: UUID, ids: Sequence[UUID]) -> list[Dataset]:
+def _given(session: Session, account_id: UUID, ids: Sequence[UUID], first: Stage) -> list[Dataset]:
     found, datasets = fleets.by_id(session, account_id, ids), []
     for place, dataset_id in enumerate(ids):
         pointer = f"/dataset_ids/{place}"
         if dataset_id not in found:
             places = [FieldError(pointer, "does not exist")]
             raise NotFound("dataset_not_found", f"There is no personal dataset {dataset_id}.", places)
-        check_dataset(found[dataset_id], Stage.STAGE1, pointer)
+        check_dataset(found[dataset_id], first, pointer)
         datasets.append(found[dataset_id])
     _refuse_twice(datasets, "/dataset_ids")
     return datasets

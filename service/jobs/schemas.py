@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field, StrictFloat, StrictInt
+from pydantic import BeforeValidator, Field, StrictFloat, StrictInt
 
-from hrmodel.training.stages import BOUNDS
+from hrmodel.training.stages import BOUNDS, recipe_name
 from service.registry.tables import JobState, Stage
 from service.web.fields import ErrorRead, Read, Write, example
 
@@ -55,14 +55,24 @@ class Hyperparameters(Write):
     seed: StrictInt | None = _bounded("seed", "Of everything that is drawn.")
 
 
+Recipe = Annotated[
+    Literal["auto", "original"],
+    BeforeValidator(lambda value: recipe_name(value) if isinstance(value, str) else value),
+    Field(description="Where the hyperparameters come from that are not given."),
+]
+
+
 class JobCreate(Write):
     """What every training job needs."""
 
     dataset_id: UUID = Field(description="A dataset that is ready.")
-    recipe: Annotated[
-        Literal["auto", "seed"], Field(description="Where the hyperparameters come from that are not given.")
-    ] = "auto"
+    recipe: Recipe = "auto"
     hyperparameters: Hyperparameters = Hyperparameters()
+
+    @property
+    def start(self) -> UUID | None:
+        """The version to start from, if the request names one."""
+        return None
 
 
 class BaseJobCreate(JobCreate):
@@ -79,6 +89,11 @@ class Stage1JobCreate(JobCreate):
     )
     base_model_version_id: UUID | None = Field(None, description="The base to start from; the account's default.")
 
+    @property
+    def start(self) -> UUID | None:
+        """The base."""
+        return self.base_model_version_id
+
 
 class Stage2JobCreate(JobCreate):
     """Stage 2 of one person."""
@@ -87,6 +102,18 @@ class Stage2JobCreate(JobCreate):
     stage1_model_version_id: UUID | None = Field(
         None, description="The stage 1 to start from; the newest on this dataset, waited for if it still trains."
     )
+
+    @property
+    def start(self) -> UUID | None:
+        """The stage 1."""
+        return self.stage1_model_version_id
+
+
+REQUESTS: dict[Stage, type[JobCreate]] = {
+    Stage.BASE: BaseJobCreate,
+    Stage.STAGE1: Stage1JobCreate,
+    Stage.STAGE2: Stage2JobCreate,
+}
 
 
 _FLEET = {

@@ -7,20 +7,14 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from hrmodel.training.stages import InvalidHyperparameter, resolve
+from hrmodel.training.stages import STAGES, InvalidHyperparameter, resolve
 from service.errors import Conflict, FieldError, Unprocessable
 from service.jobs import views
-from service.jobs.schemas import (
-    Hyperparameters,
-    JobCreate,
-    JobRead,
-    Stage1JobCreate,
-    Stage2JobCreate,
-)
+from service.jobs.schemas import Hyperparameters, JobCreate, JobRead
 from service.operations.queue import hint
 from service.registry import datasets, fleets, idempotency, job_history, jobs, model_versions, promotion, quotas
 from service.registry.idempotency import Once
-from service.registry.tables import Dataset, DatasetKind, DatasetState, Job, JobState, Stage
+from service.registry.tables import Dataset, DatasetState, Job, JobState, Stage
 from service.web.fields import pointing
 
 
@@ -35,7 +29,7 @@ class Submission:
 
 
 def submit(request: Submission, stage: Stage, body: JobCreate) -> JobRead:
-    """Queue a training stage; `body` is that stage's. Stage 2 may wait for a stage 1 that still trains.
+    """Queue a training job; its start may be a job of the stage before that still trains.
 
     Raises NotFound, Conflict, Unprocessable or TooManyRequests.
     """
@@ -78,11 +72,7 @@ def _add(session: Session, account_id: UUID, stage: Stage, body: JobCreate) -> J
     with pointing("/dataset_id"):
         dataset = datasets.require(session, account_id, body.dataset_id)
     check_dataset(dataset, stage)
-    start, depends_on = None, None
-    if isinstance(body, Stage1JobCreate):
-        start = find_base(session, account_id, body.base_model_version_id)
-    elif isinstance(body, Stage2JobCreate):
-        start, depends_on = _stage1(session, account_id, dataset, body.stage1_model_version_id)
+    start, depends_on = find_start(session, account_id, stage, dataset, body.start)
     configuration = configure(stage, body.recipe, body.hyperparameters, dataset.train_workouts)
     return jobs.add(
         session,
@@ -102,9 +92,8 @@ def check_dataset(dataset: Dataset, stage: Stage, pointer: str = "/dataset_id") 
         raise Conflict(
             code, f"Dataset {dataset.id} is {dataset.state}; {reason}.", [FieldError(pointer, dataset.state)]
         )
-    wanted = DatasetKind.POPULATION if stage == Stage.BASE else DatasetKind.PERSONAL
-    if dataset.kind != wanted:
-        detail = f"Dataset {dataset.id} is {dataset.kind}; {stage} trains on a {wanted} dataset."
+    if dataset.kind != stage.trains:
+        detail = f"Dataset {dataset.id} is {dataset.kind}; {stage} trains on a {stage.trains} dataset."
         raise Conflict("wrong_dataset_kind", detail, [FieldError(pointer, f"is {dataset.kind}")])
     if dataset.train_workouts == 0 or dataset.val_workouts == 0:
         detail = (
@@ -114,31 +103,46 @@ def check_dataset(dataset: Dataset, stage: Stage, pointer: str = "/dataset_id") 
         raise Conflict("too_few_workouts", detail, [FieldError(pointer, "has too few workouts")])
 
 
-def find_base(session: Session, account_id: UUID, wanted: UUID | None) -> UUID:
-    """The base that stage 1 starts from. Raises NotFound or Unprocessable."""
-    if wanted is None:
+def find_start(
+    session: Session, account_id: UUID, stage: Stage, dataset: Dataset, named: UUID | None
+) -> tuple[UUID | None, UUID | None]:
+    """The version that a stage starts from, or the job that it waits for; both None for a new network.
+
+    `named` is the version that the request names; without it the newest job of the stage before counts, or the
+    account's default base. Raises NotFound, Conflict or Unprocessable.
+    """
+    before = STAGES[stage].starts_from
+    if before is None:
+        return None, None
+    if not STAGES[before].personal:
+        return find_base(session, account_id, stage, named), None
+    if named is None:
+        return _newest(session, dataset, Stage(before))
+    pointer = f"/{before}_model_version_id"
+    with pointing(pointer):
+        version = model_versions.require(session, account_id, named)
+    if version.stage != before or version.subject_id != dataset.subject_id:
+        raise _wrong_start(pointer, f"is no {Stage(before).label} version of this dataset's subject")
+    return version.id, None
+
+
+def find_base(session: Session, account_id: UUID, stage: Stage, named: UUID | None) -> UUID:
+    """The base that a stage starts from. Raises NotFound or Unprocessable."""
+    if named is None:
         return promotion.default_base(session, account_id).id
     with pointing("/base_model_version_id"):
-        version = model_versions.require(session, account_id, wanted)
+        version = model_versions.require(session, account_id, named)
     if version.stage != Stage.BASE:
-        raise _wrong_start("/base_model_version_id", f"is a {version.stage} version; stage 1 starts from a base")
+        raise _wrong_start("/base_model_version_id", f"is a {version.stage} version; {stage.label} starts from a base")
     return version.id
 
 
-def _stage1(
-    session: Session, account_id: UUID, dataset: Dataset, wanted: UUID | None
-) -> tuple[UUID | None, UUID | None]:
-    """The version that stage 2 starts from, or the job that it waits for."""
-    if wanted is not None:
-        with pointing("/stage1_model_version_id"):
-            version = model_versions.require(session, account_id, wanted)
-        if version.stage != Stage.STAGE1 or version.subject_id != dataset.subject_id:
-            raise _wrong_start("/stage1_model_version_id", "is no stage-1 version of this dataset's subject")
-        return version.id, None
-    job = job_history.newest_stage1(session, dataset.id)
+def _newest(session: Session, dataset: Dataset, before: Stage) -> tuple[UUID | None, UUID | None]:
+    """What the newest job of the stage before made, or the job itself while it waits or trains."""
+    job = job_history.newest_of_stage(session, dataset.id, before)
     if job is None:
-        detail = f"Dataset {dataset.id} has no stage 1 yet; start one with POST /jobs/stage1 first."
-        raise Conflict("stage1_required", detail, [FieldError("/dataset_id", "has no stage 1")])
+        detail = f"Dataset {dataset.id} has no {before.label} yet; start one with POST /jobs/{before} first."
+        raise Conflict(f"{before}_required", detail, [FieldError("/dataset_id", f"has no {before.label}")])
     if job.state != JobState.SUCCEEDED:
         return None, job.id
     made = model_versions.of_job(session, job.id)

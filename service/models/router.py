@@ -66,15 +66,15 @@ def get_model_evaluation(
     return service.evaluation(session, caller.account_id, version_id, dataset_id)
 
 
-@router.get("/{version_id}/download", responses={**_FILE, **problems(404)}, response_class=Response)
+@router.get("/{version_id}/download", responses={**_FILE, **problems(404, 409)}, response_class=Response)
 def download_model(
     version_id: VersionId,
     caller: ReadCaller,
     session: SessionDep,
     services: ServicesDep,
-    form: Annotated[Format, Query(alias="format", description="Ours, the seed's, or ONNX.")] = "safetensors",
+    form: Annotated[Format, Query(alias="format", description="Ours, the original's, or ONNX.")] = "safetensors",
 ) -> Response:
-    """Download a version's checkpoint: as safetensors, as a PyTorch file with the seed's keys, or as ONNX.
+    """Download a version's checkpoint: as safetensors, as a PyTorch file with the original's keys, or as ONNX.
 
     The ONNX file (opset 17) is the network alone; its description says what goes in and out, its metadata entry
     `stagewise` holds the person's scale.

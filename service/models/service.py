@@ -53,7 +53,7 @@ def evaluation(session: Session, account_id: UUID, version_id: UUID, dataset_id:
 
 
 def download(session: Session, store: ArtifactStore, account_id: UUID, version_id: UUID, form: Format) -> Download:
-    """A version's file. Raises NotFound, or Unavailable when the file is gone."""
+    """A version's file. Raises NotFound, Conflict for ONNX of a network that has none, Unavailable without the file."""
     version, subject, _, _ = model_pages.read(session, account_id, version_id)
     parts = ("stagewise", subject, version.stage.value, version.id.hex[:8])
     filename = f"{'-'.join(part for part in parts if part)}.{form}"

@@ -7,14 +7,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from sqlalchemy.orm import Session
 
 from service.registry import job_counts
+from service.registry.jobs import TRAINING_STAGES
 from service.registry.session import Database
 from service.registry.tables import TERMINAL_STATES, ChampionReason, Job, JobEvent, JobState, Stage, utc_now
 from service.registry.tables import ChampionChange as Change
 from service.registry.tail import Tail
 
 BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 12 * 3600)
-TRAINED = (Stage.BASE, Stage.STAGE1, Stage.STAGE2)
-CLAIMED = (Stage.IMPORT, *TRAINED)  # nobody runs a fleet itself
+CLAIMED = (Stage.IMPORT, *TRAINING_STAGES)  # nobody runs a fleet itself
 VERDICTS = ("kept", "repaired", "dropped")
 
 
@@ -98,7 +98,7 @@ class JobCounters:
             self._seconds.labels(stage, event).observe((job.finished_at - job.started_at).total_seconds())
         if event == JobState.FAILED:
             self._failures.labels(stage, job.error_code or "unknown").inc()
-        if event == JobState.SUCCEEDED and job.stage in TRAINED:
+        if event == JobState.SUCCEEDED and job.stage in TRAINING_STAGES:
             promoted = bool((job.result or {}).get("promoted"))
             self._decisions.labels(stage, "promoted" if promoted else "kept").inc()
 
@@ -114,7 +114,7 @@ class JobCounters:
             self._lost.labels(stage.value)
             for state in TERMINAL_STATES:
                 self._ended.labels(stage.value, state.value)
-        for trained in TRAINED:
+        for trained in TRAINING_STAGES:
             for decision in ("promoted", "kept"):
                 self._decisions.labels(trained.value, decision)
         for verdict in VERDICTS:

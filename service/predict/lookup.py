@@ -12,6 +12,7 @@ from anyio import CapacityLimiter, to_thread
 
 from hrmodel.personal.bands import Intervals
 from hrmodel.personal.response import Response
+from hrmodel.personal.state import PersonState
 from hrmodel.signals.scale import SubjectScale
 from service.registry import serving
 from service.registry.faults import DATABASE_UNAVAILABLE
@@ -121,13 +122,14 @@ class Lookup:
 
 
 def _answering(found: Serving) -> Answering:
-    version, person, tracked = found.version, found.subject, found.tracked
+    version, person = found.version, found.subject
+    state = PersonState.from_dict(found.state.state) if found.state else None
     return Answering(
         version=version,
         known={
             "level": _level(found),
-            "response": Response.from_dict(tracked.response) if tracked else None,
-            "intervals": tracked.intervals if tracked else None,
+            "response": state.response if state else None,
+            "intervals": state.intervals if state else None,
         },
         shown={
             "version_id": str(version.id),

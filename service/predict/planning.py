@@ -13,7 +13,8 @@ from hrmodel.planning.plan import Plan, PlannedSegment, PlanTooLong, known_speed
 from hrmodel.planning.route import MAX_METRES, Route
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.scale import SubjectScale, population_scale
-from hrmodel.workouts.units import METRES_PER_FOOT, TYPICAL_SPEED
+from hrmodel.workouts.running import TYPICAL_SPEED
+from hrmodel.workouts.units import METRES_PER_FOOT
 from hrmodel.workouts.workout import Array
 from service.predict.deps import PredictServices
 from service.predict.lookup import Answering

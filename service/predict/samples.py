@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrmodel.signals.grid import STEP_SECONDS
-from hrmodel.workouts.cleaning.speed_faults import SPEED_BOUNDS
+from hrmodel.workouts.running import SPEED_BOUNDS
 from hrmodel.workouts.units import ImplausibleSpeed, Units, check_running_speed
 from hrmodel.workouts.workout import MAX_SECONDS, Array, Workout
 from service.errors import FieldError, Unprocessable

@@ -109,10 +109,10 @@ def warn_of(session: Session, job: Job, event: str) -> None:
     log.warning(event, job=str(job.id), attempt=job.attempt, request_id=request_of(session, job.id))
 
 
-def newest_stage1(session: Session, dataset_id: UUID) -> Job | None:
-    """The newest stage-1 job of a dataset that succeeded or still may."""
+def newest_of_stage(session: Session, dataset_id: UUID, stage: Stage) -> Job | None:
+    """The newest job of a stage on a dataset that succeeded or still may."""
     alive = (JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED)
-    newest = select(Job).where(Job.dataset_id == dataset_id, Job.stage == Stage.STAGE1, Job.state.in_(alive))
+    newest = select(Job).where(Job.dataset_id == dataset_id, Job.stage == stage, Job.state.in_(alive))
     return session.scalar(newest.order_by(Job.created_at.desc(), Job.id.desc()).limit(1))
 
 

@@ -29,7 +29,7 @@ from service.registry.tables import (
 )
 
 MAX_CRASHES = 3
-TRAINING_STAGES = (Stage.BASE, Stage.STAGE1, Stage.STAGE2)
+TRAINING_STAGES = tuple(stage for stage in Stage if stage.trains)
 IMPORT_STAGES = (Stage.IMPORT,)
 LEGAL = {
     JobState.QUEUED: {JobState.RUNNING, JobState.CANCELLED, JobState.FAILED},

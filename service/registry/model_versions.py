@@ -1,13 +1,25 @@
-"""Registered checkpoints: lineage, evaluations and trackings."""
+"""Registered checkpoints: lineage, evaluations and persons' states."""
 
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound, Unavailable
-from service.registry.tables import Evaluation, Job, ModelVersion, Stage, Tracked, utc_now
+from service.registry.tables import (
+    Dataset,
+    Evaluation,
+    Job,
+    ModelVersion,
+    PersonStateRow,
+    Stage,
+    Subject,
+    utc_now,
+)
+
+# of a subject's datasets: the import that ended last knew all workouts of the others
+NEWEST = (Dataset.ready_at.desc().nulls_last(), Dataset.id.desc())
 
 
 def require(session: Session, account_id: UUID, version_id: UUID) -> ModelVersion:
@@ -71,20 +83,31 @@ def record_evaluation(session: Session, version_id: UUID, dataset_id: UUID, repo
     return row
 
 
-def tracked(session: Session, subject_id: UUID, version_id: UUID) -> Tracked | None:
-    """What the version has followed of the subject; None before the first workout."""
-    return session.get(Tracked, (subject_id, version_id))
+def person_state(
+    session: Session, subject_id: UUID, version_id: UUID, dataset_id: UUID | None = None
+) -> PersonStateRow | None:
+    """A subject's state under a version after a dataset; after the newest dataset that has one, if none is named."""
+    states = select(PersonStateRow).where(
+        PersonStateRow.subject_id == subject_id, PersonStateRow.model_version_id == version_id
+    )
+    if dataset_id is not None:
+        states = states.where(PersonStateRow.dataset_id == dataset_id)
+    return session.scalar(states.join(Dataset, Dataset.id == PersonStateRow.dataset_id).order_by(*NEWEST).limit(1))
 
 
-def set_tracked(session: Session, subject_id: UUID, version_id: UUID, tracking: dict[str, Any]) -> None:
-    """Store the newest tracking: `response` and `intervals` of an evaluation report."""
-    row = tracked(session, subject_id, version_id) or Tracked(subject_id=subject_id, model_version_id=version_id)
-    row.response, row.intervals, row.updated_at = tracking["response"], tracking["intervals"], utc_now()
+def serving_state() -> ColumnElement[bool]:
+    """The condition that joins to a Subject and a ModelVersion their newest state, if there is one."""
+    own = and_(PersonStateRow.subject_id == Subject.id, PersonStateRow.model_version_id == ModelVersion.id)
+    newest = select(PersonStateRow.dataset_id).join(Dataset, Dataset.id == PersonStateRow.dataset_id).where(own)
+    newest = newest.order_by(*NEWEST).limit(1).correlate(Subject, ModelVersion)
+    return and_(own, PersonStateRow.dataset_id == newest.scalar_subquery())
+
+
+def set_person_state(
+    session: Session, subject_id: UUID, version_id: UUID, dataset_id: UUID, state: dict[str, Any]
+) -> None:
+    """Store the state after a dataset's last workout; a repeated one replaces it."""
+    key = {"subject_id": subject_id, "model_version_id": version_id, "dataset_id": dataset_id}
+    row = session.get(PersonStateRow, key) or PersonStateRow(**key)
+    row.state, row.updated_at = state, utc_now()
     session.add(row)
-
-
-def track_as_scored(session: Session, subject_id: UUID, dataset_id: UUID) -> None:
-    """Store the trackings that the versions scored on a dataset of the subject had after its last workout."""
-    for scored in session.scalars(select(Evaluation).where(Evaluation.dataset_id == dataset_id)):
-        if tracking := scored.report.get("tracking"):
-            set_tracked(session, subject_id, scored.model_version_id, tracking)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
 from service.errors import Conflict
-from service.registry import datasets, leftovers, model_versions, promotion, reserve
+from service.registry import datasets, leftovers, promotion, reserve
 from service.registry.artifacts import ArtifactStore
 from service.registry.faults import DATABASE_UNAVAILABLE, Fault, fault_of
 from service.registry.session import Database, clock
@@ -23,7 +23,6 @@ from service.registry.tables import (
     JobState,
     ModelVersion,
     Subject,
-    Tracked,
     WorkoutRow,
 )
 
@@ -152,11 +151,8 @@ def _delete_unused(session: Session, workouts: Sequence[WorkoutRow]) -> None:
 
 
 def _refresh_level(session: Session, subject: Subject, dataset: Dataset) -> None:
-    """The subject's level is its newest ready dataset's, and so is what each version has followed of them."""
+    """The subject's level is its newest ready dataset's; the deleted dataset's states went with it."""
     newest = datasets.newest_ready(session, subject.id)
     if dataset.state == DatasetState.READY and (newest is None or newest.created_at < dataset.created_at):
         subject.level = newest.level if newest else None
-        session.execute(delete(Tracked).where(Tracked.subject_id == subject.id))
-        if newest:
-            model_versions.track_as_scored(session, subject.id, newest.id)
     session.flush()

@@ -1,4 +1,4 @@
-"""Which version answers a prediction, for whom, and what was tracked of them: one query."""
+"""Which version answers a prediction, for whom, and that person's state: one query."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,16 +9,16 @@ from sqlalchemy.orm import Session
 
 from service.errors import Conflict
 from service.registry import model_versions, promotion, subjects
-from service.registry.tables import Champion, ModelVersion, Subject, Tracked
+from service.registry.tables import Champion, ModelVersion, PersonStateRow, Subject
 
 
 @dataclass(frozen=True)
 class Serving:
-    """A version, the person it answers for, and what it has followed of the person."""
+    """A version, the person it answers for, and the person's state under it."""
 
     version: ModelVersion
     subject: Subject | None
-    tracked: Tracked | None
+    state: PersonStateRow | None
 
 
 def find(session: Session, account_id: UUID, subject: str | None, version_id: UUID | None) -> Serving:
@@ -34,31 +34,30 @@ def find(session: Session, account_id: UUID, subject: str | None, version_id: UU
     if version.subject_id is None:
         return Serving(version, None, None)
     owner = session.get_one(Subject, version.subject_id)
-    return Serving(version, owner, model_versions.tracked(session, owner.id, version.id))
+    return Serving(version, owner, model_versions.person_state(session, owner.id, version.id))
 
 
 def _for_subject(session: Session, account_id: UUID, name: str, version_id: UUID | None) -> Serving:
-    person, version, tracked = _row(session, account_id, name, version_id)
+    person, version, state = _row(session, account_id, name, version_id)
     if version is None and version_id is not None:
         version = model_versions.require(session, account_id, version_id)  # raises: the query saw no such version
     elif version is None:
         version = promotion.default_base(session, account_id)
     if version.subject_id not in (None, person.id):
         raise Conflict("wrong_subject", f"Model version {version.id} was trained for another subject.")
-    return Serving(version, person, tracked)
+    return Serving(version, person, state)
 
 
 def _row(
     session: Session, account_id: UUID, name: str, version_id: UUID | None
-) -> tuple[Subject, ModelVersion | None, Tracked | None]:
+) -> tuple[Subject, ModelVersion | None, PersonStateRow | None]:
     wanted: Any = Champion.model_version_id if version_id is None else version_id
     visible = or_(ModelVersion.account_id == account_id, ModelVersion.account_id.is_(None))
-    followed = and_(Tracked.subject_id == Subject.id, Tracked.model_version_id == ModelVersion.id)
     query = (
-        select(Subject, ModelVersion, Tracked)
+        select(Subject, ModelVersion, PersonStateRow)
         .outerjoin(Champion, Champion.subject_id == Subject.id)
         .outerjoin(ModelVersion, and_(ModelVersion.id == wanted, visible))
-        .outerjoin(Tracked, followed)
+        .outerjoin(PersonStateRow, model_versions.serving_state())
         .where(Subject.account_id == account_id, Subject.name == name)
     )
     row = session.execute(query).first()

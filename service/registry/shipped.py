@@ -10,14 +10,14 @@ from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database, insert_ignoring
 from service.registry.tables import ModelVersion, Stage
 
-CHECKPOINT, SEED_FORMAT, DESCRIPTION = "base.safetensors", "base.pt", "base.json"
+CHECKPOINT, ORIGINAL_FORMAT, DESCRIPTION = "base.safetensors", "base.pt", "base.json"
 
 
 def install_shipped_base(database: Database, store: ArtifactStore, folder: Path) -> None:
     """Register the base in `folder` (base.safetensors, base.pt, base.json) once per digest."""
     description = json.loads((folder / DESCRIPTION).read_text())
-    checkpoint, seed_format = (folder / CHECKPOINT).read_bytes(), (folder / SEED_FORMAT).read_bytes()
-    sha256, pt_sha256 = store.put(None, checkpoint), store.put(None, seed_format)
+    checkpoint, original_format = (folder / CHECKPOINT).read_bytes(), (folder / ORIGINAL_FORMAT).read_bytes()
+    sha256, pt_sha256 = store.put(None, checkpoint), store.put(None, original_format)
     with database.unit_of_work() as session:
         known = select(ModelVersion.id).where(ModelVersion.account_id.is_(None), ModelVersion.sha256 == sha256)
         if session.scalar(known) is not None:
@@ -28,7 +28,7 @@ def install_shipped_base(database: Database, store: ArtifactStore, folder: Path)
             sha256=sha256,
             size=len(checkpoint),
             pt_sha256=pt_sha256,
-            pt_size=len(seed_format),
+            pt_size=len(original_format),
             dataset_digest=description["data_digest"],
             code_version=description["code_version"],
         )

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from service.registry import model_pages
 from service.registry.subjects import SubjectRow
 from service.registry.tables import (
+    PERSONAL_STAGES,
     Champion,
     ChampionChange,
     Dataset,
@@ -20,8 +21,6 @@ from service.registry.tables import (
     Stage,
     Subject,
 )
-
-PERSONAL_STAGES = (Stage.STAGE1, Stage.STAGE2)
 
 
 @dataclass(frozen=True, kw_only=True)

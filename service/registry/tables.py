@@ -74,13 +74,33 @@ class DatasetState(StrEnum):
 
 
 class Stage(StrEnum):
-    """What a job does."""
+    """What a job does: its value in the column, its label in sentences, the datasets that it trains on.
 
-    IMPORT = "import"
-    BASE = "base"
-    STAGE1 = "stage1"
-    STAGE2 = "stage2"
-    FLEET = "fleet"  # the parent of many people's jobs
+    A training stage is in `hrmodel.training.stages.STAGES`, too, which the registry does not import.
+    """
+
+    label: str
+    trains: DatasetKind | None
+
+    def __new__(cls, value: str, label: str = "", trains: DatasetKind | None = None) -> "Stage":
+        """Make a member out of its line."""
+        member = str.__new__(cls, value)
+        member._value_, member.label, member.trains = value, label, trains
+        return member
+
+    IMPORT = "import", "import"
+    BASE = "base", "base", DatasetKind.POPULATION
+    STAGE1 = "stage1", "stage 1", DatasetKind.PERSONAL
+    STAGE2 = "stage2", "stage 2", DatasetKind.PERSONAL
+    FLEET = "fleet", "fleet"  # the parent of many people's jobs
+
+    @property
+    def personal(self) -> bool:
+        """Whether it trains on one person's workouts."""
+        return self.trains == DatasetKind.PERSONAL
+
+
+PERSONAL_STAGES = tuple(stage for stage in Stage if stage.personal)
 
 
 class JobState(StrEnum):
@@ -398,22 +418,22 @@ class Evaluation(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
-class Tracked(Base):
-    """What the replay of one subject's workouts under one version left behind: how to answer their next one."""
+class PersonStateRow(Base):
+    """A subject's state under one version after the last workout of one of their datasets.
 
-    __tablename__ = "trackings"
+    The newest dataset's state serves. Deleting that dataset deletes its state, and the one before serves again.
+    """
+
+    __tablename__ = "person_states"
     subject_id: Mapped[UUID] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), primary_key=True)
     model_version_id: Mapped[UUID] = mapped_column(
         ForeignKey("model_versions.id", ondelete="CASCADE"), primary_key=True, index=True
     )
-    response: Mapped[dict[str, Any]] = mapped_column(Json)  # hrmodel.personal.response.Response
-    intervals: Mapped[dict[str, Any] | None] = mapped_column(Json)  # None: the version's own
+    dataset_id: Mapped[UUID] = mapped_column(
+        ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    state: Mapped[dict[str, Any]] = mapped_column(Json)  # hrmodel.personal.state.PersonState
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
-
-    @property
-    def offset(self) -> float:
-        """How far the subject's level has moved, bpm."""
-        return float(self.response["weights"]["level"])
 
 
 class Champion(Base):

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from hrmodel.personal.state import PersonState
 from service.predict.cache import check_serves
 from service.predict.deps import PredictServices
 from service.registry import model_pages, model_versions, promotion, removal, standing, subjects
@@ -52,11 +53,11 @@ def show_champion(session: Session, account_id: UUID, name: str) -> ChampionRead
     own = model_pages.evaluation(session, account_id, version.id, subject_id=subject.id)
     base = model_pages.base_evaluation(session, account_id, own.dataset_id) if own else None
     change = promotion.latest_change(session, champion)
-    tracked = model_versions.tracked(session, subject.id, version.id)
+    state = model_versions.person_state(session, subject.id, version.id)
     return ChampionRead(
         **_serving(champion, version).model_dump(),
         subject=subject.name,
-        offset=tracked.offset if tracked else 0.0,
+        offset=PersonState.from_dict(state.state).filter.response.offset if state else 0.0,
         reason=change.reason if change else "",
         decision=change.decision if change else None,
         evaluation=_summary(own),

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from hrmodel.evaluation.promotion import MIN_TEST_WORKOUTS
+from hrmodel.training.stages import stages_after
 from hrmodel.workouts.splits import MIN_WORKOUTS
 from service.registry.standing import Standing
-from service.registry.tables import ChampionReason, DatasetState, JobState, Stage
+from service.registry.tables import PERSONAL_STAGES, ChampionReason, DatasetState, JobState, Stage
 
-NAMES = {Stage.BASE: "the base model", Stage.STAGE1: "stage 1", Stage.STAGE2: "stage 2"}
 CHANCE = "the difference could be chance"
 
 
@@ -21,7 +21,7 @@ def why(standing: Standing) -> str:
 def _serves(standing: Standing) -> str:
     if standing.stage is None or standing.change is None:
         return "no model serves yet"
-    serves, before = f"{NAMES[standing.stage]} serves", _before(standing)
+    serves, before = f"{_name(standing.stage)} serves", _before(standing)
     decision = standing.change.decision or {}
     match standing.change.reason:
         case ChampionReason.PROMOTED:
@@ -47,7 +47,7 @@ def _tried(standing: Standing) -> str:
 
 def _not_beaten(standing: Standing) -> str:
     assert standing.rejected is not None
-    name = NAMES[standing.rejected.stage]
+    name = _name(standing.rejected.stage)
     name = f"a newer {name}" if standing.rejected.stage == standing.stage else name
     return f"{name} did not beat it: {_verdict((standing.rejected.result or {})['decision'], 'it')}"
 
@@ -55,7 +55,8 @@ def _not_beaten(standing: Standing) -> str:
 def _before(standing: Standing) -> str:
     if standing.before is None:
         return "the model that served before"
-    return f"an earlier {NAMES[standing.before]}" if standing.before == standing.stage else NAMES[standing.before]
+    name = _name(standing.before)
+    return f"an earlier {name}" if standing.before == standing.stage else name
 
 
 def _verdict(decision: dict[str, Any], rival: str) -> str:
@@ -82,7 +83,7 @@ def _interval(ends: Sequence[float]) -> str:
 def _errors(standing: Standing) -> str:
     if standing.evaluation is None or len(standing.errors) < 2:
         return ""
-    each = [f"{NAMES[stage]} {standing.errors[stage]:.2f}" for stage in NAMES if stage in standing.errors]
+    each = [f"{_name(stage)} {standing.errors[stage]:.2f}" for stage in Stage if stage in standing.errors]
     workouts = standing.evaluation.report["test_workouts"]
     return f"errors on {_count(workouts, 'test workout')}: {', '.join(each)} bpm"
 
@@ -103,14 +104,16 @@ def _mean_guess(standing: Standing) -> str:
 def _next_step(standing: Standing) -> str:
     job, dataset = standing.job, standing.dataset
     if job and job.state in (JobState.QUEUED, JobState.RUNNING):
-        return f"{NAMES[job.stage]} is {'being trained' if job.state == JobState.RUNNING else 'waiting to be trained'}"
+        return f"{_name(job.stage)} is {'being trained' if job.state == JobState.RUNNING else 'waiting to be trained'}"
     if job and job.state == JobState.FAILED:
-        return f"the newest {NAMES[job.stage]} failed: {(job.error_message or '').rstrip('.')}"
-    untrained = job is None or job.state == JobState.CANCELLED
-    if standing.stage in (None, Stage.BASE) and not standing.rejected and untrained and not _rolled_back(standing):
+        return f"the newest {_name(job.stage)} failed: {(job.error_message or '').rstrip('.')}"
+    untrained = (job is None or job.state == JobState.CANCELLED) and not standing.rejected
+    personal = standing.stage is not None and standing.stage.personal
+    if untrained and not personal and not _rolled_back(standing):
         return _missing(standing)
-    if job and job.stage == Stage.STAGE1 and dataset and Stage.STAGE2 not in (standing.stage, *standing.errors):
-        return "stage 2 was not trained yet; it comes next"
+    following = stages_after(job.stage) if job and dataset else []
+    for stage in (Stage(name) for name in following if name not in (standing.stage, *standing.errors)):
+        return f"{stage.label} was not trained yet; it comes next"
     return ""
 
 
@@ -131,7 +134,12 @@ def _missing(standing: Standing) -> str:
     if dataset.test_workouts < MIN_TEST_WORKOUTS:
         needed = f"{MIN_TEST_WORKOUTS} are needed to tell whether a personal model is better"
         return f"{_count(dataset.test_workouts, 'test workout')}; {needed}"
-    return "nothing was trained for you yet; stage 1 comes first"
+    return f"nothing was trained for you yet; {PERSONAL_STAGES[0].label} comes first"
+
+
+def _name(stage: Stage) -> str:
+    """What a sentence calls the version of a stage."""
+    return stage.label if stage.personal else f"the {stage.label} model"
 
 
 def _rolled_back(standing: Standing) -> bool:

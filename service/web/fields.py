@@ -30,7 +30,8 @@ class Write(BaseModel):
 
 def example(value: dict[str, Any], **config: Any) -> ConfigDict:
     """A model's configuration with an example for the documentation."""
-    return ConfigDict(json_schema_extra={"examples": [value]}, **config)  # type: ignore[typeddict-item]
+    configuration: ConfigDict = {"json_schema_extra": {"examples": [value]}, **config}  # type: ignore[typeddict-item]
+    return configuration
 
 
 def check_text(text: str) -> str:

@@ -218,7 +218,8 @@ class BoundedProtocol(HttpToolsProtocol):
         started = self._part is Part.BODY and self._pending and self.cycle.response_started
         self._ended, self._since = True, self.table.clock()
         self.flow.resume_reading()
-        if self.cycle is not None and not self.cycle.response_complete:
+        has_cycle = self.cycle is not None  # None before the first request, whatever uvicorn's types say
+        if has_cycle and not self.cycle.response_complete:
             self.cycle.disconnected, self.cycle.waiting_for_100_continue = True, False
             self.cycle.message_event.set()
         if behind or started:

@@ -16,7 +16,7 @@ import psycopg
 import redis
 
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.original_format import to_seed_pt
+from hrmodel.network.original_format import to_original_pt
 from hrmodel.signals.contract import FeatureContract
 from service.local.child import die_with_parent
 from service.registry.artifacts import ArtifactStore
@@ -216,7 +216,7 @@ def _tiny_base(folder: Path) -> Path:
         **facts,
     )
     checkpoint.write(folder / "base.safetensors")
-    to_seed_pt(checkpoint, folder / "base.pt")
+    to_original_pt(checkpoint, folder / "base.pt")
     (folder / "base.json").write_text(json.dumps(facts))
     return folder
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.original_format import to_seed_pt
+from hrmodel.network.original_format import to_original_pt
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.training.stages import resolve
 from hrmodel.workouts.cleaning.pieces import join_pieces
@@ -49,7 +49,7 @@ def shipped_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         code_version="test",
     )
     checkpoint.write(folder / "base.safetensors")
-    to_seed_pt(checkpoint, folder / "base.pt")
+    to_original_pt(checkpoint, folder / "base.pt")
     (folder / "base.json").write_text(json.dumps({"data_digest": "d" * 64, "code_version": "test"}))
     return folder
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.training.frozen_cache import LowerCache
+from hrmodel.training.frozen_cache import FrozenLayerCache
 from hrmodel.workouts.simulate import simulate_workouts
 from service.registry import jobs, model_versions
 from service.registry.tables import DatasetKind, JobState, Stage
@@ -18,7 +18,7 @@ from tests import registry_builders as builders
 from worker.reporter import LeaseLost, Reporter
 
 # what takes its time, once per workout or batch
-WORK = ((Predictor, "predict_steps"), (Predictor, "predict_ahead"), (LowerCache, "predict"))
+WORK = ((Predictor, "predict_steps"), (Predictor, "predict_ahead"), (FrozenLayerCache, "predict"))
 
 
 @pytest.fixture

@@ -8,6 +8,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from sqlalchemy import select
 
+from hrmodel.evaluation.calibration import person_states
+from hrmodel.evaluation.forecasters import NetworkForecaster
+from hrmodel.personal.state import PersonState
+from hrmodel.prediction.predictor import Predictor
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
 from service.registry import imports, model_versions, promotion
 from service.registry.tables import (
@@ -24,6 +28,7 @@ from service.registry.tables import (
 from tests import fit_writer
 from tests.original_writer import write_original_dataset
 from worker import ingest
+from worker.data import load_checkpoint, load_person
 from worker.reporter import Reporter
 
 
@@ -50,11 +55,20 @@ def test_an_upload_becomes_a_split_dataset_with_a_level_and_the_base_as_champion
         assert promotion.require(session, dataset.subject_id).model_version_id == shipped.id
         evaluation = model_versions.evaluation(session, shipped.id, dataset_id)
         assert evaluation.score > 0
-        tracked = model_versions.tracked(session, dataset.subject_id, shipped.id)
-        assert (tracked.response, tracked.intervals) == tuple(evaluation.report["tracking"].values())
-        assert tracked.offset != 0.0
+        state = model_versions.person_state(session, dataset.subject_id, shipped.id).state
         assert session.get_one(Subject, dataset.subject_id).level["workouts"] == 9
     assert job_of(context, dataset_id).result["test_workouts"] == 3
+    assert state == replayed(context, dataset, shipped).to_dict()
+    assert (state["workouts"], PersonState.from_dict(state).response.offset != 0.0) == (12, True)
+
+
+def replayed(context, dataset, version):
+    """The person's state under the version after all workouts of the dataset."""
+    with context.database.reading() as session:
+        stored = imports.stored_workouts(session, dataset.id)
+    data = load_person(context.store, dataset.account_id, stored, lambda: None).for_evaluation(None)
+    network = NetworkForecaster(predictor=Predictor(load_checkpoint(context.store, version)), level=data.level)
+    return person_states(network, data)[-1]
 
 
 def test_the_uploaded_file_is_gone_once_it_is_imported(context, upload, work, runner_workouts):
@@ -120,14 +134,14 @@ def test_a_single_new_workout_joins_what_was_known(context, upload, work, runner
     assert sum("known" in [reason["code"] for reason in row.reasons] for row in rows) == 11
 
 
-def test_the_seeds_data_stands_alone_with_its_own_split(context, upload, work, runner_workouts, tmp_path):
+def test_the_originals_data_stands_alone_with_its_own_split(context, upload, work, runner_workouts, tmp_path):
     upload(runner_workouts[:10])
     work()
     runs = simulate_runner(workouts=4, seed=7)
-    write_original_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "seed")
+    write_original_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "original")
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as made:
-        for file in (tmp_path / "seed").iterdir():
+        for file in (tmp_path / "original").iterdir():
             made.write(file, file.name)
     dataset = dataset_row(context, upload(content.getvalue()))
     work()

@@ -21,7 +21,7 @@ from worker.runner import run_job
 
 STAGES = {
     "stage1": {"recipe": "auto", "epochs": 4, "batch_size": 2},  # averaged weights
-    "stage2": {"recipe": "seed", "epochs": 20, "batch_size": 2, "learning_rate": 0.1, "patience": 2},  # stops early
+    "stage2": {"recipe": "original", "epochs": 20, "batch_size": 2, "learning_rate": 0.1, "patience": 2},  # stops early
 }
 
 

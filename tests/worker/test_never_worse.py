@@ -4,7 +4,7 @@ Training and scoring are left out: each checkpoint names the errors that its eva
 files, golden check, comparison, the transaction that ends a job, promotion by hand, roll back and deletion.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -18,7 +18,8 @@ from sqlalchemy import select
 
 from hrmodel.evaluation import population, report
 from hrmodel.evaluation import promotion as comparison
-from hrmodel.evaluation.contenders import EvaluationData
+from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
+from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
 from service.app import make_services
 from service.errors import Conflict
@@ -38,7 +39,7 @@ from service.web.deps import Services
 from tests import registry_builders as builders
 from tests.builders import Sent, on_sqlite
 from tests.prediction_builders import LEVEL, make_checkpoint, make_gridded
-from worker import completion
+from worker import completion, scoring
 from worker.data import PERSONAL, PersonData
 from worker.failures import JobFailure
 from worker.reporter import Context, Reporter
@@ -92,9 +93,12 @@ def person_of(digests: Iterable[str]) -> PersonData:
     return PersonData(splits={"train": [TRAINED], "val": [], "test": tests}, level=LEVEL)
 
 
-def evaluate(predictor: Predictor, data: EvaluationData, **_: Any) -> dict[str, Any]:
+def evaluate(
+    network: NetworkForecaster, data: EvaluationData, states: Sequence[PersonState], **_: Any
+) -> dict[str, Any]:
     """Stands in for `hrmodel.evaluation.report.evaluate`."""
-    return named_report(report.evaluate(predictor, replace(data, test=[])), predictor, [w.digest for w in data.test])
+    empty = report.evaluate(network, replace(data, test=[]), states[-1:])
+    return named_report(empty, network.predictor, [w.digest for w in data.test])
 
 
 def evaluate_people(predictor: Predictor, people: list[list[Any]], **_: Any) -> dict[str, Any]:
@@ -303,7 +307,7 @@ def services(context: Context, tmp_path: Any) -> Services:
 @pytest.fixture
 def named_errors(monkeypatch):
     """Evaluations find what checkpoints name."""
-    monkeypatch.setattr(completion, "evaluate", evaluate)
+    monkeypatch.setattr(scoring, "evaluate", evaluate)
     monkeypatch.setattr(completion, "evaluate_people", evaluate_people)
     monkeypatch.setattr(completion.imports, "stored_workouts", lambda session, at: session.get_one(Dataset, at).name)
     monkeypatch.setattr(completion, "load_person", lambda store, account, digests, beat: person_of(digests))

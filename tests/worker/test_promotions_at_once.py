@@ -13,7 +13,7 @@ from service.registry.tables import ChampionChange, Evaluation, Job, JobState, S
 from tests import registry_builders as builders
 from tests.prediction_builders import LEVEL, make_checkpoint, make_gridded
 from tests.worker.test_never_worse import DIGESTS, TRAINED, evaluate
-from worker import completion
+from worker import completion, scoring
 from worker.data import PERSONAL, PersonData
 from worker.reporter import Reporter
 
@@ -23,7 +23,7 @@ BETTER = [6.75 - n / 8 for n in range(AT_ONCE)]  # bpm; the base has 7
 
 @pytest.fixture
 def named_errors(monkeypatch):
-    monkeypatch.setattr(completion, "evaluate", evaluate)
+    monkeypatch.setattr(scoring, "evaluate", evaluate)
     monkeypatch.setattr(comparison, "RESAMPLES", 10)
 
 

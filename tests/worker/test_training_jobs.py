@@ -8,6 +8,7 @@ import torch
 from sqlalchemy import select
 
 from hrmodel.network.checkpoint import Checkpoint
+from hrmodel.personal.state import PersonState
 from service.registry import jobs, model_versions, promotion
 from service.registry.artifacts import ArtifactStore
 from service.registry.tables import EpochMetrics, Job, JobEvent, JobLogLine, JobState, ModelVersion
@@ -86,9 +87,9 @@ def test_a_registered_version_has_its_level_in_its_file_and_response_and_bands_b
     checkpoint = checkpoint_of(context, version)
     assert checkpoint.level.workouts == 9
     with context.database.reading() as session:
-        tracked = model_versions.tracked(session, version.subject_id, version.id)
-    assert tracked.offset != 0.0
-    assert set(tracked.intervals) >= {"blind", "forecast_180", "nowcast"}
+        state = PersonState.from_dict(model_versions.person_state(session, version.subject_id, version.id).state)
+    assert state.response.offset != 0.0
+    assert set(state.intervals) >= {"blind", "forecast_180", "nowcast"}
     assert checkpoint.training is None
     assert checkpoint.build().training is False
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from hrmodel.workouts.cleaning.heart_rate_faults import JUMP_BPM, JUMP_RATE, JUMP_SECONDS
+from hrmodel.workouts.running import RUNNING_CADENCE
 from hrmodel.workouts.spells import Mask, jumps, spells_of
 from hrmodel.workouts.workout import Array, Workout
 
 RATIOS = (1.0, 0.5)  # bpm per step/min: both feet or one
 NEAR_BPM = 4.0
-RUNNING_CADENCE = 140.0  # steps/min, both feet
 LOCK_SECONDS = 60.0
 LET_GO_SECONDS = 15.0  # longer without following is the end of a lock
 FOLLOWING_SHARE = 0.8  # of a lock's samples

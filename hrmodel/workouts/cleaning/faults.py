@@ -9,6 +9,7 @@ import numpy as np
 from hrmodel.workouts.cleaning import heart_rate_faults, speed_faults
 from hrmodel.workouts.cleaning.cadence_lock import cadence_lock
 from hrmodel.workouts.reasons import Reason, lasting
+from hrmodel.workouts.running import MAX_CLIMB, SPEED_BOUNDS
 from hrmodel.workouts.spells import Mask, durations
 from hrmodel.workouts.workout import MARKS, Workout
 
@@ -31,7 +32,7 @@ FAULTS: tuple[SensorFault, ...] = (
         code="speed_impossible",
         channel="speed",
         find=speed_faults.impossible_speed,
-        why="it was outside {:g}..{:g} m/s".format(*speed_faults.SPEED_BOUNDS),
+        why="it was outside {:g}..{:g} m/s".format(*SPEED_BOUNDS),
     ),
     SensorFault(
         code="speed_jump",
@@ -43,7 +44,7 @@ FAULTS: tuple[SensorFault, ...] = (
         code="altitude_impossible",
         channel="altitude",
         find=speed_faults.altitude_jumps,
-        why=f"it jumped faster than {speed_faults.MAX_CLIMB:g} m/s",
+        why=f"it jumped faster than {MAX_CLIMB:g} m/s",
     ),
     SensorFault(
         code="heart_rate_impossible",

@@ -2,14 +2,10 @@
 
 import numpy as np
 
+from hrmodel.workouts.running import MAX_ACCELERATION, MAX_CLIMB, SPEED_BOUNDS
 from hrmodel.workouts.spells import Mask, on_measured, spells_of
 from hrmodel.workouts.workout import Array, Workout
 
-SPEED_BOUNDS = (0.0, 12.0)  # m/s
-MAX_CLIMB = 8.0  # m/s, up or down
-
-# sprinters gain 3 m/s in a second from standing only; from running, 1 in 100,000 recorded seconds of most people do
-MAX_ACCELERATION = 3.0  # m/s2
 OUTLYING_SPEED = 2.5  # m/s above what the runner reaches a tenth of the time
 SPIKE_SECONDS = 60.0
 

@@ -140,7 +140,8 @@ class Joiner:
             if begins == (len(bounds) % 2 == 0):
                 bounds.append(second)
         before, until = np.searchsorted(bounds, t, "left"), np.searchsorted(bounds, t, "right")
-        return (before % 2 == 1) & (until % 2 == 1)
+        inside: NDArray[np.bool_] = (before % 2 == 1) & (until % 2 == 1)
+        return inside
 
 
 def _inside(recorded: Recorded) -> RecordedRoute:
@@ -152,7 +153,8 @@ def _without_route(seconds: NDArray[np.int64], route: RecordedRoute) -> NDArray[
     """Those of the seconds that are far from each speed of the route."""
     known = np.concatenate([[-np.inf], route.t[np.isfinite(route.speed)], [np.inf]])
     after = np.searchsorted(known, seconds)
-    return seconds[(known[after] - seconds > ROUTE_GAP) & (seconds - known[after - 1] > ROUTE_GAP)]
+    far: NDArray[np.bool_] = (known[after] - seconds > ROUTE_GAP) & (seconds - known[after - 1] > ROUTE_GAP)
+    return seconds[far]
 
 
 def _at(t: Array, times: Array, values: Array) -> Array:

@@ -45,12 +45,12 @@ def _read_parquet(source: Source) -> Iterator[Workout]:
     return parquet.read(source)
 
 
-def _read_seed(source: Source) -> Iterator[Workout]:
+def _read_original(source: Source) -> Iterator[Workout]:
     from hrmodel.workouts.formats import (
-        original as seed,  # torch: 200 MB and 2 s, not for those who bring something else
+        original,  # torch: 200 MB and 2 s, not for those who bring something else
     )
 
-    return seed.read(source)
+    return original.read(source)
 
 
 FORMATS: tuple[Format, ...] = (
@@ -60,7 +60,7 @@ FORMATS: tuple[Format, ...] = (
     Format("gpx", (".gpx",), gpx.matches, gpx.read),
     Format("tcx", (".tcx",), tcx.matches, tcx.read),
     Format("endomondo", (".json",), endomondo.matches, endomondo.read),
-    Format("seed", (".pt",), is_torch, _read_seed, beside=("scaler_params.json",)),
+    Format("original", (".pt",), is_torch, _read_original, beside=("scaler_params.json",)),
 )
 
 

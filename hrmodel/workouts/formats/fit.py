@@ -202,12 +202,12 @@ def _point(values: dict[str, float], arrays: dict[str, tuple[int, ...]]) -> dict
 
 def _start(session: dict[str, float]) -> float:
     unknown = session.get("timestamp", 0.0) - session.get("total_elapsed_time", 0.0)
-    return session.get("start_time", unknown) + FIT_UTC_REFERENCE
+    return session.get("start_time", unknown) + float(FIT_UTC_REFERENCE)
 
 
 def _end(session: dict[str, float]) -> float:
     elapsed = _start(session) + session.get("total_elapsed_time", 0.0)
-    return max(session.get("timestamp", 0.0) + FIT_UTC_REFERENCE, elapsed) + 0.5
+    return max(session.get("timestamp", 0.0) + float(FIT_UTC_REFERENCE), elapsed) + 0.5
 
 
 def _sport(values: dict[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""The seed's data: `train.pt`, `val.pt`, `test.pt`, each a dict of tensors, and `scaler_params.json` beside them.
+"""The original's data: `train.pt`, `val.pt`, `test.pt`, each a dict of tensors, and `scaler_params.json` beside them.
 
 `speed, altitude, heart_rate, timestamps: (N, 500, 1)`, `original_lengths: (N, 1)`, optional `userId` (a person each).
 A pickle from a stranger can run code, so only PyTorch's zip layout is opened, with `weights_only=True`, after its size
@@ -51,7 +51,7 @@ def read(source: Source) -> Iterator[Workout]:
     """
     split = PurePosixPath(source.name).stem
     if split not in SPLITS:
-        hint = f"seed-format data is a zip of {', '.join(f'{name}.pt' for name in SPLITS)}; the name says the split"
+        hint = f"original-format data is a zip of {', '.join(f'{name}.pt' for name in SPLITS)}; the name says the split"
         raise InvalidFile("unknown_split", "", hint)
     tensors = _load(source.path)
     series = {name: _series(tensors, name) for name in SERIES}
@@ -182,7 +182,7 @@ def _to_workout(
     rows: dict[str, Array], length: int, number: int, person: str | None, split: str, units: Units
 ) -> Workout:
     clock = rows["timestamps"]
-    # a clock that runs through all 500 steps: the seed stretched the workout, though it stored the length before
+    # a clock that runs through all 500 steps: the original stretched the workout, though it stored the length before
     stretched = bool(np.isfinite(clock).all() and (np.diff(clock) > 0).all())
     recorded = STEPS if stretched else min(max(length, 1), STEPS)
     kept = np.flatnonzero(np.isfinite(clock[:recorded]))

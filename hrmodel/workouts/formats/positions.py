@@ -74,13 +74,15 @@ def _averaged(at: Array, values: Array, broken: NDArray[np.bool_]) -> Array:
     """(N,) s and values -> (N,) means over 5 s, over less near the ends and where the (N - 1,) steps are `broken`."""
     first, last = _stretch_bounds(at, ~broken)
     width = np.minimum(AVERAGE_SECONDS, 2 * np.minimum(at - first, last - at))
-    return np.mean([np.interp(at + width * point, at, values) for point in AVERAGE_POINTS], axis=0)
+    means: Array = np.mean([np.interp(at + width * point, at, values) for point in AVERAGE_POINTS], axis=0)
+    return means
 
 
 def _great_circle(phi: Array, lam: Array) -> Array:
     """(N,) latitude and longitude in radians -> (N - 1,) m between neighbours (haversine)."""
     chord = np.sin(np.diff(phi) / 2) ** 2 + np.cos(phi[:-1]) * np.cos(phi[1:]) * np.sin(np.diff(lam) / 2) ** 2
-    return 2 * EARTH_RADIUS * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0)))
+    metres: Array = 2 * EARTH_RADIUS * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0)))
+    return metres
 
 
 def _stretch_bounds(at: Array, moved: NDArray[np.bool_]) -> tuple[Array, Array]:

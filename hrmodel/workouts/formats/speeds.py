@@ -10,6 +10,7 @@ import numpy as np
 
 from hrmodel.workouts.formats.positions import EARTH_RADIUS, GAP_SECONDS, speed_from_distance, speed_from_positions
 from hrmodel.workouts.reasons import Reason
+from hrmodel.workouts.running import MEDIAN_SPEEDS
 from hrmodel.workouts.units import METRES_PER_FOOT, SPEED_UNITS, Units
 from hrmodel.workouts.workout import Array
 
@@ -21,7 +22,6 @@ AGREEING = 0.8  # ... in this share of the windows
 TRAVELLED = 60.0  # m: who stays within it, by the positions, is on a treadmill
 SAME_UNIT = 1.5  # a device's own error stays within this factor
 NEAR_UNIT = 0.04  # natural logarithm: this near to a known unit's factor it is that unit
-RUNNING = (0.8, 6.5)  # m/s: the median of a runner who moves
 COARSE_STEP = 15.0  # m: a distance counted so coarsely ...
 COARSE_SHARE = 0.6  # ... that it stands still in so many steps
 MILE, KNOT = 1609.344, 1852 / 3600
@@ -175,7 +175,7 @@ def _reason(values: Array, message: str) -> Reason:
 
 def _is_running(speed: Array) -> bool:
     moving = speed[speed > 0]
-    return bool(len(moving) and RUNNING[0] <= np.median(moving) <= RUNNING[1])
+    return bool(len(moving) and MEDIAN_SPEEDS[0] <= np.median(moving) <= MEDIAN_SPEEDS[1])
 
 
 def _is_coarse(steps: Array) -> bool:

@@ -88,7 +88,8 @@ def _chosen(columns: Columns, chosen: NDArray[np.generic]) -> Columns:
 
 def _same_second(times: Array) -> NDArray[np.bool_]:
     """(N,) sorted times -> (N - 1,): which share their second with the next."""
-    return np.diff(np.floor(times)) == 0
+    same: NDArray[np.bool_] = np.diff(np.floor(times)) == 0
+    return same
 
 
 def _groups(times: Array, columns: Columns) -> NDArray[np.int64]:

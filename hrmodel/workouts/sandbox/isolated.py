@@ -182,7 +182,8 @@ def _heard(child: _Child, kind: bytes, message: Any) -> FoundWorkout | FileRepor
     """Note what the child says; what is for the one who asks comes back."""
     if kind == WORKOUT:
         child.workouts += 1
-        return message
+        workout: FoundWorkout = message
+        return workout
     if kind == BEGUN:
         child.file, child.workouts = str(message), 0
     elif kind == PROGRESS:

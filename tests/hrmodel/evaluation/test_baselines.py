@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from hrmodel.evaluation.baselines import BASELINES
-from hrmodel.evaluation.contenders import EvaluationData, Known, replay
+from hrmodel.evaluation.forecasters import EvaluationData
 from hrmodel.evaluation.ridge import motion_table
 from hrmodel.personal.correction import causal_past
-from hrmodel.personal.kalman import OFFSET_VARIANCE, Tracking
+from hrmodel.personal.kalman import OFFSET_VARIANCE, ResponseFilter
+from hrmodel.personal.state import PersonState, replay
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import to_grid
 from hrmodel.signals.scale import fit_scale
@@ -22,13 +23,13 @@ def data_of(*train, val=(), level=LEVEL) -> EvaluationData:
     return EvaluationData(train=train, val=val, test=(), level=level)
 
 
-def nothing_followed(baseline) -> Known:
-    return Known(tracking=Tracking.start(int(baseline.tracked)))
+def before_any_workout(baseline) -> PersonState:
+    return PersonState.start(baseline.size)
 
 
 def one_answer(name, data, view):
     baseline, workout = BASELINES[name](data), make_gridded(np.full(len(view), np.nan))
-    return baseline.answers(workout, [view], nothing_followed(baseline))[0].heart_rate
+    return baseline.answers(workout, [view], before_any_workout(baseline))[0].heart_rate
 
 
 def test_training_mean_is_the_mean_of_the_workouts_means_whatever_is_known():
@@ -58,7 +59,7 @@ def test_ridge_recovers_a_heart_rate_that_is_linear_in_its_features():
         segment.heart_rate[:] = 130 + 8 * table[: segment.steps, 0] + 5 * table[: segment.steps, 21]
     ridge = BASELINES["ridge"](data_of(*workouts[:4], val=workouts[4:5]))
     truth = measured_heart_rate(workouts[5])
-    answer = ridge.answers(workouts[5], [np.full(len(truth), np.nan)], nothing_followed(ridge))[0].heart_rate
+    answer = ridge.answers(workouts[5], [np.full(len(truth), np.nan)], before_any_workout(ridge))[0].heart_rate
     assert np.abs(answer - truth).mean() < 0.2
 
 
@@ -70,11 +71,11 @@ def test_ridge_follows_the_offset_and_nothing_else_from_workout_to_workout():
     for workout in workouts[6:]:
         workout.segments[0].heart_rate[:] += 15.0
     before, *after = replay(ridge, workouts[6:])
-    assert before.mean.tolist() == [0.0]
-    assert 5.0 < after[0].mean[0] < after[1].mean[0]
+    assert before.filter.mean.tolist() == [0.0]
+    assert 5.0 < after[0].filter.mean[0] < after[1].filter.mean[0]
     view = [np.full(len(measured_heart_rate(workouts[7])), np.nan)]
-    one, other = (ridge.answers(workouts[7], view, Known(tracking=each))[0].heart_rate for each in (before, after[1]))
-    np.testing.assert_allclose(other - one, after[1].mean[0])
+    one, other = (ridge.answers(workouts[7], view, state)[0].heart_rate for state in (before, after[1]))
+    np.testing.assert_allclose(other - one, after[1].filter.mean[0])
 
 
 def test_ridge_has_the_corrector_and_trusts_a_prefix_as_far_as_its_offset_is_unsure():
@@ -84,10 +85,10 @@ def test_ridge_has_the_corrector_and_trusts_a_prefix_as_far_as_its_offset_is_uns
     view = np.where(np.arange(len(truth)) < 30, truth + 40, np.nan)
     moves = []
     for variance in (1.0, 36.0):
-        belief = replace(Tracking.start(1).beliefs[0], covariance=np.array([[variance]]))
-        known = Known(tracking=Tracking(size=1, beliefs=(belief,)))
+        unsure = replace(ResponseFilter.start(1).filters[0], covariance=np.array([[variance]]))
+        state = PersonState(filter=ResponseFilter(size=1, filters=(unsure,)))
         blind, corrected = (
-            a.heart_rate for a in ridge.answers(workouts[7], [np.full(len(truth), np.nan), view], known)
+            a.heart_rate for a in ridge.answers(workouts[7], [np.full(len(truth), np.nan), view], state)
         )
         moves.append(corrected[31:60] - blind[31:60])
     assert (moves[0] > 5).all()
@@ -99,7 +100,7 @@ def test_ridge_has_the_corrector_and_trusts_a_prefix_as_far_as_its_offset_is_uns
 def test_the_other_baselines_follow_nothing(name):
     workouts = [make_gridded(np.full(60, bpm)) for bpm in (140.0, 160.0, 170.0)]
     baseline = BASELINES[name](data_of(*workouts[:1]))
-    assert [len(tracking.mean) for tracking in replay(baseline, workouts)] == [0] * 4
+    assert [len(state.filter.mean) for state in replay(baseline, workouts)] == [0] * 4
 
 
 def test_a_curve_that_follows_nothing_trusts_a_prefix_as_one_before_its_first_workout():
@@ -115,7 +116,7 @@ def test_a_curve_that_follows_nothing_trusts_a_prefix_as_one_before_its_first_wo
 def test_ridge_of_a_person_without_a_level_follows_nothing():
     workouts = [make_gridded(np.full(60, bpm)) for bpm in (140.0, 160.0, 170.0)]
     ridge = BASELINES["ridge"](data_of(*workouts[:1], level=None))
-    assert [len(tracking.mean) for tracking in replay(ridge, workouts)] == [0] * 4
+    assert [len(state.filter.mean) for state in replay(ridge, workouts)] == [0] * 4
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -136,6 +137,6 @@ def test_no_baseline_sees_the_heart_rate_that_it_predicts(name):
     view = 140 + rng.normal(0, 5, 40)
     changed = np.where(np.arange(40) >= 20, 200.0, view)
     one, other = (
-        answer.heart_rate for answer in baseline.answers(workout, [view, changed], nothing_followed(baseline))
+        answer.heart_rate for answer in baseline.answers(workout, [view, changed], before_any_workout(baseline))
     )
     assert np.array_equal(one[:21], other[:21])

@@ -3,19 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hrmodel.evaluation.calibration import SOURCES, followed, residuals_of
-from hrmodel.evaluation.contenders import EvaluationData, Known, Network, replay
+from hrmodel.evaluation.calibration import SOURCES, person_states, residuals_of, state_after
+from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.population import calibrate_people
-from hrmodel.evaluation.report import evaluate
 from hrmodel.personal.bands import DEFAULT_INTERVALS, KINDS, LEVELS, MINUTES, half_width, personal_intervals
-from hrmodel.personal.kalman import Tracking
-from hrmodel.personal.response import NAMES
+from hrmodel.personal.state import PersonState, replay
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.scale import fit_scale
 from hrmodel.signals.steps import measured_heart_rate
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
-from tests.prediction_builders import LEVEL, make_gridded, make_predictor
+from tests.prediction_builders import LEVEL, make_gridded, make_predictor, report_of
 
 PRIOR = {**DEFAULT_INTERVALS, "blind": [float(width) for width in range(5, 16)]}
 
@@ -27,12 +25,12 @@ def data() -> EvaluationData:
     return EvaluationData(train=gridded[:8], val=gridded[8:12], test=gridded[12:], level=level)
 
 
-def base(data: EvaluationData) -> Network:
-    return Network(predictor=make_predictor(gain=1.0, intervals=PRIOR), level=data.level)
+def base(data: EvaluationData) -> NetworkForecaster:
+    return NetworkForecaster(predictor=make_predictor(gain=1.0, intervals=PRIOR), level=data.level)
 
 
-def personal(data: EvaluationData) -> Network:
-    return Network(predictor=make_predictor(gain=1.0, intervals=PRIOR, level=data.level), level=data.level)
+def personal(data: EvaluationData) -> NetworkForecaster:
+    return NetworkForecaster(predictor=make_predictor(gain=1.0, intervals=PRIOR, level=data.level), level=data.level)
 
 
 def higher(workout: GriddedWorkout, bpm: float = 25.0) -> GriddedWorkout:
@@ -48,11 +46,11 @@ def changed_at(data: EvaluationData, place: int) -> EvaluationData:
 
 
 def test_there_is_something_known_before_each_test_workout_and_after_them_all(data):
-    known = followed(base(data), data)
+    known = person_states(base(data), data)
     assert len(known) == len(data.test) + 1
-    trackings = replay(base(data), data.workouts)[len(data.train) + len(data.val) :]
-    for state, tracking in zip(known, trackings, strict=True):
-        assert np.array_equal(state.tracking.mean, tracking.mean)
+    replayed = replay(base(data), data.workouts)[len(data.train) + len(data.val) :]
+    for state, plain in zip(known, replayed, strict=True):
+        assert np.array_equal(state.filter.mean, plain.filter.mean)
         assert set(state.intervals) == {"levels", "minutes", *KINDS}
         assert all(np.shape(state.intervals[kind]) == (len(MINUTES), len(LEVELS)) for kind in KINDS)
 
@@ -62,12 +60,9 @@ def test_a_base_learns_bands_from_all_workouts_and_a_personal_version_from_those
     data, network, first
 ):
     network = network(data)
-    trackings = replay(network, data.workouts)
-    past = [
-        residuals_of(network, workout, Known(tracking=tracking))
-        for workout, tracking in zip(data.workouts, trackings, strict=False)
-    ]
-    for place, state in enumerate(followed(network, data), start=12):
+    states = replay(network, data.workouts)
+    past = [residuals_of(network, *pair) for pair in zip(data.workouts, states, strict=False)]
+    for place, state in enumerate(person_states(network, data), start=12):
         assert state.intervals == personal_intervals(PRIOR, past[first:place])
 
 
@@ -81,8 +76,8 @@ def test_how_wrong_a_training_workout_was_moves_the_bands_of_a_base_alone(data, 
     for heart_rate in (150.0, 220.0):
         few = replace(segment, heart_rate=np.where(np.arange(segment.steps) < 11, heart_rate, np.nan))
         people.append(replace(data, train=[replace(first, segments=(few,)), *later]))
-    one, other = (followed(network, person) for person in people)
-    assert np.array_equal(one[0].tracking.mean, other[0].tracking.mean)
+    one, other = (person_states(network, person) for person in people)
+    assert np.array_equal(one[0].filter.mean, other[0].filter.mean)
     assert (one[0].intervals != other[0].intervals) == moved
 
 
@@ -90,24 +85,24 @@ def test_how_wrong_a_training_workout_was_moves_the_bands_of_a_base_alone(data, 
 @pytest.mark.parametrize("place", [0, 4, 5])
 def test_what_is_known_before_a_test_workout_comes_from_the_ones_before_it(data, network, place):
     network = network(data)
-    one, other = followed(network, data), followed(network, changed_at(data, 12 + place))
+    one, other = person_states(network, data), person_states(network, changed_at(data, 12 + place))
     for i, (before, after) in enumerate(zip(one, other, strict=True)):
         same = i <= place
         assert (before.intervals == after.intervals) == same
-        assert np.array_equal(before.tracking.mean, after.tracking.mean) == same
+        assert np.array_equal(before.filter.mean, after.filter.mean) == same
 
 
 def test_a_personal_version_without_validation_starts_with_its_priors_bands(data):
-    known = followed(personal(data), replace(data, train=data.workouts[:12], val=[]))
+    known = person_states(personal(data), replace(data, train=data.workouts[:12], val=[]))
     assert known[0].intervals == PRIOR
     assert known[1].intervals != PRIOR
 
 
 def test_without_test_workouts_what_is_known_is_for_the_next_one(data):
-    known = followed(personal(data), replace(data, test=[]))
+    known = person_states(personal(data), replace(data, test=[]))
     assert len(known) == 1
-    assert known[0].intervals == followed(personal(data), data)[0].intervals
-    assert np.array_equal(known[0].tracking.mean, followed(personal(data), data)[0].tracking.mean)
+    assert known[0].intervals == person_states(personal(data), data)[0].intervals
+    assert np.array_equal(known[0].filter.mean, person_states(personal(data), data)[0].filter.mean)
 
 
 def test_workouts_that_came_with_a_later_upload_are_followed_in_the_order_in_which_they_were_done(data):
@@ -117,52 +112,57 @@ def test_workouts_that_came_with_a_later_upload_are_followed_in_the_order_in_whi
     assert later.workouts == ordered
     for network in (base(data), personal(data)):
         whole = replay(network, ordered)
-        known = followed(network, later)
+        known = person_states(network, later)
         for place, state in zip([8, 9, 16, 17, 18], known, strict=True):
-            assert np.array_equal(state.tracking.mean, whole[place].mean)
-        changed = followed(network, replace(later, train=[*ordered[:6], *map(higher, ordered[10:16])]))
+            assert np.array_equal(state.filter.mean, whole[place].filter.mean)
+        changed = person_states(network, replace(later, train=[*ordered[:6], *map(higher, ordered[10:16])]))
         assert known[1].intervals == changed[1].intervals
-        assert np.array_equal(known[1].tracking.mean, changed[1].tracking.mean)
-        assert not np.array_equal(known[2].tracking.mean, changed[2].tracking.mean)
+        assert np.array_equal(known[1].filter.mean, changed[1].filter.mean)
+        assert not np.array_equal(known[2].filter.mean, changed[2].filter.mean)
 
 
 def test_with_no_workout_at_all_nothing_is_known_but_the_prior(data):
-    (known,) = followed(base(data), EvaluationData(train=[], val=[], test=[], level=LEVEL))
+    (known,) = person_states(base(data), EvaluationData(train=[], val=[], test=[], level=LEVEL))
     assert known.intervals == PRIOR
 
 
 def test_people_without_a_level_have_bands_and_no_response(data):
     unknown = replace(data, level=None)
-    known = followed(base(unknown), unknown)
-    assert all(len(state.tracking.mean) == 0 and state.response is None for state in known)
-    assert known[-1].to_dict() is None
+    known = person_states(base(unknown), unknown)
+    assert all(len(state.filter.mean) == 0 and state.response is None for state in known)
     assert known[-1].intervals != PRIOR
 
 
-def test_what_is_known_is_json_with_the_response_by_name(data):
-    values = followed(base(data), data)[-1].to_dict()
-    assert set(values) == {"response", "intervals"}
-    assert list(values["response"]["weights"]) == list(NAMES)
+def test_a_state_knows_when_the_latest_workout_was_and_how_many_there_were(data):
+    states = person_states(base(data), data)
+    assert [state.workouts for state in states] == list(range(12, 19))
+    assert [state.last_workout for state in states] == [workout.sort_key for workout in data.workouts[11:]]
+
+
+def test_a_trained_model_leaves_the_state_before_the_first_test_workout(data):
+    network = personal(data)
+    state, before = state_after(network.predictor.checkpoint, data), person_states(network, data)[0]
+    assert state.to_dict() == before.to_dict()
 
 
 def test_bands_on_top_of_other_peoples_hold_their_share_of_the_test_workouts(data):
     others = [to_grid(workout, workout.digest) for workout in simulate_workouts(people=3, workouts=8, seed=1)]
     prior = calibrate_people(make_predictor(gain=1.0), [others[:8], others[8:16], others[16:]])
-    report = evaluate(make_predictor(gain=1.0, intervals=prior), data)
+    report = report_of(make_predictor(gain=1.0, intervals=prior), data)
     for name, table in report["protocols"].items():
         assert table["reliability"]["0.8"]["measured"] == pytest.approx(0.8, abs=0.15), name
         assert table["reliability"]["0.9"]["measured"] == pytest.approx(0.9, abs=0.12), name
 
 
 def test_knowing_more_gives_a_narrower_band(data):
-    bands = followed(base(data), data)[-1].intervals
+    bands = person_states(base(data), data)[-1].intervals
     widths = [half_width(bands, kind, 0.9, minutes=1.0) for kind in ("nowcast", "forecast_600", "blind")]
     assert widths == sorted(widths)
 
 
 def test_residuals_come_from_the_steps_that_serving_calls_that_kind(data):
     workout, network = data.test[0], base(data)
-    residuals = residuals_of(network, workout, Known(tracking=Tracking.start(len(NAMES))))
+    residuals = residuals_of(network, workout, PersonState.start(network.size))
     assert set(residuals) == set(KINDS) == set(SOURCES)
     minutes, misses = residuals["blind"]
     truth = measured_heart_rate(workout)
@@ -177,9 +177,9 @@ def test_residuals_come_from_the_steps_that_serving_calls_that_kind(data):
 
 def test_a_workout_too_short_for_a_kind_says_nothing_about_it():
     short = make_gridded(140 + np.sin(np.arange(40.0)))
-    network = Network(predictor=make_predictor(), level=LEVEL)
-    residuals = residuals_of(network, short, Known(tracking=Tracking.start(len(NAMES))))
+    network = NetworkForecaster(predictor=make_predictor(), level=LEVEL)
+    residuals = residuals_of(network, short, PersonState.start(network.size))
     assert set(residuals) == set(KINDS) - {"forecast_600"}
     silent = make_gridded(np.full(40, np.nan))
-    nothing = residuals_of(network, silent, Known(tracking=Tracking.start(len(NAMES))))
+    nothing = residuals_of(network, silent, PersonState.start(network.size))
     assert all(len(misses) == 0 for _, misses in nothing.values())

@@ -2,22 +2,22 @@ import json
 
 import numpy as np
 
-from hrmodel.evaluation.contenders import Answer
 from hrmodel.evaluation.examples import MAX_POINTS, best_median_worst, series
+from hrmodel.evaluation.forecasters import Answer
 from tests.prediction_builders import make_gridded
 
 
 class Wave:
     """Predicts the same wave, and 3 bpm more where it was told any heart rate; its 90 % band is 12 bpm to each side."""
 
-    def answers(self, workout, views, known):
+    def answers(self, workout, views, state):
         wave = 140.0 + 20 * np.sin(np.arange(len(views[0])))
         bands = {"0.9": np.full(len(wave), 12.0), "0.8": np.full(len(wave), 8.0)}
         return [Answer(heart_rate=wave + 3.0 * np.isfinite(view).any(), half_width=bands) for view in views]
 
 
 def shown(heart_rate):
-    return series(Wave(), make_gridded(heart_rate), known=None)
+    return series(Wave(), make_gridded(heart_rate), state=None)
 
 
 def test_a_series_has_the_blind_prediction_its_90_percent_band_and_the_forecast_from_180_seconds_on():

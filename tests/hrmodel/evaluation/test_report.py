@@ -5,19 +5,21 @@ import numpy as np
 import pytest
 
 from hrmodel.evaluation.baselines import BASELINES
-from hrmodel.evaluation.contenders import Answer, EvaluationData, Known, replay, score
+from hrmodel.evaluation.calibration import person_states
+from hrmodel.evaluation.forecasters import Answer, EvaluationData, NetworkForecaster, score
 from hrmodel.evaluation.metrics import METRICS, mae
 from hrmodel.evaluation.protocols import PROTOCOLS
 from hrmodel.evaluation.report import evaluate
-from hrmodel.personal.kalman import Tracking
+from hrmodel.personal.kalman import ResponseFilter
 from hrmodel.personal.response import NAMES, response_features
+from hrmodel.personal.state import PersonState, replay
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import to_grid
 from hrmodel.signals.scale import fit_scale
 from hrmodel.signals.steps import measured_heart_rate
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.splits import chronological_split
-from tests.prediction_builders import make_gridded, make_predictor
+from tests.prediction_builders import make_gridded, make_predictor, report_of
 
 SERIES = ("minutes", "measured", "predicted", "lower", "upper", "after_180_s")
 
@@ -47,7 +49,9 @@ def heard() -> list[float]:
 
 @pytest.fixture(scope="module")
 def report(predictor, data, heard):
-    return evaluate(predictor, data, on_progress=heard.append)
+    network = NetworkForecaster(predictor=predictor, level=data.level)
+    states = person_states(network, data, lambda: heard.append(0.0))
+    return evaluate(network, data, states, on_progress=heard.append)
 
 
 def test_the_report_is_json_with_every_protocol_metric_and_baseline(report):
@@ -73,37 +77,35 @@ def test_the_score_is_the_mean_of_the_blind_and_the_three_minute_error(report):
 
 
 def test_each_test_workout_is_predicted_with_the_response_followed_up_to_it(predictor, data, report):
-    tracking, errors = Tracking.start(len(NAMES)), []
+    followed, errors = ResponseFilter.start(len(NAMES)), []
     for workout in (*data.train, *data.val, *data.test):
         truth, features = measured_heart_rate(workout), response_features(workout, data.level, FeatureContract())
         blind = predictor.predict_steps(
-            workout, [np.full(len(truth), np.nan)], level=data.level, response=tracking.response
+            workout, [np.full(len(truth), np.nan)], level=data.level, response=followed.response
         )[0]
         errors.append(np.nanmean(np.abs(truth - blind.heart_rate)))
-        tracking = tracking.after(features, truth - blind.heart_rate)
-    assert report["tracking"]["response"] == tracking.response.to_dict()
+        followed = followed.update(features, truth - blind.heart_rate)
     assert [row["P1"] for row in report["per_workout"]] == pytest.approx(errors[-len(data.test) :])
     assert [row["digest"] for row in report["per_workout"]] == [workout.digest for workout in data.test]
 
 
 def test_without_test_workouts_the_tables_are_empty_and_the_score_is_none(predictor):
-    report = evaluate(predictor, simulated(6))
+    report = report_of(predictor, simulated(6))
     assert report == {
-        "score": None, "selected_on": "test", "test_workouts": 0, "tracking": report["tracking"], "protocols": {}, "baselines": {},
+        "score": None, "selected_on": "test", "test_workouts": 0, "protocols": {}, "baselines": {},
         "per_workout": [], "examples": [],
     }  # fmt: skip
 
 
-def test_people_never_seen_before_are_scored_without_tracking(predictor):
-    report = evaluate(predictor, simulated(9, known_people=False))
-    assert report["tracking"] is None
+def test_people_never_seen_before_are_scored_without_a_response(predictor):
+    report = report_of(predictor, simulated(9, known_people=False))
     assert report["score"] > 0
     assert report["baselines"]["ridge"]["P1"]["mae"] > 0
 
 
 def test_test_workouts_too_short_for_a_protocol_leave_it_empty_and_the_score_none(predictor, data):
     short = [make_gridded(np.full(20, 140.0), digest=str(i)) for i in range(3)]
-    report = evaluate(predictor, EvaluationData(train=data.train, val=data.val, test=short, level=data.level))
+    report = report_of(predictor, EvaluationData(train=data.train, val=data.val, test=short, level=data.level))
     json.dumps(report, allow_nan=False)
     assert report["protocols"]["P2-600"] == {"workouts": 0, "mean": {}, "median": {}, "reliability": {}}
     assert report["protocols"]["P1"]["workouts"] == 3
@@ -158,26 +160,30 @@ class Oracle:
     def __init__(self, misses: dict[str, float]) -> None:
         self.misses = misses
 
+    size = 1
+
     def features(self, workout):
         return np.ones((len(measured_heart_rate(workout)), 1))
 
-    def answers(self, workout, views, known):
-        wrong = known.tracking.mean[0] - self.misses[workout.digest]
-        return [Answer(heart_rate=measured_heart_rate(workout) + wrong) for _ in views]
+    def predict_blind(self, workout, state):
+        return measured_heart_rate(workout) + state.filter.mean[0] - self.misses[workout.digest]
 
-    def ahead(self, workout, task, known):
-        return Answer(heart_rate=self.answers(workout, [task.view], known)[0].heart_rate[task.scored])
+    def answers(self, workout, views, state):
+        return [Answer(heart_rate=self.predict_blind(workout, state)) for _ in views]
+
+    def ahead(self, workout, task, state):
+        return Answer(heart_rate=self.predict_blind(workout, state)[task.scored])
 
 
-def known_offset(offset: float) -> Known:
-    start = Tracking.start(1)
-    beliefs = tuple(replace(belief, mean=np.array([offset])) for belief in start.beliefs)
-    return Known(tracking=replace(start, beliefs=beliefs))
+def known_offset(offset: float) -> PersonState:
+    start = ResponseFilter.start(1)
+    filters = tuple(replace(state, mean=np.array([offset])) for state in start.filters)
+    return PersonState(filter=replace(start, filters=filters))
 
 
 def test_replay_follows_an_offset_that_lasts_and_begins_at_0(data):
     oracle = Oracle({workout.digest: 10.0 for workout in data.workouts})
-    offsets = [tracking.mean[0] for tracking in replay(oracle, data.workouts)]
+    offsets = [state.filter.mean[0] for state in replay(oracle, data.workouts)]
     assert offsets[0] == 0.0
     assert offsets[1] > 3.0  # the first workout moves it most of the way that its uncertainty allows
     assert offsets[-1] == pytest.approx(10.0, abs=1.5)
@@ -186,7 +192,7 @@ def test_replay_follows_an_offset_that_lasts_and_begins_at_0(data):
 def test_an_oracle_scores_its_known_error(data):
     workout = data.test[0]
     tasks = [PROTOCOLS[name](workout) for name in ("P1", "P3-30", "P2-60")]
-    results = score(Oracle({workout.digest: 4.0}), workout, tasks, known=known_offset(1.0), max_heart_rate=200.0)
+    results = score(Oracle({workout.digest: 4.0}), workout, tasks, state=known_offset(1.0), max_heart_rate=200.0)
     assert [mae(scored) for scored in results] == pytest.approx([3.0] * 3)
     assert [len(scored.errors) for scored in results] == [task.scored.sum() for task in tasks]
 

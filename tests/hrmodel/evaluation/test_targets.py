@@ -3,8 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hrmodel.evaluation.contenders import EvaluationData, Network, replay
+from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.targets import personal_targets
+from hrmodel.personal.state import replay
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.features import history_feature
@@ -48,10 +49,10 @@ def test_training_and_validation_come_in_their_order_and_in_the_persons_scale(da
 
 
 def test_each_workouts_response_is_the_one_that_was_known_before_it(data, targets):
-    network = Network(predictor=Predictor(START), level=data.level)
+    network = NetworkForecaster(predictor=Predictor(START), level=data.level)
     before = replay(network, [*data.train, *data.val])
-    for scaled, tracking in zip(targets, before[:-1], strict=True):
-        assert np.array_equal(scaled.response, network.features(scaled.gridded) @ tracking.mean)
+    for scaled, state in zip(targets, before[:-1], strict=True):
+        assert np.array_equal(scaled.response, network.features(scaled.gridded) @ state.filter.mean)
         assert len(scaled.response) == len(measured_heart_rate(scaled.gridded))
     assert (targets[0].response == 0).all()
     assert all(np.abs(scaled.response).max() > 0.1 for scaled in targets[1:])

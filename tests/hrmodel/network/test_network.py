@@ -3,12 +3,11 @@ import torch
 
 from hrmodel.network.architectures import build_network
 from hrmodel.network.config import NetworkConfig
-from hrmodel.network.freezing import freeze_layers, parameter_report, trainable_parameters
 from hrmodel.network.lstm import HeartRateLSTM
 from tests.network_builders import random_batch, tiny_network
 
 
-def test_the_network_is_the_seeds_with_51009_parameters():
+def test_the_network_is_the_originals_with_51009_parameters():
     model = build_network(NetworkConfig())
     assert sum(parameter.numel() for parameter in model.parameters()) == 51_009
     layers = [f"lstm.{kind}_l{layer}" for layer in (0, 1) for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
@@ -20,35 +19,35 @@ def test_one_heart_rate_comes_out_per_step():
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2, 3])
-def test_the_two_halves_together_are_the_whole(layers):
+def test_the_lower_layers_and_the_rest_together_are_the_whole(layers):
     model = tiny_network(num_layers=3, dropout=0.0)
     inputs = random_batch().inputs
-    assert torch.allclose(model.upper(model.lower(inputs, layers), layers), model(inputs), atol=1e-6)
+    assert torch.allclose(model.run_from(model.run_layers(inputs, 0, layers), layers), model(inputs), atol=1e-6)
 
 
-def test_the_halves_read_the_layers_own_weights():
+def test_layers_run_on_their_own_read_the_networks_weights():
     model = tiny_network(dropout=0.0)
     inputs = random_batch().inputs
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.5)
-    assert torch.allclose(model.upper(model.lower(inputs, 1), 1), model(inputs), atol=1e-6)
+    assert torch.allclose(model.run_from(model.run_layers(inputs, 0, 1), 1), model(inputs), atol=1e-6)
 
 
-def test_dropout_between_the_halves_is_drawn_afresh_while_training_only():
+def test_dropout_between_layers_is_drawn_afresh_while_training_only():
     model = tiny_network(dropout=0.5)
-    hidden = model.lower(random_batch().inputs, 1).detach()
-    assert not torch.equal(model.upper(hidden, 1), model.upper(hidden, 1))
+    hidden = model.run_layers(random_batch().inputs, 0, 1).detach()
+    assert not torch.equal(model.run_from(hidden, 1), model.run_from(hidden, 1))
     model.eval()
-    assert torch.equal(model.upper(hidden, 1), model.upper(hidden, 1))
+    assert torch.equal(model.run_from(hidden, 1), model.run_from(hidden, 1))
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6])
-def test_dropout_between_the_halves_drops_its_share_and_keeps_the_mean(share):
+def test_dropout_between_layers_drops_its_share_and_keeps_the_mean(share):
     model = HeartRateLSTM(NetworkConfig(hidden_size=8, dropout=share)).train()
     seen = []
-    model._run = lambda hidden, *_: seen.append(hidden) or hidden  # what layer 1 is given
-    model.upper(torch.ones(50, 500, 8), 1)
+    model.run_layers = lambda hidden, *_: seen.append(hidden) or hidden  # what layer 1 is given
+    model.run_from(torch.ones(50, 500, 8), 1)
     assert (seen[0] == 0).float().mean().item() == pytest.approx(share, abs=0.005)
     assert seen[0].mean().item() == pytest.approx(1.0, abs=0.01)
 
@@ -77,20 +76,37 @@ def test_a_network_config_goes_through_json_and_refuses_strange_fields():
 
 def test_freezing_layer_0_leaves_layer_1_and_fc_to_train():
     model = HeartRateLSTM(NetworkConfig())
-    freeze_layers(model, [0])
-    assert {name for name, _, trains in parameter_report(model) if trains} == {
+    model.freeze_layers([0])
+    assert {name for name, _, trains in model.parameter_report() if trains} == {
         name for name in model.state_dict() if name.endswith("_l1") or name.startswith("fc.")
     }
-    assert trainable_parameters(model) == 51_009 - 4 * 64 * (3 + 64 + 2)
+    assert model.trainable_parameters() == 51_009 - 4 * 64 * (3 + 64 + 2)
 
 
 def test_freezing_again_with_fewer_layers_unfreezes():
     model = tiny_network()
-    freeze_layers(model, [0, 1])
-    freeze_layers(model, [])
-    assert all(trains for _, _, trains in parameter_report(model))
+    model.freeze_layers([0, 1])
+    model.freeze_layers([])
+    assert all(trains for _, _, trains in model.parameter_report())
 
 
 def test_an_unknown_layer_is_an_error_that_names_the_layers_there_are():
-    with pytest.raises(ValueError, match="no LSTM layer 2; this network has the layers 0, 1"):
-        freeze_layers(tiny_network(), [0, 2])
+    with pytest.raises(ValueError, match="no layer 2; this network has the layers 0, 1"):
+        tiny_network().freeze_layers([0, 2])
+
+
+def test_unfreezing_lets_every_parameter_train():
+    model = tiny_network()
+    model.freeze_layers([0, 1])
+    model.unfreeze_all_layers()
+    assert all(trains for _, _, trains in model.parameter_report())
+
+
+def test_the_parameter_status_is_printed_tensor_by_tensor_with_the_sum(capsys):
+    model = HeartRateLSTM(NetworkConfig())
+    model.freeze_layers([0])
+    model.print_parameter_status()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["lstm.weight_ih_l0", "768", "frozen"]
+    assert lines[-2].split() == ["fc.bias", "1", "trainable"]
+    assert lines[-1] == "33,345 of 51,009 parameters are trainable"

@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
-from hrmodel.network.original_format import from_seed_pt, to_seed_pt
+from hrmodel.network.original_format import from_original_pt, to_original_pt
 from hrmodel.signals.contract import FeatureContract
 from tests.network_builders import random_batch, tiny_network
 
 
-def seed_content(**overrides):
+def original_content(**overrides):
     model = tiny_network()
     content = {
         "model_state_dict": model.state_dict(),
@@ -19,21 +19,21 @@ def seed_content(**overrides):
     return {**content, **overrides}
 
 
-def seed_file(tmp_path, **overrides):
+def original_file(tmp_path, **overrides):
     path = tmp_path / "best_model.pt"
-    torch.save(seed_content(**overrides), path)
+    torch.save(original_content(**overrides), path)
     return path
 
 
-def test_a_file_of_the_seed_gives_start_weights_and_a_warning(tmp_path):
+def test_a_file_of_the_original_gives_start_weights_and_a_warning(tmp_path):
     with pytest.warns(UserWarning, match="heart rate of the same step"):
-        checkpoint = from_seed_pt(seed_file(tmp_path))
+        checkpoint = from_original_pt(original_file(tmp_path))
     inputs = random_batch().inputs
     assert torch.equal(checkpoint.build()(inputs), tiny_network().eval()(inputs))
     assert checkpoint.network.dropout == 0.3
 
 
-def test_our_export_has_the_seeds_keys_and_comes_back_whole_without_a_warning(tmp_path):
+def test_our_export_has_the_originals_keys_and_comes_back_whole_without_a_warning(tmp_path):
     model, path = tiny_network(), tmp_path / "model.pt"
     history = [
         {"epoch": 1, "train_loss": 0.5, "val_loss": 0.4, "learning_rate": 1e-3, "epoch_time": 0.1},
@@ -47,12 +47,12 @@ def test_our_export_has_the_seeds_keys_and_comes_back_whole_without_a_warning(tm
         configuration={},
         history=history,
     )
-    to_seed_pt(checkpoint, path)
+    to_original_pt(checkpoint, path)
     content = torch.load(path, weights_only=True)
     assert set(content) == {"model_state_dict", "config", "history", "epoch", "best_val_loss", "stagewise"}
     assert (content["epoch"], content["best_val_loss"]) == (2, 0.4)
     assert content["history"]["train_loss"] == [0.5, 0.3]
-    back = from_seed_pt(path)
+    back = from_original_pt(path)
     assert back.metadata() == checkpoint.metadata()
     assert all(torch.equal(back.weights[name], model.state_dict()[name]) for name in model.state_dict())
 
@@ -63,18 +63,18 @@ def test_our_export_has_the_seeds_keys_and_comes_back_whole_without_a_warning(tm
         ({"model_state_dict": None}, "no model_state_dict"),
         ({"config": None}, "no config"),
         ({"config": {"input_size": 3}}, "config has no hidden_size, num_layers"),
-        ({"config": {**seed_content()["config"], "bidirectional": True}}, "bidirectional"),
-        ({"config": {**seed_content()["config"], "input_size": 4}}, "input_size is 4"),
-        ({"config": {**seed_content()["config"], "dropout": "much"}}, "dropout"),
-        ({"config": {**seed_content()["config"], "hidden_size": 9}}, "size mismatch"),
+        ({"config": {**original_content()["config"], "bidirectional": True}}, "bidirectional"),
+        ({"config": {**original_content()["config"], "input_size": 4}}, "input_size is 4"),
+        ({"config": {**original_content()["config"], "dropout": "much"}}, "dropout"),
+        ({"config": {**original_content()["config"], "hidden_size": 9}}, "size mismatch"),
         ({"model_state_dict": {}}, "lstm.weight_ih_l0"),
         ({"model_state_dict": {"fc.bias": 1}}, ""),
     ],
 )
 def test_what_is_missing_or_wrong_is_named_with_the_path(tmp_path, overrides, reason):
-    path = seed_file(tmp_path, **overrides)
+    path = original_file(tmp_path, **overrides)
     with pytest.raises(InvalidCheckpoint) as caught:
-        from_seed_pt(path)
+        from_original_pt(path)
     assert str(path) in str(caught.value)
     assert reason in str(caught.value)
 
@@ -88,14 +88,14 @@ def test_a_file_that_is_no_pt_is_refused(tmp_path, content):
     path = tmp_path / "x.pt"
     path.write_bytes(content)
     with pytest.raises(InvalidCheckpoint, match=r"x\.pt"):
-        from_seed_pt(path)
+        from_original_pt(path)
 
 
 def test_a_pickle_of_code_is_refused_and_a_list_named(tmp_path):
     path = tmp_path / "x.pt"
     torch.save({"config": Innocent()}, path)
     with pytest.raises(InvalidCheckpoint, match="plain tensors"):
-        from_seed_pt(path)
+        from_original_pt(path)
     torch.save([1], path)
     with pytest.raises(InvalidCheckpoint, match="holds a list"):
-        from_seed_pt(path)
+        from_original_pt(path)

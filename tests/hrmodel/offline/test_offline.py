@@ -69,13 +69,13 @@ def one_sentence(stderr):
     return stderr.strip()
 
 
-def test_stage1_stage2_and_evaluate_write_the_seeds_files(hrmodel, base, data, out):
+def test_stage1_stage2_and_evaluate_write_the_originals_files(hrmodel, base, data, out):
     code, stdout, _ = hrmodel("stage1", "--data", data, "--pretrained", base, "--epochs", 2)
     assert code == 0
-    assert "585 of 1001 parameters train; frozen LSTM layers: 0" in stdout
+    assert "585 of 1001 parameters train; frozen layers: 0" in stdout
     assert "epoch 2/2: train" in stdout
-    code, stdout, _ = hrmodel("stage2", "--data", data, "--epochs", 1, "--recipe", "seed")
-    assert (code, "1001 of 1001 parameters train; frozen LSTM layers: none" in stdout) == (0, True)
+    code, stdout, _ = hrmodel("stage2", "--data", data, "--epochs", 1, "--recipe", "original")
+    assert (code, "1001 of 1001 parameters train; frozen layers: none" in stdout) == (0, True)
     for stage in ("stage1", "stage2"):
         for file in ("best_model.pt", "latest_model.pt"):
             assert set(torch.load(out / "checkpoints" / stage / file)) >= {"model_state_dict", "config", "history"}
@@ -99,7 +99,7 @@ def test_stage1_stage2_and_evaluate_write_the_seeds_files(hrmodel, base, data, o
         assert rows[row["digest"][:8]][:3] == [f"{row['minutes']:.1f}", f"{row['heart_rate']:.1f}", f"{row['P1']:.2f}"]
 
 
-def test_the_history_is_the_seeds_with_a_list_per_number(hrmodel, base, data, out):
+def test_the_history_is_the_originals_with_a_list_per_number(hrmodel, base, data, out):
     hrmodel("stage1", "--data", data, "--pretrained", base, "--epochs", 2)
     history = json.loads((out / "results" / "stage1" / "training_history.json").read_text())
     names = {"train_loss", "val_loss", "learning_rate", "epoch_times", "trainable_parameters"}
@@ -126,7 +126,7 @@ def test_a_checkpoint_that_we_wrote_comes_back_whole(hrmodel, base, data, out):
         assert torch.equal(checkpoint.weights[name], weight) == name.endswith("_l0"), name
 
 
-def test_a_stage_learns_what_the_tracked_response_of_its_start_leaves(hrmodel, base, data, monkeypatch):
+def test_a_stage_learns_what_the_response_under_its_start_leaves(hrmodel, base, data, monkeypatch):
     learned = {}
 
     def watched(model, train, val, *rest, **more):
@@ -172,11 +172,11 @@ def test_the_shipped_base_is_used_when_no_file_is_named(hrmodel, base, data):
     assert (code, "pretrained/base.safetensors (base)" in stdout) == (0, True)
 
 
-def test_a_pt_of_the_seed_starts_stage1_with_a_warning_and_is_never_scored(hrmodel, data, tmp_path):
+def test_a_pt_of_the_original_starts_stage1_with_a_warning_and_is_never_scored(hrmodel, data, tmp_path):
     weights, config = make_checkpoint().weights, {"input_size": 3, "hidden_size": 8, "num_layers": 2}
     torch.save({"model_state_dict": weights, "config": config}, tmp_path / "seed.pt")
     code, stdout, _ = hrmodel("stage1", "--data", data, "--pretrained", tmp_path / "seed.pt", "--epochs", 1)
-    assert (code, "warning: " in stdout, "seed's format" in stdout) == (0, True, True)
+    assert (code, "warning: " in stdout, "original's format" in stdout) == (0, True, True)
     code, stdout, _ = hrmodel("evaluate", "--data", data, "--pretrained", tmp_path / "seed.pt")
     assert (code, "base -: not scored" in stdout) == (0, True)
     (score,) = [line.split() for line in stdout.splitlines() if line.startswith("score")]
@@ -187,12 +187,12 @@ def test_a_pt_of_the_seed_starts_stage1_with_a_warning_and_is_never_scored(hrmod
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("stage2", "--pretrained", "x.pt"), "--checkpoint; --pretrained is for stage1"),
-        (("stage1", "--checkpoint", "x.pt"), "--pretrained; --checkpoint is for stage2"),
+        (("stage2", "--pretrained", "x.pt"), "starts from a stage1 model: name it with --checkpoint, not"),
+        (("stage1", "--checkpoint", "x.pt"), "starts from a base model: name it with --pretrained, not"),
         (("stage1", "--learning-rate", "1"), "learning_rate must be a number from 1e-06 to 0.1, not 1.0"),
         (("stage1", "--learning-rate", "nan"), "learning_rate must be a number"),
         (("stage1", "--batch-size", "0"), "batch_size must be a whole number from 1 to 256"),
-        (("stage1", "--freeze-layers", "7"), "freeze_layers must be a list of LSTM layer indexes from 0 to 1"),
+        (("stage1", "--freeze-layers", "7"), "freeze_layers must be a list of layer indexes from 0 to 1"),
         (("stage1", "--device", "cuda", "--pretrained", "BASE"), "--device cpu"),
         (("stage1", "--pretrained", "DATA"), "Is a directory"),
         (("stage1", "--pretrained", "DATA/train.pt"), "model_state_dict"),
@@ -254,8 +254,8 @@ def test_peak_memory_is_in_the_line_and_in_the_history_of_a_gpu():
     entry |= {"trainable_parameters": 5, "gpu_peak_bytes": 300 * 2**20}
     line = stages.epoch_line(entry, 9, best=False)
     assert line == "epoch 1/9: train 0.5000, val -, learning rate 0.001, 0.2 s, GPU peak 300 MiB"
-    assert stages.seed_history([entry])["gpu_peak_bytes"] == [300 * 2**20]
-    assert stages.seed_history([entry])["best_epoch"] is None
+    assert stages.original_history([entry])["gpu_peak_bytes"] == [300 * 2**20]
+    assert stages.original_history([entry])["best_epoch"] is None
 
 
 def test_fewer_than_8_workouts_all_train_without_early_stopping_and_cannot_be_scored(hrmodel, base, out, tmp_path):
@@ -292,7 +292,7 @@ def test_evaluate_scores_a_further_checkpoint_in_a_column_of_its_own(hrmodel, ba
     assert set(json.loads((out / "results" / "evaluation.json").read_text())["versions"]) >= {"stage1", "checkpoint"}
 
 
-def test_parameters_shows_what_trains_in_each_stage_and_the_seeds_total(hrmodel):
+def test_parameters_shows_what_trains_in_each_stage_and_the_originals_total(hrmodel):
     code, stdout, _ = hrmodel("parameters")
     assert code == 0
     lines = {line.split()[0]: line.split()[1:] for line in stdout.splitlines()}
@@ -310,19 +310,19 @@ def test_parameters_of_a_file_at_chosen_layers(hrmodel, base):
         ["frozen", "992"],
     ]
     code, _, stderr = hrmodel("parameters", "--freeze-layers", 5)
-    assert (code, "no LSTM layer 5; this network has the layers 0, 1" in one_sentence(stderr)) == (2, True)
+    assert (code, "no layer 5; this network has the layers 0, 1" in one_sentence(stderr)) == (2, True)
 
 
 def test_base_hands_its_arguments_on_and_logs(hrmodel, out, tmp_path, monkeypatch):
-    def train_base(data, folder, hyperparameters):
-        logging.getLogger("hrmodel.base").info("train %s %s %s", data, folder, hyperparameters)
+    def train_base(data, folder, hyperparameters, architecture):
+        logging.getLogger("hrmodel.base").info("train %s %s %s %s", architecture, data, folder, hyperparameters)
         if data == Path("bad"):
             raise ValueError("a population needs a person and a split")
 
     monkeypatch.setattr(offline, "train_base", train_base)
     monkeypatch.chdir(tmp_path)
     code, stdout, _ = hrmodel("base", "--data", "many.parquet", "--epochs", 2)
-    assert (code, stdout) == (0, f"train many.parquet {out} {{'epochs': 2}}\n")
+    assert (code, stdout) == (0, f"train lstm many.parquet {out} {{'epochs': 2}}\n")
     (log,) = Path("logs").glob("training_base_*.log")
     assert "many.parquet" in log.read_text()
     code, _, stderr = hrmodel("base", "--data", "bad")

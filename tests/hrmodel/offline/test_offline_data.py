@@ -25,13 +25,13 @@ def sizes(data):
 
 
 @pytest.fixture
-def seed_folder(tmp_path):
-    write_original_dataset({"train": RUNS[:8], "val": [RUNS[8]], "test": RUNS[9:11]}, tmp_path / "seed")
-    return tmp_path / "seed"
+def original_folder(tmp_path):
+    write_original_dataset({"train": RUNS[:8], "val": [RUNS[8]], "test": RUNS[9:11]}, tmp_path / "original")
+    return tmp_path / "original"
 
 
-def test_the_seeds_files_keep_their_own_split(seed_folder):
-    assert sizes(load_data(seed_folder)) == (8, 1, 2)
+def test_the_originals_files_keep_their_own_split(original_folder):
+    assert sizes(load_data(original_folder)) == (8, 1, 2)
 
 
 def test_other_formats_are_split_in_time_order(tmp_path):
@@ -43,13 +43,13 @@ def test_other_formats_are_split_in_time_order(tmp_path):
     assert means[0] == means[1]
 
 
-def test_a_mixed_folder_is_split_in_time_order(seed_folder):
-    write_parquet(RUNS[11:], seed_folder / "more.parquet")
-    assert sizes(load_data(seed_folder)) == (7, 2, 3)
+def test_a_mixed_folder_is_split_in_time_order(original_folder):
+    write_parquet(RUNS[11:], original_folder / "more.parquet")
+    assert sizes(load_data(original_folder)) == (7, 2, 3)
 
 
-def test_the_level_is_that_of_train_and_val(seed_folder):
-    data = load_data(seed_folder)
+def test_the_level_is_that_of_train_and_val(original_folder):
+    data = load_data(original_folder)
     assert data.level == fit_scale([*data.train, *data.val], FeatureContract())
 
 
@@ -64,8 +64,8 @@ def test_several_people_need_a_choice(tmp_path):
     assert load_data(path, person="s001").level == alone.level
 
 
-def test_units_of_the_seeds_speed_can_be_declared(seed_folder):
-    usual, declared = load_data(seed_folder), load_data(seed_folder, units=Units(speed="mi/h"))
+def test_units_of_the_originals_speed_can_be_declared(original_folder):
+    usual, declared = load_data(original_folder), load_data(original_folder, units=Units(speed="mi/h"))
     assert declared.level.speed == pytest.approx(1.609344 * usual.level.speed)
 
 
@@ -80,10 +80,10 @@ def test_a_workout_that_is_there_twice_counts_once_and_the_dropped_are_told(tmp_
     assert "dropped: 3 duplicate, 1 too_short" in caplog.text
 
 
-def test_without_training_workouts_the_missing_file_is_named(seed_folder):
-    (seed_folder / "train.pt").unlink()
+def test_without_training_workouts_the_missing_file_is_named(original_folder):
+    (original_folder / "train.pt").unlink()
     with pytest.raises(UserError, match=r"train\.pt is missing"):
-        load_data(seed_folder)
+        load_data(original_folder)
 
 
 def test_files_without_one_usable_workout_say_why(tmp_path):

@@ -10,11 +10,11 @@ import torch
 
 import hrmodel.__main__ as offline
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.original_format import to_seed_pt
+from hrmodel.network.original_format import to_original_pt
 from hrmodel.offline import paths
 from hrmodel.offline.start import read_checkpoint
 from hrmodel.personal.bands import DEFAULT_INTERVALS
-from hrmodel.personal.followed import Followed
+from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import Workout
@@ -119,7 +119,7 @@ def test_the_predictor_of_a_notebook_reads_the_response_and_the_bands_from_the_f
 def test_a_file_of_an_earlier_version_predicts_and_says_what_is_missing(hrmodel, folder, tmp_path):
     whole = read_checkpoint(folder / "checkpoints" / "stage1" / "best_model.pt").checkpoint
     old = replace(whole, followed=None)
-    to_seed_pt(old, tmp_path / "old.pt")
+    to_original_pt(old, tmp_path / "old.pt")
     assert json.loads(old.metadata())["format_version"] == 1
     code, stdout, _ = hrmodel("predict", "--data", folder / "runs.parquet", "--checkpoint", tmp_path / "old.pt")
     assert code == 0
@@ -136,7 +136,7 @@ def test_a_base_model_predicts_a_person_whom_it_has_never_seen(hrmodel, folder):
     assert "knows no person" in stdout
 
 
-def test_without_any_model_or_with_one_of_the_seed_the_sentence_helps(hrmodel, folder, tmp_path):
+def test_without_any_model_or_with_one_of_the_original_the_sentence_helps(hrmodel, folder, tmp_path):
     code, _, stderr = hrmodel("predict", "--data", folder / "runs.parquet", out=tmp_path / "empty")
     assert (code, stderr.count("\n")) == (2, 1)
     network = {"input_size": 3, "hidden_size": 8, "num_layers": 2, "dropout": 0.2}
@@ -147,16 +147,16 @@ def test_without_any_model_or_with_one_of_the_seed_the_sentence_helps(hrmodel, f
     assert "cannot predict" in stderr
 
 
-def test_the_followed_state_comes_back_exactly_from_both_kinds_of_file(folder, tmp_path):
+def test_the_persons_state_comes_back_exactly_from_both_kinds_of_file(folder, tmp_path):
     checkpoint = read_checkpoint(folder / "checkpoints" / "stage1" / "best_model.pt").checkpoint
     checkpoint.write(tmp_path / "model.safetensors")
     back = Checkpoint.read(tmp_path / "model.safetensors").followed
-    for one, other in zip(back.tracking.beliefs, checkpoint.followed.tracking.beliefs, strict=True):
+    for one, other in zip(back.filter.filters, checkpoint.followed.filter.filters, strict=True):
         assert np.array_equal(one.mean, other.mean)
         assert np.array_equal(one.covariance, other.covariance)
-        assert (one.foresaw, one.days) == (other.foresaw, other.days)
-    assert (back.until, back.workouts, back.intervals) == (
-        checkpoint.followed.until,
+        assert (one.log_likelihood, one.noise) == (other.log_likelihood, other.noise)
+    assert (back.last_workout, back.workouts, back.intervals) == (
+        checkpoint.followed.last_workout,
         11,
         checkpoint.followed.intervals,
     )
@@ -166,17 +166,17 @@ def test_the_followed_state_comes_back_exactly_from_both_kinds_of_file(folder, t
 @pytest.mark.parametrize(
     "change", [{"weights": ["level"]}, {"filters": []}, {"filters": [{"mean": [0.0]}]}, {"until": "yesterday"}]
 )
-def test_a_damaged_followed_state_is_an_invalid_checkpoint(folder, change):
+def test_a_damaged_state_is_an_invalid_checkpoint(folder, change):
     followed = read_checkpoint(folder / "checkpoints" / "stage1" / "best_model.pt").checkpoint.followed
     with pytest.raises((ValueError, KeyError)):
-        Followed.from_dict(followed.to_dict() | change)
+        PersonState.from_dict(followed.to_dict() | change)
 
 
-def test_the_seeds_own_split_has_its_days_too(hrmodel, folder, tmp_path):
-    write_original_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "seed")
+def test_the_originals_own_split_has_its_days_too(hrmodel, folder, tmp_path):
+    write_original_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "original")
     options = ["--pretrained", folder / "base.safetensors", "--epochs", 1]
-    assert hrmodel("stage1", "--data", tmp_path / "seed", *options, out=tmp_path)[0] == 0
-    assert hrmodel("predict", "--data", tmp_path / "seed", out=tmp_path)[0] == 0
+    assert hrmodel("stage1", "--data", tmp_path / "original", *options, out=tmp_path)[0] == 0
+    assert hrmodel("predict", "--data", tmp_path / "original", out=tmp_path)[0] == 0
     _, found = predictions(tmp_path)
     assert [row["use"] for row in found["workouts"]].count("new") == 5
 

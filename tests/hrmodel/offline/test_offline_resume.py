@@ -1,11 +1,13 @@
 """`stage1 --resume` and `stage2 --resume`: an interrupted training goes on as if nothing had happened."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 import hrmodel.__main__ as offline
+from hrmodel.network.original_format import to_original_pt
 from hrmodel.offline import paths, stages
 from hrmodel.offline.start import read_checkpoint
 from hrmodel.personal.bands import DEFAULT_INTERVALS
@@ -79,6 +81,18 @@ def test_an_interrupted_training_goes_on_bit_for_bit(hrmodel, arguments, tmp_pat
     histories = [json.loads((out / "results/stage1/training_history.json").read_text()) for out in (straight, broken)]
     assert histories[0]["val_loss"] == histories[1]["val_loss"]
     assert histories[0]["train_loss"] == histories[1]["train_loss"]
+
+
+def test_a_training_that_was_interrupted_under_the_recipes_old_name_goes_on(hrmodel, arguments, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    interrupt(monkeypatch, 2, 1)
+    assert hrmodel("stage1", *arguments, "--recipe", "seed", out=out)[0] == 130
+    monkeypatch.setattr(stages, "fit", fit)
+    latest = out / "checkpoints/stage1/latest_model.pt"
+    stored = read_checkpoint(latest).checkpoint
+    assert stored.configuration["recipe"] == "original"
+    to_original_pt(replace(stored, configuration={**stored.configuration, "recipe": "seed"}), latest)
+    assert hrmodel("stage1", *arguments, "--recipe", "original", "--resume", out=out)[0] == 0
 
 
 def test_the_second_stage_goes_on_too(hrmodel, arguments, tmp_path, monkeypatch):

@@ -4,18 +4,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrmodel.personal.kalman import (
+    CORRELATED_STEPS,
+    INDEPENDENT,
     NEW,
     OFFSET_KEPT,
     OFFSET_VARIANCE,
-    RANDOM,
+    PERSISTENT,
     STEP_VARIANCE,
-    STEPS_ALIKE,
     UNKNOWN,
-    USUAL,
     WEIGHT_KEPT,
+    WEIGHT_PROCESS_NOISE,
     WEIGHT_VARIANCE,
-    WEIGHT_WANDER,
-    Tracking,
+    ResponseFilter,
 )
 from hrmodel.personal.response import NAMES, response_features
 from hrmodel.signals.contract import FeatureContract
@@ -47,11 +47,11 @@ def noise(rng: np.random.Generator, steps: int) -> Array:
 
 def offset_errors(days: Array, seed: int = 0) -> Array:
     """(n,) bpm: how far each day's offset is from the one that was followed up to it."""
-    rng, tracking, features = np.random.default_rng(seed), Tracking.start(1), np.ones((STEPS, 1))
+    rng, response_filter, features = np.random.default_rng(seed), ResponseFilter.start(1), np.ones((STEPS, 1))
     errors = []
     for day in days:
-        errors.append(day - tracking.mean[0])
-        tracking = tracking.after(features, errors[-1] + noise(rng, STEPS))
+        errors.append(day - response_filter.mean[0])
+        response_filter = response_filter.update(features, errors[-1] + noise(rng, STEPS))
     return np.array(errors)
 
 
@@ -65,18 +65,18 @@ def fixed_gain_errors(days: Array, gain: float) -> Array:
 
 
 def test_it_begins_at_0_and_unsure_with_the_offset_first():
-    tracking = Tracking.start(SIZE)
-    assert (tracking.mean == 0).all()
-    for belief in tracking.beliefs:
-        assert np.diag(belief.covariance).tolist() == [OFFSET_VARIANCE] + [WEIGHT_VARIANCE] * (SIZE - 1)
-    assert tracking.variance == tracking.response.variance == NEW.variance == OFFSET_VARIANCE
-    assert NEW.weights.tolist() == UNKNOWN.weights.tolist() == tracking.response.weights.tolist() == [0.0] * SIZE
+    response_filter = ResponseFilter.start(SIZE)
+    assert (response_filter.mean == 0).all()
+    for state in response_filter.filters:
+        assert np.diag(state.covariance).tolist() == [OFFSET_VARIANCE] + [WEIGHT_VARIANCE] * (SIZE - 1)
+    assert response_filter.variance == response_filter.response.variance == NEW.variance == OFFSET_VARIANCE
+    assert NEW.weights.tolist() == UNKNOWN.weights.tolist() == response_filter.response.weights.tolist() == [0.0] * SIZE
     assert UNKNOWN.variance > NEW.variance
 
 
 def test_following_nothing_stays_nothing():
-    tracking = Tracking.start(0).after(np.empty((STEPS, 0)), np.full(STEPS, 30.0))
-    assert (tracking.mean.shape, tracking.variance) == ((0,), 0.0)
+    response_filter = ResponseFilter.start(0).update(np.empty((STEPS, 0)), np.full(STEPS, 30.0))
+    assert (response_filter.mean.shape, response_filter.variance) == ((0,), 0.0)
 
 
 def test_most_of_a_lasting_offset_is_learned_within_three_workouts():
@@ -111,15 +111,17 @@ def test_days_that_differ_at_random_cost_nearly_nothing_against_following_nothin
 def test_a_persons_answer_to_speed_is_learned_from_their_workouts(workouts):
     truth, rng = np.zeros(SIZE), np.random.default_rng(0)
     truth[NAMES.index("speed_120s")], truth[NAMES.index("climb")] = 6.0, 2.0
-    tracking, missed = Tracking.start(SIZE), []
+    response_filter, missed = ResponseFilter.start(SIZE), []
     for features in workouts:
         expected = features @ truth
-        missed.append(np.abs(expected - features @ tracking.mean).mean())
-        tracking = tracking.after(features, expected - features @ tracking.mean + noise(rng, len(features)))
+        missed.append(np.abs(expected - features @ response_filter.mean).mean())
+        response_filter = response_filter.update(
+            features, expected - features @ response_filter.mean + noise(rng, len(features))
+        )
     assert np.mean(missed[20:]) < 0.35 * np.mean([np.abs(features @ truth).mean() for features in workouts])
     faster = np.zeros(SIZE)
     faster[[NAMES.index(name) for name in NAMES if name.startswith("speed") and name != "speed_spread"]] = 1.0
-    assert faster @ tracking.mean == pytest.approx(6.0, abs=1.5)  # 0.55 m/s faster for a long time
+    assert faster @ response_filter.mean == pytest.approx(6.0, abs=1.5)  # 0.55 m/s faster for a long time
 
 
 def test_a_person_whose_days_differ_at_random_is_told_from_one_whose_days_last():
@@ -127,28 +129,28 @@ def test_a_person_whose_days_differ_at_random_is_told_from_one_whose_days_last()
     at_random, lasting = rng.normal(0, 6, 60), np.cumsum(rng.normal(0, 3, 60))
     shares = []
     for days in (at_random, lasting):
-        tracking, features = Tracking.start(1), np.ones((STEPS, 1))
+        response_filter, features = ResponseFilter.start(1), np.ones((STEPS, 1))
         for day in days:
-            tracking = tracking.after(features, day - tracking.mean[0] + noise(rng, STEPS))
-        shares.append(tracking.shares)
-    assert [belief.days for belief in tracking.beliefs] == [USUAL, RANDOM]
+            response_filter = response_filter.update(features, day - response_filter.mean[0] + noise(rng, STEPS))
+        shares.append(response_filter.probabilities)
+    assert [state.noise for state in response_filter.filters] == [PERSISTENT, INDEPENDENT]
     assert shares[0][1] > 0.6
     assert shares[1][1] < 0.1
 
 
 def test_a_day_when_the_sensor_was_wrong_throughout_moves_little():
-    features, tracking = np.ones((STEPS, 1)), Tracking.start(1)
+    features, response_filter = np.ones((STEPS, 1)), ResponseFilter.start(1)
     for _ in range(10):
-        tracking = tracking.after(features, np.zeros(STEPS))
-    stuck = tracking.after(features, np.full(STEPS, 60.0))
+        response_filter = response_filter.update(features, np.zeros(STEPS))
+    stuck = response_filter.update(features, np.full(STEPS, 60.0))
     assert 0 < stuck.mean[0] < 6.0
 
 
 def test_a_weight_that_nothing_is_learned_about_stays_as_unsure_as_it_was():
-    features, tracking = np.column_stack([np.ones(STEPS), np.zeros(STEPS)]), Tracking.start(2)
+    features, response_filter = np.column_stack([np.ones(STEPS), np.zeros(STEPS)]), ResponseFilter.start(2)
     for _ in range(300):
-        tracking = tracking.after(features, np.zeros(STEPS))
-    assert [belief.covariance[1, 1] for belief in tracking.beliefs] == pytest.approx([WEIGHT_VARIANCE] * 2)
+        response_filter = response_filter.update(features, np.zeros(STEPS))
+    assert [state.covariance[1, 1] for state in response_filter.filters] == pytest.approx([WEIGHT_VARIANCE] * 2)
 
 
 def test_a_few_wild_steps_move_little(workouts):
@@ -156,9 +158,9 @@ def test_a_few_wild_steps_move_little(workouts):
     residuals = 3 + noise(rng, len(features))
     wild = residuals.copy()
     wild[rng.random(len(wild)) < 0.1] += 90.0
-    start = Tracking.start(SIZE)
+    start = ResponseFilter.start(SIZE)
     clean, disturbed, missing = (
-        features @ start.after(features, values).mean
+        features @ start.update(features, values).mean
         for values in (residuals, wild, np.where(wild == residuals, residuals, np.nan))
     )
     assert np.abs(disturbed - clean).mean() < 0.25 * 9.0  # a mean would move by 9 bpm
@@ -167,21 +169,21 @@ def test_a_few_wild_steps_move_little(workouts):
 
 def test_a_workout_with_too_little_heart_rate_changes_nothing(workouts):
     features = workouts[0]
-    tracking = Tracking.start(SIZE).after(features, np.full(len(features), 4.0))
+    response_filter = ResponseFilter.start(SIZE).update(features, np.full(len(features), 4.0))
     for measured in (0, 11):
         residuals = np.where(np.arange(len(features)) < measured, 50.0, np.nan)
-        after = tracking.after(features, residuals)
-        assert after is tracking
+        after = response_filter.update(features, residuals)
+        assert after is response_filter
     residuals = np.where(np.arange(len(features)) < 12, 50.0, np.nan)
-    assert not np.array_equal(tracking.after(features, residuals).mean, tracking.mean)
+    assert not np.array_equal(response_filter.update(features, residuals).mean, response_filter.mean)
 
 
 def test_unmeasured_steps_count_for_nothing(workouts):
     features, rng = workouts[0], np.random.default_rng(1)
     residuals = np.where(rng.random(len(features)) < 0.5, rng.normal(2, 5, len(features)), np.nan)
     measured = np.isfinite(residuals)
-    whole = Tracking.start(SIZE).after(features, residuals)
-    parts = Tracking.start(SIZE).after(features[measured], residuals[measured])
+    whole = ResponseFilter.start(SIZE).update(features, residuals)
+    parts = ResponseFilter.start(SIZE).update(features[measured], residuals[measured])
     assert np.array_equal(whole.mean, parts.mean)
     assert whole.variance == parts.variance
 
@@ -190,40 +192,40 @@ def test_unmeasured_steps_count_for_nothing(workouts):
 @pytest.mark.parametrize("size", [1, SIZE])
 def test_an_update_is_the_bayesian_regression_with_the_whole_noise_covariance(workouts, size, outliers):
     rng = np.random.default_rng(outliers)
-    before = Tracking.start(size).after(workouts[1][:, :size], rng.normal(3, 5, len(workouts[1]))).beliefs[0]
+    before = ResponseFilter.start(size).update(workouts[1][:, :size], rng.normal(3, 5, len(workouts[1]))).filters[0]
     features = workouts[0][:, :size]
     residuals = rng.uniform(-6, 10, len(features))
     residuals[:outliers] += 80.0
-    after = before.after(features, residuals).next_day()
+    after = before.update(features, residuals).predict()
 
     deviation = 1.4826 * np.median(np.abs(residuals))
     tail = np.maximum(np.abs(residuals) / (3.0 * deviation), 1.0)
     assert (tail > 1).sum() == outliers
-    noise_covariance = np.diag(STEP_VARIANCE * STEPS_ALIKE * tail) + USUAL.own  # every pair shares the day
+    noise_covariance = np.diag(STEP_VARIANCE * CORRELATED_STEPS * tail) + PERSISTENT.day  # every pair shares the day
     of_data = features @ before.covariance @ features.T + noise_covariance
     gain = np.linalg.solve(of_data, features @ before.covariance).T
     mean = before.mean + gain @ residuals
     covariance = before.covariance - gain @ features @ before.covariance
     kept = np.diag([OFFSET_KEPT] + [WEIGHT_KEPT] * (size - 1))
-    wander = np.diag([USUAL.wander] + [WEIGHT_WANDER] * (size - 1))
+    wander = np.diag([PERSISTENT.process] + [WEIGHT_PROCESS_NOISE] * (size - 1))
     np.testing.assert_allclose(after.mean, kept @ mean, atol=1e-8)
     np.testing.assert_allclose(after.covariance, kept @ covariance @ kept + wander, atol=1e-8)
 
 
 def test_the_more_is_known_of_the_offset_the_less_it_moves():
     features, residuals = np.ones((STEPS, 1)), np.full(STEPS, 10.0)
-    moves, tracking = [], Tracking.start(1)
+    moves, response_filter = [], ResponseFilter.start(1)
     for _ in range(5):
-        after = tracking.after(features, residuals)
-        moves.append(after.mean[0] / OFFSET_KEPT - tracking.mean[0])
-        assert 0 < after.variance < tracking.variance
-        tracking = after
+        after = response_filter.update(features, residuals)
+        moves.append(after.mean[0] / OFFSET_KEPT - response_filter.mean[0])
+        assert 0 < after.variance < response_filter.variance
+        response_filter = after
     assert moves == sorted(moves, reverse=True)
 
 
 def test_ten_times_the_steps_of_a_day_do_not_count_ten_times():
-    start = Tracking.start(1)
-    short, long = (start.after(np.ones((steps, 1)), np.full(steps, 10.0)) for steps in (120, 1200))
+    start = ResponseFilter.start(1)
+    short, long = (start.update(np.ones((steps, 1)), np.full(steps, 10.0)) for steps in (120, 1200))
     assert short.mean[0] < long.mean[0] < 1.1 * short.mean[0]
 
 
@@ -236,7 +238,7 @@ def test_ten_times_the_steps_of_a_day_do_not_count_ten_times():
 )
 def test_the_covariance_stays_symmetric_and_positive_over_500_workouts(seed, flat, twins, loud):
     rng = np.random.default_rng(seed)
-    tracking = Tracking.start(SIZE)
+    response_filter = ResponseFilter.start(SIZE)
     for number in range(500):
         steps = int(rng.integers(5, 60))
         features = rng.normal(0, rng.choice([0.1, 1.0, 10.0]), (steps, SIZE))
@@ -246,10 +248,10 @@ def test_the_covariance_stays_symmetric_and_positive_over_500_workouts(seed, fla
         if twins:
             features[:, 2] = features[:, 1]
         residuals = np.where(rng.random(steps) < 0.9, rng.normal(0, loud, steps), np.nan)
-        tracking = tracking.after(features, residuals)
+        response_filter = response_filter.update(features, residuals)
         if number % 50 == 49:
-            for belief in tracking.beliefs:
-                assert np.array_equal(belief.covariance, belief.covariance.T)
-                assert np.linalg.eigvalsh(belief.covariance).min() > 0
-            assert np.isfinite(tracking.mean).all()
-            assert tracking.shares.sum() == pytest.approx(1.0)
+            for state in response_filter.filters:
+                assert np.array_equal(state.covariance, state.covariance.T)
+                assert np.linalg.eigvalsh(state.covariance).min() > 0
+            assert np.isfinite(response_filter.mean).all()
+            assert response_filter.probabilities.sum() == pytest.approx(1.0)

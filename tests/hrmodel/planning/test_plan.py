@@ -12,10 +12,11 @@ from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.lstm import HeartRateLSTM
 from hrmodel.personal.zones import ZONES, likely_highest, seconds_in_zones
 from hrmodel.planning.pacing import HEADROOM, TOLERANCE
-from hrmodel.planning.plan import FASTEST, SLOWEST, PlanTooLong, known_speeds, plan_route
+from hrmodel.planning.plan import PlanTooLong, known_speeds, plan_route
 from hrmodel.planning.route import FASTEST_DOWNHILL, MAX_SEGMENTS, Route, run, slope_factors
 from hrmodel.prediction.predictor import Prediction, Predictor
 from hrmodel.signals.scale import population_scale
+from hrmodel.workouts.running import FASTEST, SLOWEST
 from tests.prediction_builders import LEVEL, make_predictor, make_response
 
 BASE = Path(__file__).resolve().parents[3] / "hrmodel" / "pretrained" / "base.safetensors"

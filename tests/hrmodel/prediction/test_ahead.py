@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 
 from hrmodel.evaluation.baselines import BASELINES
-from hrmodel.evaluation.contenders import EvaluationData, Known, Network
+from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.protocols import PROTOCOLS, Task
-from hrmodel.evaluation.report import evaluate
-from hrmodel.personal.kalman import Tracking
-from hrmodel.personal.response import NAMES
+from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, Segment, to_grid
@@ -20,7 +18,7 @@ from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
 from hrmodel.workouts.sandbox.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import Workout
-from tests.prediction_builders import make_checkpoint, make_predictor, make_response
+from tests.prediction_builders import make_checkpoint, make_predictor, make_response, report_of
 from tests.shared_data import personal_parquet
 
 RUNS = [to_grid(workout, workout.digest) for workout in simulate_runner(workouts=10, seed=5)]
@@ -91,20 +89,20 @@ def test_the_baselines_do_so_too(name):
     workout = WORKOUTS["gap_and_late_sensor"]
     data = EvaluationData(train=RUNS[5:8], val=RUNS[8:], test=[], level=LEVEL)
     baseline = BASELINES[name](data, lambda: None)
-    known, task = Known(tracking=Tracking.start(int(baseline.tracked))), PROTOCOLS["P3-30"](workout)
+    state, task = PersonState.start(baseline.size), PROTOCOLS["P3-30"](workout)
     elapsed, expected = elapsed_steps(workout), []
     for target in np.flatnonzero(task.scored):
         view = np.where(elapsed <= elapsed[target] - 3, task.view, np.nan)
-        expected.append(baseline.answers(workout, [view], known)[0].heart_rate[target])
-    np.testing.assert_allclose(baseline.ahead(workout, task, known).heart_rate, expected, rtol=0, atol=1e-9)
+        expected.append(baseline.answers(workout, [view], state)[0].heart_rate[target])
+    np.testing.assert_allclose(baseline.ahead(workout, task, state).heart_rate, expected, rtol=0, atol=1e-9)
 
 
 def test_a_forecast_sees_nothing_of_the_last_30_seconds():
-    workout, network = RUNS[6], Network(predictor=make_predictor(gain=4.0), level=LEVEL)
-    task, known = PROTOCOLS["P3-30"](workout), Known(tracking=Tracking.start(len(NAMES)))
+    workout, network = RUNS[6], NetworkForecaster(predictor=make_predictor(gain=4.0), level=LEVEL)
+    task, state = PROTOCOLS["P3-30"](workout), PersonState.start(network.size)
     (place,) = np.flatnonzero(task.scored)[[5]]
     later = np.where(np.arange(len(task.view)) > place - 3, 240.0, task.view)
-    one, other = (network.ahead(workout, replace(task, view=view), known) for view in (task.view, later))
+    one, other = (network.ahead(workout, replace(task, view=view), state) for view in (task.view, later))
     assert one.heart_rate[5] == other.heart_rate[5]
     assert one.heart_rate[6] != other.heart_rate[6]
     assert one.half_width["0.9"][5] == other.half_width["0.9"][5]
@@ -135,6 +133,6 @@ def test_evaluating_a_workout_of_a_day_takes_little_memory():
     data = EvaluationData(train=RUNS[:7], val=RUNS[7:9], test=[a_day()], level=LEVEL)
     predictor = Predictor(make_checkpoint(gain=1.0, hidden=64))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    report = evaluate(predictor, data)
+    report = report_of(predictor, data)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000  # kB
     assert report["per_workout"][0]["minutes"] == 1440.0

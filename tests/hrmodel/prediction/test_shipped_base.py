@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from hrmodel.evaluation.population import held_out_person
-from hrmodel.evaluation.report import evaluate
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.original_format import from_seed_pt
+from hrmodel.network.original_format import from_original_pt
 from hrmodel.personal.bands import KINDS, LEVELS, MINUTES, half_width
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
@@ -17,6 +16,7 @@ from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.workouts.sandbox.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import Workout
+from tests.prediction_builders import report_of
 from tests.shared_data import personal_parquet
 
 FOLDER = Path(__file__).resolve().parents[3] / "hrmodel" / "pretrained"
@@ -27,7 +27,7 @@ def base() -> Checkpoint:
     return Checkpoint.read(FOLDER / "base.safetensors")
 
 
-def test_it_is_the_seeds_network_and_rebuilds_from_its_file_alone(base):
+def test_it_is_the_originals_network_and_rebuilds_from_its_file_alone(base):
     assert sum(p.numel() for p in base.build().parameters()) == 51_009
     assert base.level is None
 
@@ -36,8 +36,8 @@ def test_it_gives_plausible_heart_rates(base):
     golden_check(Predictor(base))
 
 
-def test_its_seed_format_twin_has_the_same_weights(base):
-    twin = from_seed_pt(FOLDER / "base.pt")
+def test_its_twin_in_the_originals_format_has_the_same_weights(base):
+    twin = from_original_pt(FOLDER / "base.pt")
     assert all(torch.equal(twin.weights[name], weights) for name, weights in base.weights.items())
 
 
@@ -62,7 +62,7 @@ def test_its_bands_widen_with_the_coverage_and_narrow_with_what_is_known(base):
 
 
 def test_it_knows_a_simulated_person_better_than_their_own_curves(base):
-    report = evaluate(Predictor(base), held_out_person(on_grid(simulate_runner(workouts=16, seed=5))))
+    report = report_of(Predictor(base), held_out_person(on_grid(simulate_runner(workouts=16, seed=5))))
     blind = report["protocols"]["P1"]["mean"]["mae"]
     assert blind < 6.5
     assert blind < report["baselines"]["elapsed_curve"]["P1"]["mae"] - 1.0
@@ -72,7 +72,7 @@ def test_it_knows_a_simulated_person_better_than_their_own_curves(base):
 def test_it_knows_a_real_person_whom_it_never_saw(base):
     recorded = [workout for workout in read_workouts(personal_parquet()) if workout.person == "p004"]
     latest = sorted(recorded, key=lambda workout: workout.sort_key)[-30:]
-    report = evaluate(Predictor(base), held_out_person(on_grid(latest)))
+    report = report_of(Predictor(base), held_out_person(on_grid(latest)))
     errors = {name: table["mean"]["mae"] for name, table in report["protocols"].items()}
     assert errors["P1"] < 6.6
     assert errors["P2-180"] < 4.2

@@ -1,10 +1,9 @@
 import pytest
 import torch
 
-from hrmodel.network.freezing import freeze_layers
 from hrmodel.training.batches import Batch, Key, View
-from hrmodel.training.bucketing import groups_of
-from hrmodel.training.frozen_cache import LowerCache
+from hrmodel.training.bucketing import buckets_of
+from hrmodel.training.frozen_cache import FrozenLayerCache
 from tests.network_builders import tiny_network
 
 
@@ -21,25 +20,25 @@ def long_tailed():
 
 
 def test_sequences_of_similar_lengths_go_together():
-    assert groups_of([7, 60, 9, 5, 58, 8, 6, 30]) == [[1, 4, 7], [2, 5, 0, 6, 3]]
+    assert buckets_of([7, 60, 9, 5, 58, 8, 6, 30]) == [[1, 4, 7], [2, 5, 0, 6, 3]]
 
 
-def test_every_row_is_in_one_group_and_equal_lengths_stay_together():
-    assert groups_of([20] * 9) == [list(range(9))]
-    assert groups_of([5]) == [[0]]
-    assert sorted(row for rows in groups_of(range(1, 65)) for row in rows) == list(range(64))
+def test_every_row_is_in_one_bucket_and_equal_lengths_stay_together():
+    assert buckets_of([20] * 9) == [list(range(9))]
+    assert buckets_of([5]) == [[0]]
+    assert sorted(row for rows in buckets_of(range(1, 65)) for row in rows) == list(range(64))
 
 
 @pytest.mark.parametrize("layers", [(), (0,)])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_groups_change_neither_the_output_nor_the_random_numbers_nor_the_gradient(layers, dropout):
+def test_buckets_change_neither_the_output_nor_the_random_numbers_nor_the_gradient(layers, dropout):
     model, batch = tiny_network(dropout=dropout).train(), long_tailed()
-    freeze_layers(model, layers)
-    cache = LowerCache(model)
+    model.freeze_layers(layers)
+    cache = FrozenLayerCache(model)
     answers = []
-    for grouped in (True, False):
+    for bucketed in (True, False):
         torch.manual_seed(5)
-        output = cache.predict(batch) if grouped else model.upper(cache.lower(batch), cache.layers)
+        output = cache.predict(batch) if bucketed else model.run_from(cache.frozen_output(batch), cache.layers)
         model.zero_grad()
         (output * batch.mask).square().sum().backward()
         gradients = [p.grad.clone() for p in model.parameters() if p.requires_grad]

@@ -91,10 +91,10 @@ def test_lists_of_nothing_say_what_to_do(run):
 
 def test_a_stage_starts_on_the_newest_upload_that_is_ready(run, client, make_dataset, anna):
     make_dataset(subject="anna", state="importing")
-    result = run("stage1", "--subject", "anna", "--recipe", "seed", "--set", "epochs=3", "--json")
+    result = run("stage1", "--subject", "anna", "--recipe", "original", "--set", "epochs=3", "--json")
     job = json.loads(result.stdout)
     assert (job["dataset_id"], job["configuration"]["epochs"]) == (anna["dataset"], 3)
-    assert job["configuration"]["recipe"] == "seed"
+    assert job["configuration"]["recipe"] == "original"
     after = run("stage2", "--dataset", anna["dataset"][:8])
     assert after.exit_code == 0, after.output
     newest = client.get("/jobs").json()["items"][0]

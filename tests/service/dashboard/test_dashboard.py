@@ -145,7 +145,7 @@ def test_another_accounts_pages_are_not_there(connect, database, person):
 
 
 def test_training_starts_with_a_button_and_leads_to_the_jobs_page(browser, person):
-    form = {"dataset_id": str(person["dataset"]), "recipe": "seed", "stage": "both"}
+    form = {"dataset_id": str(person["dataset"]), "recipe": "original", "stage": "both"}
     answer = browser.post("/ui/jobs", data=form, headers=ORIGIN)
     assert answer.status_code == 303
     first = browser.get(answer.headers["location"].replace("/ui", "")).json()

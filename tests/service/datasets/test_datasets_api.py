@@ -434,7 +434,7 @@ def test_the_subjects_level_is_that_of_the_newest_dataset_that_is_left(client, d
         session.get_one(Subject, old.subject_id).level = new.level
     assert client.delete(f"/datasets/{new.id}").status_code == 204
     assert client.get("/subjects/me").json()["level"] == {"heart_rate": 140.0}
-    assert row_counts(database)["trackings"] == 0
+    assert row_counts(database)["person_states"] == 0
 
 
 def test_files_that_a_running_import_may_need_wait_for_the_sweep(client, database, store, make_dataset, make_job):

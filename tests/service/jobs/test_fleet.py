@@ -90,12 +90,12 @@ def test_everybody_gets_a_job_per_stage_and_stage_2_waits_for_its_stage_1(client
 def test_jobs_of_a_fleet_are_configured_as_single_ones(client, people, make_dataset):
     make_dataset(subject="d", train_workouts=40)
     hyper = {"epochs": 3}
-    fleet = submit(client, recipe="seed", hyperparameters=hyper, stages=["stage1"]).json()
+    fleet = submit(client, recipe="original", hyperparameters=hyper, stages=["stage1"]).json()
     theirs = {job["subject"]: job["configuration"] for job in children(client, fleet)}
     assert set(theirs) == {"a", "b", "c", "d"}
     for name, configuration in theirs.items():
-        expected = resolve("stage1", "seed", hyper, workouts=40 if name == "d" else 10)
-        assert configuration == {**expected.to_dict(), "recipe": "seed"}
+        expected = resolve("stage1", "original", hyper, workouts=40 if name == "d" else 10)
+        assert configuration == {**expected.to_dict(), "recipe": "original"}
 
 
 @on_sqlite
@@ -388,9 +388,19 @@ def test_who_failed_or_is_to_be_trained_otherwise_or_is_named_is_trained_again(c
     again = submit(client, stages=["stage1"]).json()
     assert {each["dataset_id"] for each in children(client, again)} == {str(job.dataset_id)}
     finish_all(database)
-    for other in ({"hyperparameters": {"epochs": 3}}, {"recipe": "seed"}, {"subjects": ["a", "b", "c"]}):
+    for other in ({"hyperparameters": {"epochs": 3}}, {"recipe": "original"}, {"subjects": ["a", "b", "c"]}):
         assert submit(client, **{"stages": ["stage1"], **other}).json()["fleet"]["people"] == 3, other
     assert submit(client).json()["fleet"]["people"] == 3  # stage 2 is new
+
+
+@on_sqlite
+def test_what_was_trained_under_the_recipes_old_name_is_not_trained_again(client, database, people):
+    submit(client, recipe="original", stages=["stage1"])
+    with database.unit_of_work() as session:
+        for job in session.scalars(select(Job).where(Job.stage == Stage.STAGE1)):
+            job.configuration = {**job.configuration, "recipe": "seed"}
+    finish_all(database)
+    assert submit(client, recipe="original", stages=["stage1"]).json()["fleet"]["unchanged"] == 3
 
 
 @on_sqlite

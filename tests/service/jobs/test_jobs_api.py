@@ -47,7 +47,7 @@ def test_time_left_comes_from_the_epochs_so_far(client, database, make_job):
     assert client.get(f"/jobs/{job.id}").json()["eta_seconds"] == pytest.approx(15 * 2.0)
 
 
-def test_history_has_the_seeds_form(client, database, make_job):
+def test_history_has_the_originals_form(client, database, make_job):
     job = make_job(state=JobState.RUNNING)
     add_epochs(database, job, 3)
     assert client.get(f"/jobs/{job.id}/history.json").json() == {

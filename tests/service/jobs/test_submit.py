@@ -35,10 +35,16 @@ def test_stage1_is_queued_from_the_default_base_and_a_hint_goes_out(client, sent
 
 @on_sqlite
 def test_the_resolved_configuration_is_stored_with_explicit_values_over_the_recipe(client, make_dataset):
-    job = submit(client, "stage1", make_dataset(), recipe="seed", hyperparameters={"epochs": 7, "seed": 3}).json()
-    expected = {**resolve("stage1", "seed", {"epochs": 7, "seed": 3}, workouts=20).to_dict(), "recipe": "seed"}
+    job = submit(client, "stage1", make_dataset(), recipe="original", hyperparameters={"epochs": 7, "seed": 3}).json()
+    expected = {**resolve("stage1", "original", {"epochs": 7, "seed": 3}, workouts=20).to_dict(), "recipe": "original"}
     assert job["configuration"] == expected
     assert (job["epoch"], job["epochs"]) == (0, 7)
+
+
+@on_sqlite
+def test_the_recipes_old_name_seed_is_taken_and_stored_as_original(client, make_dataset):
+    job = submit(client, "stage1", make_dataset(), recipe="seed").json()
+    assert job["configuration"] == {**resolve("stage1", "original", {}, workouts=20).to_dict(), "recipe": "original"}
 
 
 @on_sqlite
@@ -154,7 +160,7 @@ def test_the_same_request_with_an_idempotency_key_is_done_once(client, sent, mak
     assert (first.status_code, second.status_code) == (202, 202)
     assert first.json() == second.json()
     assert sent == [TRAINING]
-    other = {"dataset_id": str(dataset.id), "recipe": "seed"}
+    other = {"dataset_id": str(dataset.id), "recipe": "original"}
     response = client.post("/jobs/stage1", json=other, headers=headers)
     assert (response.status_code, response.json()["code"]) == (409, "idempotency_key_reused")
 

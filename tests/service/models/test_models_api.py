@@ -5,9 +5,13 @@ import onnxruntime
 import pytest
 import torch
 
+from hrmodel.network.architectures import ARCHITECTURES, build_network
 from hrmodel.network.checkpoint import Checkpoint
+from hrmodel.network.config import NetworkConfig
 from service.registry.tables import Stage
 from tests.builders import add_evaluation, add_population, crown, on_sqlite
+from tests.network_builders import HeartRateGRU
+from tests.prediction_builders import make_checkpoint
 
 pytestmark = on_sqlite
 
@@ -89,6 +93,19 @@ def test_a_download_as_onnx_computes_what_the_stored_version_computes(client, st
     session = onnxruntime.InferenceSession(response.content)
     outputs, *_ = session.run(None, {"inputs": inputs, "hidden": zeros, "cell": zeros})
     np.testing.assert_allclose(outputs, model(torch.from_numpy(inputs)).detach(), atol=1e-4)
+
+
+def test_onnx_of_another_network_than_the_lstm_is_refused_with_what_else_there_is(
+    client, store, make_dataset, make_version, monkeypatch
+):
+    monkeypatch.setitem(ARCHITECTURES, "gru", HeartRateGRU)
+    network = build_network(NetworkConfig(architecture="gru", hidden_size=8))
+    data = make_checkpoint(network=network.config, weights=network.state_dict()).to_bytes()
+    dataset = make_dataset()
+    version = make_version(dataset, sha256=store.put(dataset.account_id, data))
+    response = client.get(f"/models/{version.id}/download?format=onnx")
+    assert (response.status_code, response.json()["code"]) == (409, "no_onnx")
+    assert response.json()["detail"].endswith("not 'gru'; download the checkpoint as safetensors or pt.")
 
 
 @pytest.mark.parametrize("subject", ["me", "Ünï"])

@@ -9,7 +9,7 @@ from hrmodel.personal.response import NAMES
 from service.registry import model_versions
 from service.registry.shipped import install_shipped_base
 from tests.builders import crown, on_sqlite
-from tests.prediction_builders import LEVEL
+from tests.prediction_builders import LEVEL, make_state
 
 pytestmark = on_sqlite
 PRETRAINED = Path(__file__).resolve().parents[3] / "hrmodel" / "pretrained"
@@ -26,14 +26,13 @@ def base(database, store):
 
 @pytest.fixture
 def person(database, make_dataset, make_version):
-    """A subject with a champion of their own that has followed them, and the champion."""
+    """A subject with a champion of their own that knows them, and the champion."""
     dataset = make_dataset()
     version = make_version(dataset, seed=3)
     crown(database, dataset.subject_id, make_version(), version)
-    response = {"weights": dict.fromkeys(NAMES, 0.5), "variance": 9.0}
+    state = make_state(**dict.fromkeys(NAMES, 0.5), variance=9.0).to_dict()
     with database.unit_of_work() as session:
-        tracking = {"response": response, "intervals": None}
-        model_versions.set_tracked(session, dataset.subject_id, version.id, tracking)
+        model_versions.set_person_state(session, dataset.subject_id, version.id, dataset.id, state)
     return version
 
 

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from hrmodel.personal.response import Response
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.workouts.workout import Workout
 from service.registry.tables import Stage, Subject
-from tests.builders import add_population, crown, make_default, on_sqlite, response_of, set_offset
-from tests.prediction_builders import LEVEL, make_checkpoint
+from tests.builders import add_population, crown, make_default, on_sqlite, set_offset
+from tests.prediction_builders import LEVEL, make_checkpoint, make_response
 
 pytestmark = on_sqlite
 SPEED = [2.5 + 0.3 * np.sin(i / 5) for i in range(40)]
@@ -29,7 +28,7 @@ def post(client, **body):
 def expected(seed, *, level=None, offset=0.0, own_level=False, **channels):
     predictor = Predictor(make_checkpoint(seed=seed, level=LEVEL if own_level else None))
     workout = Workout(t=np.arange(40) * 10.0, speed=np.array(SPEED), **channels)
-    response = Response.from_dict(response_of(offset)["response"]) if offset else None
+    response = make_response(level=offset) if offset else None
     return predictor.predict(workout, level=level, response=response)
 
 
@@ -45,7 +44,7 @@ def test_without_a_subject_the_base_answers_at_the_populations_level(client, bas
     )
 
 
-def test_a_subjects_champion_answers_at_its_own_level_plus_the_tracked_offset(
+def test_a_subjects_champion_answers_at_its_own_level_plus_the_persons_offset(
     client, database, base, make_dataset, make_version
 ):
     dataset = make_dataset()

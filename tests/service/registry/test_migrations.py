@@ -1,18 +1,27 @@
 """The schema on both databases: no drift, and up, down, up again with a row in every table."""
 
 import uuid
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.util import CommandError
 
-from service.registry import migrations
+from hrmodel.personal.bands import DEFAULT_INTERVALS
+from hrmodel.personal.kalman import ResponseFilter
+from hrmodel.personal.response import NAMES
+from hrmodel.personal.state import PersonState
+from hrmodel.workouts.simulate import simulate_runner
+from service.registry import migrations, model_versions, serving
 from service.registry.session import Database
-from service.registry.tables import Base, DatasetWorkout
+from service.registry.tables import Base, DatasetWorkout, PersonStateRow
+from tests.prediction_builders import LEVEL, make_predictor, make_response, make_state
 
 
 def a_value(column: sa.Column[Any]) -> Any:
@@ -27,8 +36,8 @@ def a_value(column: sa.Column[Any]) -> Any:
     return kinds[column.type.python_type]
 
 
-def fill(database: Database) -> None:
-    """One row in every table that the database has by now, parents first, all columns set that it has."""
+def fill(database: Database) -> dict[str, Any]:
+    """One row in every table that the database has by now, parents first, all columns set that it has; their keys."""
     keys: dict[str, Any] = {}
     tables = [t for t in Base.metadata.sorted_tables if sa.inspect(database.engine).has_table(t.name)]
     there = {t.name: columns_of(database, t.name) for t in tables}
@@ -44,6 +53,16 @@ def fill(database: Database) -> None:
             session.execute(sa.insert(bare).values(row))
             primary = [c.name for c in table.primary_key]
             keys[table.name] = row[primary[0]]
+    return keys
+
+
+def copy_row(database: Database, table: str, **changed: sa.ColumnElement[Any]) -> None:
+    """One more row like the table's only one, with some columns changed."""
+    names = sorted(columns_of(database, table))
+    source = sa.table(table, *(sa.column(name) for name in names))
+    values = [changed.get(name, source.c[name]).label(name) for name in names]
+    with database.unit_of_work() as session:
+        session.execute(sa.insert(source).from_select(names, sa.select(*values)))
 
 
 def columns_of(database: Database, table: str) -> set[str]:
@@ -124,3 +143,92 @@ def test_the_way_down_of_every_migration_leads_to_what_was_there_before(empty_da
         assert shape(empty_database_url) != then, after
         command.downgrade(configuration, before)
         assert shape(empty_database_url) == then, after
+
+
+TRACKINGS = sa.table(
+    "trackings",
+    sa.column("subject_id", sa.Uuid()),
+    sa.column("model_version_id", sa.Uuid()),
+    sa.column("response", sa.JSON()),
+    sa.column("intervals", sa.JSON()),
+    sa.column("updated_at", sa.DateTime(timezone=True)),
+)
+REPORTS = sa.table("evaluations", sa.column("dataset_id", sa.Uuid()), sa.column("report", sa.JSON()))
+BEFORE = make_response(level=1.25, speed=-0.7, variance=17.3)
+AFTER = make_response(level=3.3, speed_120s=2.1 / 3, drift=-1.1, variance=9.7)
+BANDS = {**DEFAULT_INTERVALS, "blind": [float(width) for width in range(5, 16)]}
+FIRST, NEWEST = {"response": BEFORE.to_dict(), "intervals": None}, {"response": AFTER.to_dict(), "intervals": BANDS}
+
+
+@pytest.fixture
+def tracked(empty_database_url) -> Iterator[tuple[Database, dict[str, Any]]]:
+    """A database before states were whole: a version's response after the first and after the newest dataset."""
+    migrations.upgrade(empty_database_url, "0010")
+    database = Database(empty_database_url)
+    keys = fill(database) | {"first": uuid.uuid4()}
+    first, earlier = sa.literal(keys["first"], sa.Uuid()), datetime(2020, 1, 1, tzinfo=UTC)
+    copy_row(database, "datasets", id=first, ready_at=sa.literal(earlier, sa.DateTime(timezone=True)))
+    copy_row(database, "evaluations", id=sa.literal(uuid.uuid4(), sa.Uuid()), dataset_id=first)
+    own = {"subject_id": keys["subjects"], "model_version_id": keys["model_versions"]}
+    with database.unit_of_work() as session:
+        session.execute(sa.insert(TRACKINGS).values(**own, **NEWEST, updated_at=datetime.now(UTC)))
+    yield database, keys
+    database.dispose()
+
+
+def report(database: Database, trackings: dict[uuid.UUID, dict[str, Any]]) -> None:
+    """Let the reports on these datasets hold a tracking, as they did before states had a table."""
+    with database.unit_of_work() as session:
+        for dataset, tracking in trackings.items():
+            of_dataset = sa.update(REPORTS).where(REPORTS.c.dataset_id == dataset)
+            session.execute(of_dataset.values(report={"score": 5.0, "tracking": tracking}))
+
+
+def served(database: Database, keys: dict[str, Any]) -> PersonState:
+    with database.reading() as session:
+        found = serving.find(session, keys["accounts"], "x", keys["model_versions"])
+        assert found.state
+        return PersonState.from_dict(found.state.state)
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_what_was_tracked_serves_the_same_prediction_after_the_upgrade(empty_database_url, tracked, reported):
+    database, keys = tracked
+    if reported:
+        report(database, {keys["first"]: FIRST, keys["datasets"]: NEWEST})
+    migrations.upgrade(empty_database_url)
+    state = served(database, keys)
+    (run,), predictor = simulate_runner(workouts=1), make_predictor()
+    before = predictor.predict(run, level=LEVEL, response=AFTER, intervals=BANDS)
+    after = predictor.predict(run, level=LEVEL, response=state.response, intervals=state.intervals)
+    assert np.array_equal(after.heart_rate, before.heart_rate)
+    assert np.array_equal(after.lower, before.lower)
+
+
+def test_what_old_reports_hold_serves_once_the_newest_dataset_is_deleted(empty_database_url, tracked):
+    database, keys = tracked
+    report(database, {keys["first"]: FIRST, keys["datasets"]: NEWEST})
+    migrations.upgrade(empty_database_url)
+    with database.unit_of_work() as session:
+        assert len(session.scalars(sa.select(PersonStateRow)).all()) == 2
+        session.execute(sa.delete(PersonStateRow).where(PersonStateRow.dataset_id == keys["datasets"]))
+    state = served(database, keys)
+    assert (state.response.to_dict(), state.intervals) == (BEFORE.to_dict(), None)
+
+
+def test_on_the_way_down_the_newest_state_is_tracked_again(empty_database_url, tracked):
+    database, keys = tracked
+    report(database, {keys["first"]: FIRST, keys["datasets"]: NEWEST})
+    migrations.upgrade(empty_database_url)
+    first, second = (make_state(level=level, climb=0.3 * level).filter.filters[0] for level in (1.0, 4.0))
+    mixture = ResponseFilter(size=len(NAMES), filters=(first, replace(second, log_likelihood=-1.0)))
+    whole = PersonState(filter=mixture, intervals=BANDS)
+    own = (keys["subjects"], keys["model_versions"], keys["datasets"])
+    with database.unit_of_work() as session:
+        model_versions.set_person_state(session, *own, whole.to_dict())
+    command.downgrade(migrations.configuration(empty_database_url), "0010")
+    with database.reading() as session:
+        (row,) = session.execute(sa.select(TRACKINGS)).mappings().all()
+    assert row["intervals"] == BANDS
+    assert row["response"]["variance"] == pytest.approx(whole.response.variance)
+    assert row["response"]["weights"] == pytest.approx(whole.response.to_dict()["weights"])

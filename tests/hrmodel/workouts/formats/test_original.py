@@ -10,7 +10,7 @@ import torch
 
 from hrmodel.workouts.cleaning.clean import clean
 from hrmodel.workouts.errors import InvalidFile
-from hrmodel.workouts.formats import original as seed
+from hrmodel.workouts.formats import original
 from hrmodel.workouts.formats.catalog import is_torch
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.sandbox.reading import read_workouts
@@ -49,12 +49,12 @@ def read(tmp_path):
     def save_and_read(content, name="train.pt", **options):
         torch.save(content, tmp_path / name)
         assert is_torch((tmp_path / name).read_bytes()[:4096])
-        return list(seed.read(placed(tmp_path / name, **options)))
+        return list(original.read(placed(tmp_path / name, **options)))
 
     return save_and_read
 
 
-def test_the_seeds_workouts_are_in_kilometres_an_hour_and_cut_at_their_length(read):
+def test_the_originals_workouts_are_in_kilometres_an_hour_and_cut_at_their_length(read):
     first, second = read(tensors(), name="val.pt")
     np.testing.assert_allclose(first.speed, 3.0, rtol=1e-6)
     assert (len(first.t), first.t[-1], len(second.t), second.t[-1]) == (500, 4990, 300, 2990)
@@ -87,14 +87,14 @@ def test_people_are_kept_apart(read):
 
 def test_a_scaler_beside_the_file_is_undone(read, tmp_path):
     scaler = {"speed_mean": 10.8, "speed_std": 3.6, "altitude_mean": 100.0, "altitude_std": 20.0}
-    (tmp_path / seed.SCALER_FILE).write_text(json.dumps(scaler))
+    (tmp_path / original.SCALER_FILE).write_text(json.dumps(scaler))
     workout = read(tensors(speed=torch.full((2, 500, 1), -1.0), altitude=torch.full((2, 500, 1), 2.0)))[0]
     assert (workout.speed[0], workout.altitude[0]) == (pytest.approx(2.0), pytest.approx(140.0))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"speed_mean": "x"}', '{"speed_mean": NaN}', "[" * 60_000])
 def test_a_bad_scaler_is_refused(read, tmp_path, text):
-    (tmp_path / seed.SCALER_FILE).write_text(text)
+    (tmp_path / original.SCALER_FILE).write_text(text)
     with pytest.raises(InvalidFile) as caught:
         read(tensors())
     assert caught.value.code == "bad_scaler"
@@ -151,7 +151,7 @@ def test_code_in_a_pickle_never_runs(read, tmp_path, monkeypatch):
     assert caught.value.code == "broken_pt"
     (tmp_path / "val.pt").write_bytes(pickle.dumps(Hostile()))
     with pytest.raises(InvalidFile):
-        list(seed.read(placed(tmp_path / "val.pt")))
+        list(original.read(placed(tmp_path / "val.pt")))
     assert not (tmp_path / "hostile").exists()
 
 
@@ -160,7 +160,7 @@ def test_a_damaged_file_is_refused(read, tmp_path):
     whole = (tmp_path / "train.pt").read_bytes()
     (tmp_path / "train.pt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InvalidFile) as caught:
-        list(seed.read(placed(tmp_path / "train.pt")))
+        list(original.read(placed(tmp_path / "train.pt")))
     assert caught.value.code == "broken_zip"
 
 
@@ -174,7 +174,7 @@ def test_what_we_write_comes_back(tmp_path):
     t = np.arange(0, 9000.0, 10)
     long = Workout(t=t, speed=np.full(900, 3.0), heart_rate=np.linspace(100, 160, 900), started_at=EPOCH)
     write_original_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3], long]}, tmp_path / "data")
-    read = {split: [w for w in read_workouts(tmp_path / "data") if w.split == split] for split in seed.SPLITS}
+    read = {split: [w for w in read_workouts(tmp_path / "data") if w.split == split] for split in original.SPLITS}
     assert {split: len(found) for split, found in read.items()} == {"train": 2, "val": 1, "test": 2}
     for before, after in zip(runs, (*read["train"], *read["val"], read["test"][0]), strict=True):
         assert after.started_at == before.started_at

@@ -45,10 +45,10 @@ def uploaded(path, **options):
 
 
 @pytest.fixture
-def seed_folder(tmp_path):
+def original_folder(tmp_path):
     runs = simulate_runner(workouts=5)
-    write_original_dataset({"train": runs[:3], "val": [runs[3]], "test": [runs[4]]}, tmp_path / "seed")
-    return tmp_path / "seed"
+    write_original_dataset({"train": runs[:3], "val": [runs[3]], "test": [runs[4]]}, tmp_path / "original")
+    return tmp_path / "original"
 
 
 def test_a_single_file_is_found_by_its_content_and_not_by_its_name(tmp_path):
@@ -84,12 +84,14 @@ def test_a_bad_member_is_reported_and_the_rest_go_on(tmp_path):
     assert not (tmp_path.parent.parent / "escape.gpx").exists()
 
 
-def test_a_zip_of_the_seeds_files_brings_its_scaler(tmp_path, seed_folder):
-    members = {f"export/{path.name}": path.read_bytes() for path in seed_folder.iterdir()}
+def test_a_zip_of_the_originals_files_brings_its_scaler(tmp_path, original_folder):
+    members = {f"export/{path.name}": path.read_bytes() for path in original_folder.iterdir()}
     path = zipped(members, tmp_path / "upload")
-    assert reports(path) == {f"export/{s}.pt": ("seed", n, None) for s, n in (("train", 3), ("val", 1), ("test", 1))}
+    assert reports(path) == {
+        f"export/{s}.pt": ("original", n, None) for s, n in (("train", 3), ("val", 1), ("test", 1))
+    }
     service = {w.digest: (w.split, w.source) for w in uploaded(path)}
-    offline = {w.digest: w.split for w in read_workouts(seed_folder)}
+    offline = {w.digest: w.split for w in read_workouts(original_folder)}
     assert {digest: split for digest, (split, _) in service.items()} == offline
     assert ("val", "export/val.pt: workout 0") in service.values()
 
@@ -108,8 +110,8 @@ def test_an_export_of_apple_health_without_its_routes_says_what_is_missing_and_h
     assert re.search("cut off.*; routes of runs that are not in this upload: 1;", found[2])
 
 
-def test_declared_units_reach_every_member_of_an_upload(tmp_path, seed_folder):
-    members = {path.name: path.read_bytes() for path in seed_folder.iterdir()}
+def test_declared_units_reach_every_member_of_an_upload(tmp_path, original_folder):
+    members = {path.name: path.read_bytes() for path in original_folder.iterdir()}
     path = zipped(members, tmp_path / "upload")
 
     def fastest(units):
@@ -119,30 +121,30 @@ def test_declared_units_reach_every_member_of_an_upload(tmp_path, seed_folder):
     assert fastest(Units(speed="km/h")) == fastest(None)
 
 
-def test_declared_units_reach_the_files_of_a_folder(seed_folder):
-    declared = list(read_workouts(seed_folder, units=Units(altitude="ft")))
-    for changed, usual in zip(declared, read_workouts(seed_folder), strict=True):
+def test_declared_units_reach_the_files_of_a_folder(original_folder):
+    declared = list(read_workouts(original_folder, units=Units(altitude="ft")))
+    for changed, usual in zip(declared, read_workouts(original_folder), strict=True):
         assert changed.altitude == pytest.approx(0.3048 * usual.altitude)
 
 
-def test_each_workout_of_a_folder_comes_with_its_format(seed_folder):
-    (seed_folder / "b.gpx").write_text(GPX)
-    names = [found.format for found in read_with_format(seed_folder)]
-    assert sorted(names) == ["gpx"] + ["seed"] * 5
+def test_each_workout_of_a_folder_comes_with_its_format(original_folder):
+    (original_folder / "b.gpx").write_text(GPX)
+    names = [found.format for found in read_with_format(original_folder)]
+    assert sorted(names) == ["gpx"] + ["original"] * 5
 
 
-def test_the_seeds_files_without_their_scaler_are_refused(tmp_path, seed_folder):
-    members = {path.name: path.read_bytes() for path in seed_folder.iterdir() if path.name != SCALER_FILE}
+def test_the_originals_files_without_their_scaler_are_refused(tmp_path, original_folder):
+    members = {path.name: path.read_bytes() for path in original_folder.iterdir() if path.name != SCALER_FILE}
     found = reports(zipped(members, tmp_path / "upload"))
     assert all("standardised" in problem for _, _, problem in found.values())
 
 
-def test_a_folder_is_read_whole_and_strange_files_are_passed_over(tmp_path, seed_folder):
-    (seed_folder / "more").mkdir()
-    (seed_folder / "more" / "b.gpx").write_text(GPX)
-    (seed_folder / "README.md").write_text("hello")
-    zipped({"c.gpx": GPX, "d.txt": "x"}, seed_folder / "old.zip")
-    sources = [workout.source for workout in read_workouts(seed_folder)]
+def test_a_folder_is_read_whole_and_strange_files_are_passed_over(tmp_path, original_folder):
+    (original_folder / "more").mkdir()
+    (original_folder / "more" / "b.gpx").write_text(GPX)
+    (original_folder / "README.md").write_text("hello")
+    zipped({"c.gpx": GPX, "d.txt": "x"}, original_folder / "old.zip")
+    sources = [workout.source for workout in read_workouts(original_folder)]
     assert len(sources) == 7
     assert {"more/b.gpx", "old.zip/c.gpx"} < set(sources)
 

@@ -41,9 +41,9 @@ def upload(tmp_path):
 
 def test_an_isolated_reader_finds_what_the_reader_finds(tmp_path, folder):
     runs = simulate_runner(workouts=4)
-    write_original_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "seed")
+    write_original_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3]]}, tmp_path / "original")
     with zipfile.ZipFile(tmp_path / "upload", "w") as made:
-        for file in (tmp_path / "seed").iterdir():
+        for file in (tmp_path / "original").iterdir():
             made.write(file, file.name)
         made.writestr("a.gpx", GPX)
         made.writestr("notes.txt", "hello")

@@ -1,17 +1,17 @@
-"""Whatever predicts: the network and the baselines answer the same tasks, under the same tracking."""
+"""What predicts: the network and the baselines answer the same tasks, with a person's state followed the same way."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hrmodel.evaluation.metrics import Scored
 from hrmodel.evaluation.protocols import Task
-from hrmodel.personal.bands import Intervals, half_widths
-from hrmodel.personal.kalman import Tracking
-from hrmodel.personal.response import NAMES, Response, response_features
+from hrmodel.personal.bands import half_widths
+from hrmodel.personal.response import NAMES, response_features
+from hrmodel.personal.state import BlindForecaster, PersonState, in_time, no_progress
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.prediction.stepwise import StepPrediction
 from hrmodel.signals.grid import GriddedWorkout
@@ -51,25 +51,6 @@ class EvaluationData:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Known:
-    """What earlier workouts have taught before the next one."""
-
-    tracking: Tracking
-    intervals: Intervals | None = None  # None: the contender's own bands, if it has any
-
-    def to_dict(self) -> dict[str, Any] | None:
-        """JSON-ready `response` and `intervals`; None where no response is followed."""
-        if self.response is None:
-            return None
-        return {"response": self.response.to_dict(), "intervals": self.intervals}
-
-    @property
-    def response(self) -> Response | None:
-        """The response for the next workout, where one is followed."""
-        return self.tracking.response if len(self.tracking.mean) == len(NAMES) else None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Answer:
     """One prediction of a workout: of its S steps, or of the O steps that were asked for."""
 
@@ -77,102 +58,83 @@ class Answer:
     half_width: Mapping[str, Array] = field(default_factory=dict)  # by coverage, as long, bpm; baselines have none
 
 
-class Contender(Protocol):
-    """Predicts workouts."""
+class Forecaster(BlindForecaster, Protocol):
+    """Predicts workouts blind and after observed heart rate, under a person's state."""
 
-    def features(self, workout: GriddedWorkout) -> Array:
-        """(S, F) what its tracking follows; F = 0: nothing."""
-
-    def answers(self, workout: GriddedWorkout, views: Sequence[Array], known: Known) -> list[Answer]:
+    def answers(self, workout: GriddedWorkout, views: Sequence[Array], state: PersonState) -> list[Answer]:
         """One answer per view, (S,) bpm with NaN where not known. No step sees its own or a later heart rate."""
 
-    def ahead(self, workout: GriddedWorkout, task: Task, known: Known) -> Answer:
+    def ahead(self, workout: GriddedWorkout, task: Task, state: PersonState) -> Answer:
         """The O scored steps of the task, each with what the view holds `task.horizon` steps before it and earlier."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Network:
-    """A checkpoint as it would serve this subject. A person without a level has no tracking either."""
+class NetworkForecaster:
+    """A checkpoint as it would serve this subject. A person without a level has no response either."""
 
     predictor: Predictor
     level: SubjectScale | None
 
+    @property
+    def size(self) -> int:
+        """All of the response's weights, where there is a level."""
+        return 0 if self._scale is None else len(NAMES)
+
     def features(self, workout: GriddedWorkout) -> Array:
         """The response's features, where there is a level."""
-        level = self.level or self.predictor.checkpoint.level
-        if level is None:
+        if self._scale is None:
             return np.empty((len(measured_heart_rate(workout)), 0))
-        return response_features(workout, level, self.predictor.checkpoint.contract)
+        return response_features(workout, self._scale, self.predictor.checkpoint.contract)
 
-    def answers(self, workout: GriddedWorkout, views: Sequence[Array], known: Known) -> list[Answer]:
+    def predict_blind(self, workout: GriddedWorkout, state: PersonState) -> Array:
+        """(S,) bpm."""
+        nothing = np.full(len(measured_heart_rate(workout)), np.nan)
+        return self.predictor.predict_steps(workout, [nothing], level=self.level, response=state.response)[0].heart_rate
+
+    def answers(self, workout: GriddedWorkout, views: Sequence[Array], state: PersonState) -> list[Answer]:
         """Predictions with their bands at `COVERAGES`."""
-        predicted = self.predictor.predict_steps(workout, views, level=self.level, response=known.response)
-        return [self._banded(steps, known) for steps in predicted]
+        predicted = self.predictor.predict_steps(workout, views, level=self.level, response=state.response)
+        return [self._banded(steps, state) for steps in predicted]
 
-    def ahead(self, workout: GriddedWorkout, task: Task, known: Known) -> Answer:
+    def ahead(self, workout: GriddedWorkout, task: Task, state: PersonState) -> Answer:
         """The same for one task's scored steps, in one pass however many they are."""
         targets = np.flatnonzero(task.scored)
         steps = self.predictor.predict_ahead(
-            workout, task.view, targets, task.horizon, level=self.level, response=known.response
+            workout, task.view, targets, task.horizon, level=self.level, response=state.response
         )
-        return self._banded(steps, known)
+        return self._banded(steps, state)
 
-    def _banded(self, steps: StepPrediction, known: Known) -> Answer:
-        intervals = known.intervals or self.predictor.intervals
+    @property
+    def _scale(self) -> SubjectScale | None:
+        return self.level or self.predictor.checkpoint.level
+
+    def _banded(self, steps: StepPrediction, state: PersonState) -> Answer:
+        intervals = state.intervals or self.predictor.intervals
         widths = {str(c): half_widths(intervals, steps.kinds, c, steps.minutes) for c in COVERAGES}
         return Answer(heart_rate=steps.heart_rate, half_width=widths)
 
 
-def nothing() -> None:
-    """Do nothing: the default of `on_workout`."""
-
-
-def in_time(workouts: Iterable[GriddedWorkout]) -> list[GriddedWorkout]:
-    """In the order in which they were done."""
-    return sorted(workouts, key=lambda workout: workout.sort_key)
-
-
-def replay(
-    contender: Contender, workouts: Sequence[GriddedWorkout], on_workout: Callable[[], None] = nothing
-) -> list[Tracking]:
-    """The tracking before each workout, and last the one after them all: n + 1 of them.
-
-    Each workout is predicted blind with the tracking before it, and only then followed; `on_workout` is called after
-    each, and may raise.
-    """
-    trackings: list[Tracking] = []
-    for workout in workouts:
-        features = contender.features(workout)
-        if not trackings:
-            trackings.append(Tracking.start(features.shape[1]))
-        truth = measured_heart_rate(workout)
-        blind = contender.answers(workout, [np.full(len(truth), np.nan)], Known(tracking=trackings[-1]))[0]
-        trackings.append(trackings[-1].after(features, truth - blind.heart_rate))
-        on_workout()
-    return trackings or [Tracking.start(0)]
-
-
 def score(
-    contender: Contender,
+    forecaster: Forecaster,
     workout: GriddedWorkout,
     tasks: Sequence[Task],
     *,
-    known: Known,
+    state: PersonState,
     max_heart_rate: float,
-    on_task: Callable[[], None] = nothing,
+    on_task: Callable[[], None] = no_progress,
 ) -> list[Scored]:
     """Answer every task of one workout, in its order; those without a horizon share their passes. `on_task` is called
     before each.
     """  # fmt: skip
     truth = measured_heart_rate(workout)
-    together = iter(contender.answers(workout, [task.view for task in tasks if task.horizon == 1], known))
+    together = iter(forecaster.answers(workout, [task.view for task in tasks if task.horizon == 1], state))
     scored = []
     for task in tasks:
         on_task()
         if task.horizon == 1:
             scored.append(_scored(next(together), truth, task.scored, max_heart_rate))
         else:
-            answer = contender.ahead(workout, task, known)
+            answer = forecaster.ahead(workout, task, state)
             scored.append(_scored(answer, truth[task.scored], None, max_heart_rate))
     return scored
 

@@ -1,0 +1,145 @@
+"""What training, prediction and checkpoints ask of a network, whatever its layers are."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hrmodel.network.config import NetworkConfig
+
+State = tuple[Tensor, ...]  # between two steps; each tensor is (layers, B, H)
+
+
+class HeartRateNetwork(nn.Module, ABC):
+    """A stack of layers over time and a read-out: one heart rate per step of a workout.
+
+    B workouts, T steps, F features, H hidden units. A subclass makes its modules and says how to run them. The base
+    class drops out between the layers and freezes them.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @abstractmethod
+    def run_layers(self, inputs: Tensor, first: int, end: int) -> Tensor:
+        """Run the layers [first, end) without dropout; (B, T, F) before layer 0, else (B, T, H) -> (B, T, H).
+
+        Without a layer to run: the inputs themselves.
+        """
+
+    @abstractmethod
+    def read_out(self, hidden: Tensor) -> Tensor:
+        """(B, T, H) output of the last layer -> (B, T) heart rate in the subject's scale: (bpm - level) / spread."""
+
+    @abstractmethod
+    def layer_parameters(self, layer: int) -> Iterator[nn.Parameter]:
+        """Give the parameters of a layer: those that freezing it holds."""
+
+    @abstractmethod
+    def start_state(self, rows: int) -> State:
+        """The state before the first step of B sequences."""
+
+    @abstractmethod
+    def go_on(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """(B, T, F) inputs that follow a state -> (B, T) as `forward` gives, and the state after them."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """inputs: (B, T, F) -> (B, T) heart rate in the subject's scale: (bpm - level) / spread."""
+        return self.run_from(inputs, 0)
+
+    def run_from(self, hidden: Tensor, first: int, masks: Sequence[Tensor] | None = None) -> Tensor:
+        """`run_layers(inputs, 0, first)` -> (B, T): the rest of `forward`, its dropout included.
+
+        `masks`: what `draw_dropout` gave for these steps; None draws them here.
+        """
+        if masks is None:
+            masks = self.draw_dropout(hidden.shape[:2], first)
+        if not masks:
+            return self.read_out(self.run_layers(hidden, first, len(self.layers)))
+        for layer in self.layers[first:]:
+            hidden = hidden * masks[layer - len(self.layers)] if layer > 0 else hidden
+            hidden = self.run_layers(hidden, layer, layer + 1)
+        return self.read_out(hidden)
+
+    def draw_dropout(self, shape: Sequence[int], first: int) -> list[Tensor]:
+        """Masks (B, T, H) for the input of each layer from `first` on that has a layer below, the lowest first.
+
+        `shape` is (B, T). Empty while nothing is dropped: not in training, or a dropout of 0.
+        """
+        if not self.training or self.config.dropout == 0:
+            return []
+        full = (*shape, self.config.hidden_size)
+        return [dropout_mask(full, self.config.dropout, self.device) for _ in self.layers[max(first, 1) :]]
+
+    @property
+    def layers(self) -> range:
+        """The layers that can be frozen, 0 is the lowest."""
+        return range(self.config.num_layers)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def set_dropout(self, dropout: float) -> None:
+        """Change the dropout between the layers."""
+        self.config = replace(self.config, dropout=dropout)
+
+    def freeze_layers(self, layers: Sequence[int]) -> None:
+        """Freeze these layers and let everything else train.
+
+        Raises ValueError, naming the layers that exist, when one of `layers` does not.
+        """
+        unknown = [layer for layer in layers if layer not in self.layers]
+        if unknown:
+            raise ValueError(f"no layer {unknown[0]}; this network has the layers {', '.join(map(str, self.layers))}")
+        self.unfreeze_all_layers()
+        for layer in layers:
+            for parameter in self.layer_parameters(layer):
+                parameter.requires_grad_(False)
+                parameter.grad = None
+
+    def unfreeze_all_layers(self) -> None:
+        """Let every parameter train."""
+        self.requires_grad_(True)
+
+    def cacheable_layers(self) -> int:
+        """Count the layers from 0 up whose output cannot change: frozen, and no dropout drawn below them."""
+        frozen = 0
+        while frozen < len(self.layers) and not any(p.requires_grad for p in self.layer_parameters(frozen)):
+            frozen += 1
+        return frozen if self.config.dropout == 0 else min(frozen, 1)
+
+    def trainable_parameters(self) -> int:
+        """Count the numbers that training may change."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+    def parameter_report(self) -> list[tuple[str, int, bool]]:
+        """(name, count, trainable) of each parameter tensor, lowest layer first."""
+        return [(name, parameter.numel(), parameter.requires_grad) for name, parameter in self.named_parameters()]
+
+    def print_parameter_status(self) -> None:
+        """Print each parameter tensor with its count and whether it trains, then the sums."""
+        for name, count, trains in self.parameter_report():
+            print(f"{name:20} {count:>8,}  {'trainable' if trains else 'frozen'}")
+        total = sum(count for _, count, _ in self.parameter_report())
+        print(f"{self.trainable_parameters():,} of {total:,} parameters are trainable")
+
+
+def dropout_mask(shape: Sequence[int], share: float, device: torch.device) -> Tensor:
+    """What dropout multiplies a tensor by: 0 for about `share` of the values, else what keeps the mean.
+
+    What functional.dropout does on a CPU spends a tenth of a batch on random numbers; 16 bits each do. There `share` is
+    rounded to 1/65536 and the kept values are scaled by what was really dropped.
+    """
+    if device.type != "cpu":
+        return functional.dropout(torch.ones(*shape, device=device), share)
+    dropped, size = round(share * 2**16), math.prod(shape)
+    words = torch.empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None)
+    bits = words.view(torch.int16)[:size].view(*shape)
+    return (bits >= dropped - 2**15) * (2**16 / (2**16 - dropped))

@@ -1,0 +1,142 @@
+"""What is known of a person beside the network, and how each workout moves it on."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Protocol
+
+import numpy as np
+
+from hrmodel.personal.bands import Intervals
+from hrmodel.personal.kalman import FilterState, NoiseModel, ResponseFilter
+from hrmodel.personal.response import NAMES, Response
+from hrmodel.signals.grid import GriddedWorkout
+from hrmodel.signals.steps import measured_heart_rate
+from hrmodel.workouts.workout import Array
+
+
+class BlindForecaster(Protocol):
+    """Predicts workouts without any of their heart rate, under a person's state."""
+
+    @property
+    def size(self) -> int:
+        """F: how many weights a state has under this forecaster; 0: it knows no person."""
+
+    def features(self, workout: GriddedWorkout) -> Array:
+        """(S, F) what the weights are multiplied with."""
+
+    def predict_blind(self, workout: GriddedWorkout, state: "PersonState") -> Array:
+        """(S,) bpm, with `features @ state.filter.mean` in it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PersonState:
+    """A person before their next workout, under one network and one scale."""
+
+    filter: ResponseFilter
+    intervals: Intervals | None = None  # the person's own bands; None: the network's
+    last_workout: datetime | None = None  # UTC, when the latest known workout began; None: not known, or none yet
+    workouts: int = 0  # how many are known
+
+    @staticmethod
+    def start(size: int) -> "PersonState":
+        """Before any workout, for `size` weights."""
+        return PersonState(filter=ResponseFilter.start(size))
+
+    @property
+    def response(self) -> Response | None:
+        """What is added to the network's output in the next workout; None without the response's weights."""
+        return self.filter.response if self.filter.size == len(NAMES) else None
+
+    def advance(self, forecaster: BlindForecaster, workout: GriddedWorkout) -> "PersonState":
+        """The state after one more workout, which is later than all known ones.
+
+        One blind prediction and one filter update, however many workouts came before. Raises ValueError as `update`.
+        """
+        return self.update(workout, forecaster.features(workout), forecaster.predict_blind(workout, self))
+
+    def update(self, workout: GriddedWorkout, features: Array, blind: Array) -> "PersonState":
+        """The same for a workout that was predicted with this state: (S, F) features, (S,) prediction in bpm.
+
+        The bands stay: they are weighted quantiles over the residuals of the last 50 workouts, which a state does not
+        hold. `hrmodel.evaluation.calibration` computes them anew. Raises ValueError for a workout that is earlier than
+        the latest known one: replay all of them then.
+        """
+        if self.last_workout is not None and workout.sort_key < self.last_workout:
+            raise ValueError(f"a workout of {workout.sort_key} is earlier than the latest known, {self.last_workout}")
+        return replace(
+            self,
+            filter=self.filter.update(features, measured_heart_rate(workout) - blind),
+            last_workout=workout.sort_key,
+            workouts=self.workouts + 1,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; numbers come back exactly. Raises ValueError without the response's weights."""
+        if self.filter.size != len(NAMES):
+            raise ValueError(f"a stored state has {len(NAMES)} weights, not {self.filter.size}")
+        return {
+            "filters": [_filter_to_dict(state) for state in self.filter.filters],
+            "weights": list(NAMES),
+            "intervals": self.intervals,
+            "until": self.last_workout.isoformat() if self.last_workout else None,
+            "workouts": self.workouts,
+        }
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "PersonState":
+        """The inverse of `to_dict`. Raises ValueError for other weights than NAMES, KeyError for a missing one."""
+        if values["weights"] != list(NAMES):
+            raise ValueError(f"a response has weights for {', '.join(NAMES)}, not {', '.join(values['weights'])}")
+        filters = tuple(_filter_from_dict(state) for state in values["filters"])
+        if not filters:
+            raise ValueError("a person's state has at least one filter")
+        return PersonState(
+            filter=ResponseFilter(size=len(NAMES), filters=filters),
+            intervals=values["intervals"],
+            last_workout=None if values["until"] is None else datetime.fromisoformat(values["until"]),
+            workouts=int(values["workouts"]),
+        )
+
+
+def no_progress() -> None:
+    """Do nothing: the default of `on_workout`."""
+
+
+def in_time(workouts: Iterable[GriddedWorkout]) -> list[GriddedWorkout]:
+    """In the order in which they were done."""
+    return sorted(workouts, key=lambda workout: workout.sort_key)
+
+
+def replay(
+    forecaster: BlindForecaster, workouts: Iterable[GriddedWorkout], on_workout: Callable[[], None] = no_progress
+) -> list[PersonState]:
+    """The state before each of n workouts in time order, and last the one after them all: n + 1, without bands.
+
+    Each workout is predicted blind with the state before it, and only then observed. `on_workout` is called after each
+    of them, and may raise.
+    """
+    states = [PersonState.start(forecaster.size)]
+    for workout in workouts:
+        states.append(states[-1].advance(forecaster, workout))
+        on_workout()
+    return states
+
+
+def _filter_to_dict(state: FilterState) -> dict[str, Any]:
+    noise = state.noise
+    return {
+        "days": {"wander": noise.process, "own": noise.day, "before": noise.log_prior},
+        "mean": state.mean.tolist(),
+        "covariance": state.covariance.tolist(),
+        "log_likelihood": float(state.log_likelihood),
+    }
+
+
+def _filter_from_dict(values: dict[str, Any]) -> FilterState:
+    mean, covariance = np.array(values["mean"], dtype=float), np.array(values["covariance"], dtype=float)
+    if mean.shape != (len(NAMES),) or covariance.shape != (len(NAMES), len(NAMES)):
+        raise ValueError(f"a filter has {len(NAMES)} weights, not arrays of {mean.shape} and {covariance.shape}")
+    days = values["days"]
+    noise = NoiseModel(process=days["wander"], day=days["own"], log_prior=days["before"])
+    return FilterState(noise=noise, mean=mean, covariance=covariance, log_likelihood=float(values["log_likelihood"]))
