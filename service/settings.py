@@ -27,12 +27,12 @@ class Settings(BaseSettings):
         description="Where `stagewise up` keeps the database, the files, the first key and the logs.",
     )
     host: str = Field(default="127.0.0.1", description="The address that the API listens on.")
-    port: int = Field(default=8000, description="Its port; 0 takes a free one. In Docker: the port on this machine.")
+    port: int = Field(default=8000, description="Its port; 0 means a free port. In Docker: the port on this machine.")
     url: str | None = Field(
         default=None,
-        description="The API that `stagewise import` uploads to; else the one on this machine at `STAGEWISE_PORT`.",
+        description="The API that the commands use; by default the API on this machine at `STAGEWISE_PORT`.",
     )
-    api_key: SecretStr | None = Field(default=None, description="The key that the commands ask with.")
+    api_key: SecretStr | None = Field(default=None, description="The key of the commands.")
     api_key_file: Path | None = Field(
         default=None,
         description="The file with that key, unless `STAGEWISE_API_KEY` is set; else `api-key` in the state folder.",
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
         default=60.0,
         ge=1.0,
         le=3600.0,
-        description="After so long without a sign of life a job goes on in another worker.",
+        description="After so many seconds without a heartbeat, another worker resumes a job.",
     )
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1, description="Larger uploads are refused.")
     max_account_bytes: int = Field(

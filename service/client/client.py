@@ -10,7 +10,7 @@
             ...
         answer = api.predict(speed=[2.5] * 60, subject="me")
 
-Answers are dictionaries with the types of `client_types`. Every method raises RequestFailed with the API's own
+Answers are dictionaries with the types of `service.client.types`. Every method raises RequestFailed with the API's own
 sentence. Reading, and making something, is tried again when the API does not answer or is busy; what makes something is
 made once.
 """

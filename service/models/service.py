@@ -3,20 +3,21 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from hrmodel.evaluation.promotion import compare
 from service.errors import Conflict, NotFound, Unavailable
-from service.models.check import check_serves, compare_stored
 from service.models.onnx import onnx_of
 from service.models.schemas import EvaluationRead, Format, ModelPage, ModelRead
+from service.predict.cache import check_serves
 from service.registry import datasets, model_pages, model_versions, promotion
 from service.registry.artifacts import ArtifactStore
 from service.registry.model_pages import ModelFilter, ModelRow
 from service.registry.pages import PageRequest
-from service.registry.tables import ChampionReason
+from service.registry.tables import ChampionReason, ModelVersion
 from service.web.deps import Services
 
 
@@ -78,7 +79,7 @@ def promote(services: Services, account_id: UUID, version_id: UUID, *, force: bo
         champion = promotion.require(session, version.subject_id)
         if champion.model_version_id == version_id:
             raise Conflict("already_champion", f"Model version {version_id} already serves this subject.")
-        decision = compare_stored(session, account_id, version, champion.model_version_id)
+        decision = _compare_stored(session, account_id, version, champion.model_version_id)
     if not decision["promote"] and not force:
         raise Conflict("not_better", f"{decision['reason']} Send force: true to promote it nevertheless.")
     check_serves(services.store, version)  # before the transaction: it takes a while
@@ -92,6 +93,16 @@ def promote(services: Services, account_id: UUID, version_id: UUID, *, force: bo
             decision=decision,
         )
     return subject
+
+
+def _compare_stored(session: Session, account_id: UUID, version: ModelVersion, champion_id: UUID) -> dict[str, Any]:
+    """The decision between a person's version and their champion, from stored reports on the newest test workouts."""
+    assert version.dataset_id is not None  # only a shipped base was trained elsewhere
+    dataset_id = promotion.deciding_dataset(session, version.subject_id, version.dataset_id)
+    challenger = model_pages.evaluation(session, account_id, version.id, dataset_id=dataset_id)
+    champion = model_pages.evaluation(session, account_id, champion_id, dataset_id=dataset_id)
+    decision = compare(challenger.report if challenger else None, champion.report if champion else None)
+    return {**decision.to_dict(), "champion_id": str(champion_id), "dataset_id": str(dataset_id)}
 
 
 def _read(row: ModelRow) -> ModelRead:

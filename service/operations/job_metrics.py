@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from sqlalchemy.orm import Session
 
-from service.registry import job_counts, job_history
+from service.registry import job_counts
 from service.registry.jobs import TRAINING_STAGES
 from service.registry.session import Database
 from service.registry.tables import TERMINAL_STATES, ChampionReason, Job, JobEvent, JobState, Stage, utc_now
@@ -72,7 +72,7 @@ class JobCounters:
             self._lock.release()
 
     def _look(self, session: Session) -> None:
-        counts, since, now = job_history.counts(session), job_counts.waiting_since(session), utc_now()
+        counts, since, now = job_counts.counts(session), job_counts.waiting_since(session), utc_now()
         for stage in Stage:
             for state in (JobState.QUEUED, JobState.RUNNING):
                 self._jobs.labels(stage.value, state.value).set(counts.get((stage, state), 0))

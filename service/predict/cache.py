@@ -8,8 +8,9 @@ from dataclasses import replace
 from uuid import UUID
 
 from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
+from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
-from service.errors import Unavailable
+from service.errors import Conflict, Unavailable
 from service.registry.artifacts import ArtifactDamaged, ArtifactMissing, ArtifactStore
 from service.registry.tables import ModelVersion
 
@@ -104,6 +105,15 @@ def load_predictor(store: ArtifactStore, version: ModelVersion) -> Predictor:
     except (ArtifactMissing, ArtifactDamaged, InvalidCheckpoint, OSError) as error:
         detail = f"The file of model version {version.id} is missing or damaged; {_remedy(version)}."
         raise Unavailable("model_unavailable", detail, retry_after=60) from error
+
+
+def check_serves(store: ArtifactStore, version: ModelVersion) -> None:
+    """Read the version's file anew and predict the golden workout. Raises Unavailable or Conflict."""
+    try:
+        golden_check(load_predictor(store, version))
+    except ValueError as error:
+        detail = f"Model version {version.id} does not serve: {error}."
+        raise Conflict("failed_golden_check", detail) from error
 
 
 def _remedy(version: ModelVersion) -> str:

@@ -9,9 +9,16 @@ from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from service.registry import turns
-from service.registry.tables import ChampionChange, DatasetWorkout, Job, JobEvent, Stage
+from service.registry.tables import ChampionChange, DatasetWorkout, Job, JobEvent, JobState, Stage
 
 COUNTED = ("running", "succeeded", "failed", "cancelled", "lease_expired")  # checkpoints are ten times as many
+
+
+def counts(session: Session) -> dict[tuple[Stage, JobState], int]:
+    """How many jobs of all accounts wait and run, by stage and state."""
+    alive = Job.state.in_((JobState.QUEUED, JobState.RUNNING))
+    rows = select(Job.stage, Job.state, func.count()).where(alive).group_by(Job.stage, Job.state)
+    return {(stage, state): count for stage, state, count in session.execute(rows)}
 
 
 def waiting_since(session: Session) -> dict[Stage, datetime]:

@@ -97,13 +97,6 @@ def mean_epoch_seconds(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, 
     return {job_id: float(mean) for job_id, mean in session.execute(means.group_by(EpochMetrics.job_id))}
 
 
-def counts(session: Session) -> dict[tuple[Stage, JobState], int]:
-    """How many jobs of all accounts wait and run, by stage and state."""
-    alive = Job.state.in_((JobState.QUEUED, JobState.RUNNING))
-    rows = select(Job.stage, Job.state, func.count()).where(alive).group_by(Job.stage, Job.state)
-    return {(stage, state): count for stage, state, count in session.execute(rows)}
-
-
 def request_of(session: Session, job_id: UUID) -> str | None:
     """The id of the HTTP request that queued a job, for the worker's log lines; None when it was not a request."""
     queued = select(JobEvent.detail).where(JobEvent.job_id == job_id, JobEvent.event == "queued")

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from hrmodel.personal.state import PersonState
-from service.models.check import check_serves
+from service.predict.cache import check_serves
 from service.predict.deps import PredictServices
 from service.registry import model_pages, model_versions, promotion, removal, standing, subjects
 from service.registry.pages import PageRequest

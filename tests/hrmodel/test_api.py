@@ -17,10 +17,10 @@ import hrmodel
 import hrmodel.__main__ as offline
 from hrmodel.offline.start import read_checkpoint
 from hrmodel.workouts.errors import InvalidFile
-from hrmodel.workouts.formats.original import write_seed_dataset
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
 from hrmodel.workouts.splits import chronological_split
 from service.cli.demo import write_parquet
+from tests.original_writer import write_original_dataset
 from tests.prediction_builders import make_checkpoint
 from tests.readme import DOCS, python_blocks
 
@@ -101,7 +101,7 @@ def test_both_stages_give_the_models_that_the_commands_write(tmp_path, file, bas
 
 
 def test_the_original_files_keep_their_split(tmp_path, base):
-    write_seed_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "data")
+    write_original_dataset({"train": RUNS[:6], "val": RUNS[6:9], "test": RUNS[9:]}, tmp_path / "data")
     workouts = hrmodel.split(hrmodel.load_workouts(tmp_path / "data"))
     assert [workout.split for workout in workouts] == ["train"] * 6 + ["val"] * 3 + ["test"] * 3
     assert hrmodel.train_stage1(base, workouts, epochs=1).level.workouts == 9

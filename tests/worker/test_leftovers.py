@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from service.registry import identity, jobs, leftovers, model_versions, pins, removal
 from service.registry.artifacts import SCRATCH, TEMPORARY, ArtifactStore, hold
-from service.registry.tables import Dataset, Job, JobState, Leftover, Subject
+from service.registry.tables import Dataset, Job, JobState, Leftover, Subject, WorkoutRow
 from service.settings import Settings
 from tests.builders import Sent, files_of, on_sqlite
 from tests.clock import bound_clock
@@ -71,7 +71,7 @@ def test_resume_checkpoints_go_with_the_end_of_their_job(context, stage1, work, 
     assert (job.state, job.latest_sha256, job.previous_sha256) == (JobState.SUCCEEDED, None, None)
     with context.database.reading() as session:
         version = model_versions.of_job(session, job_id)
-        workouts = session.scalar(select(func.count()).select_from(ingest.imports.Workout))
+        workouts = session.scalar(select(func.count()).select_from(WorkoutRow))
     names = {path.name for path in files_of(context.store, job.account_id)}
     assert {version.sha256, version.pt_sha256} <= names
     assert len(names) == workouts + 2

@@ -8,21 +8,20 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from hrmodel.workouts.workout import WorkoutRow
+from hrmodel.workouts.workout import Workout
 from service.registry import model_versions
-from service.registry.tables import Dataset, DatasetState, DatasetWorkout, Job, JobState
-from service.registry.tables import WorkoutRow as StoredWorkout
+from service.registry.tables import Dataset, DatasetState, DatasetWorkout, Job, JobState, WorkoutRow
 from worker.data import load_workout
 from worker.reporter import Reporter
 
 MEGABYTE = 1024  # of ru_maxrss
 
 
-def recording(every: float, seconds: float, **changes) -> WorkoutRow:
+def recording(every: float, seconds: float, **changes) -> Workout:
     t = np.arange(0.0, seconds, every)
     heart_rate = np.round(135 + 15 * np.sin(t / 300) + np.random.default_rng(0).normal(0, 2, len(t)))
     values = {"t": t, "speed": 2.5 + 0.4 * np.sin(t / 300), "altitude": 20 * np.sin(t / 900), "heart_rate": heart_rate}
-    return WorkoutRow(**values | changes)
+    return Workout(**values | changes)
 
 
 def rows_of(context, dataset_id):
@@ -70,6 +69,6 @@ def test_what_was_stored_before_there_were_bounds_is_read_within_them(context, u
     work()
     dataset, _, _ = rows_of(context, dataset_id)
     digest = context.store.put(dataset.account_id, recording(60.0, 30 * 86_400.0).to_bytes())
-    stored = StoredWorkout(digest=digest, account_id=dataset.account_id)
+    stored = WorkoutRow(digest=digest, account_id=dataset.account_id)
     gridded = load_workout(context.store, dataset.account_id, stored)
     assert sum(segment.steps for segment in gridded.segments) <= 8_640

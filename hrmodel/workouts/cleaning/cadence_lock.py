@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hrmodel.workouts.cleaning.heart_rate_faults import JUMP_BPM, JUMP_RATE, JUMP_SECONDS
-from hrmodel.workouts.cleaning.spells import Mask, jumps, spells_of
 from hrmodel.workouts.running import RUNNING_CADENCE
+from hrmodel.workouts.spells import Mask, jumps, spells_of
 from hrmodel.workouts.workout import Array, Workout
 
 RATIOS = (1.0, 0.5)  # bpm per step/min: both feet or one

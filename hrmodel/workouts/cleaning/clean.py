@@ -8,12 +8,12 @@ import numpy as np
 
 from hrmodel.workouts.bounds import first_samples, within_bounds
 from hrmodel.workouts.cleaning.faults import take_out
-from hrmodel.workouts.cleaning.gait import MOVING_SPEED, RIDE_CHANGE, Gait, gait_of
-from hrmodel.workouts.cleaning.walking import PARTLY_WALKED, end_of_run, looks_walked, walked
 from hrmodel.workouts.formats.sport import RUNNING, UNKNOWN, sport_called
+from hrmodel.workouts.gait import MOVING_SPEED, RIDE_CHANGE, Gait, gait_of
 from hrmodel.workouts.reasons import Reason, lasting
 from hrmodel.workouts.running import MIN_SECONDS
 from hrmodel.workouts.units import ImplausibleSpeed, Units, check_running_speed, pace
+from hrmodel.workouts.walking import PARTLY_WALKED, end_of_run, looks_walked, walked
 from hrmodel.workouts.workout import MARKS, Workout
 
 PAUSE_SECONDS = 60.0  # a longer gap is no recorded time

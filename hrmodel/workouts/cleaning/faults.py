@@ -8,9 +8,9 @@ import numpy as np
 
 from hrmodel.workouts.cleaning import heart_rate_faults, speed_faults
 from hrmodel.workouts.cleaning.cadence_lock import cadence_lock
-from hrmodel.workouts.cleaning.spells import Mask, durations
 from hrmodel.workouts.reasons import Reason, lasting
 from hrmodel.workouts.running import MAX_CLIMB, SPEED_BOUNDS
+from hrmodel.workouts.spells import Mask, durations
 from hrmodel.workouts.workout import MARKS, Workout
 
 LONGEST_SAMPLE = 10.0  # s that one sample stands for in what is said

@@ -7,7 +7,7 @@ whole, backwards too: they clean stored workouts and never what a prediction is 
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.workouts.cleaning.spells import Jump, Mask, jumps, on_measured, spells, spells_of
+from hrmodel.workouts.spells import Jump, Mask, jumps, on_measured, spells, spells_of
 from hrmodel.workouts.workout import Array, Workout
 
 HEART_RATE_BOUNDS = (25.0, 240.0)  # bpm

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from hrmodel.workouts.cleaning.spells import Mask, on_measured, spells_of
 from hrmodel.workouts.running import MAX_ACCELERATION, MAX_CLIMB, SPEED_BOUNDS
+from hrmodel.workouts.spells import Mask, on_measured, spells_of
 from hrmodel.workouts.workout import Array, Workout
 
 OUTLYING_SPEED = 2.5  # m/s above what the runner reaches a tenth of the time

@@ -7,10 +7,10 @@ name no sport, and last speed and steps. A file that calls its sport "other" is 
 import re
 from dataclasses import dataclass, replace
 
-from hrmodel.workouts.cleaning.gait import both_feet, gait_of
-from hrmodel.workouts.cleaning.walking import looks_walked
 from hrmodel.workouts.formats import sport_words as words
 from hrmodel.workouts.formats.source import SaidSport, Source
+from hrmodel.workouts.gait import both_feet, gait_of
+from hrmodel.workouts.walking import looks_walked
 from hrmodel.workouts.workout import Workout
 
 RUNNING, CYCLING, WALKING, HIKING, UNKNOWN = "running", "cycling", "walking", "hiking", "unknown"

@@ -8,8 +8,8 @@ import torch
 import hrmodel.__main__ as offline
 from hrmodel.offline.start import read_checkpoint
 from hrmodel.training.stages import STAGES, StageConfig, TrainingStage
-from hrmodel.workouts.formats.original import write_original_dataset
 from hrmodel.workouts.simulate import simulate_runner
+from tests.original_writer import write_original_dataset
 from tests.prediction_builders import make_checkpoint
 
 RUNS = simulate_runner(workouts=9)

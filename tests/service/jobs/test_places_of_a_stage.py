@@ -19,6 +19,8 @@ PLACES_OF_A_STAGE = {
     "service/registry/tables.py",  # its line in Stage
     "service/jobs/schemas.py",  # what its request may say
     "service/jobs/router.py",  # its endpoint
+    "service/client/client.py",  # its method in the client
+    "hrmodel/api.py",  # its function in the Python API
 }
 
 

@@ -192,7 +192,7 @@ def test_a_version_that_predicts_nonsense_is_not_promoted(client, rivals, monkey
     def nonsense(_):
         raise ValueError("the golden workout's heart rate must be finite and inside 25..240, not nan")
 
-    monkeypatch.setattr("service.models.check.golden_check", nonsense)
+    monkeypatch.setattr("service.predict.cache.golden_check", nonsense)
     response = client.post(f"/models/{rivals[1].id}/promote", json={"force": True})
     assert (response.status_code, response.json()["code"]) == (409, "failed_golden_check")
 

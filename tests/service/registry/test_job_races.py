@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from service.datasets import service as datasets_service
 from service.datasets.schemas import DatasetQuery
@@ -84,18 +84,18 @@ def test_a_cancel_at_the_moment_of_a_hand_back_cancels_the_job(database, job_id)
     assert state(database, job_id) == JobState.CANCELLED
 
 
-def test_a_cancel_while_the_reconciler_looks_at_the_job_cancels_it(database, job_id, monkeypatch):
+def test_a_cancel_while_the_reconciler_looks_at_the_job_cancels_it(database, job_id):
     with bound_clock(0.0):
         claim(database)
-    expire, waiting = jobs._expire, []
+    waiting = []
 
-    def cancel_comes_first(session, job):
-        waiting.append(meanwhile(lambda: cancel(database, job_id)))
-        waiting[0].__enter__()
-        return expire(session, job)
+    def cancel_comes_first(connection, cursor, statement, *_):
+        if statement.startswith("UPDATE jobs") and not waiting:
+            waiting.append(meanwhile(lambda: cancel(database, job_id)))
+            waiting[0].__enter__()
 
-    monkeypatch.setattr(jobs, "_expire", cancel_comes_first)
     with database.unit_of_work() as session:
+        event.listen(session.connection(), "before_cursor_execute", cancel_comes_first)
         jobs.reconcile(session)
     waiting[0].__exit__(None, None, None)
     assert state(database, job_id) == JobState.CANCELLED

@@ -17,6 +17,7 @@ from hrmodel.workouts.sandbox.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import EPOCH, Workout
+from tests.original_writer import write_original_dataset
 
 
 def tensors(**changes):
@@ -172,7 +173,7 @@ def test_what_we_write_comes_back(tmp_path):
     runs = simulate_runner(workouts=4)
     t = np.arange(0, 9000.0, 10)
     long = Workout(t=t, speed=np.full(900, 3.0), heart_rate=np.linspace(100, 160, 900), started_at=EPOCH)
-    original.write_original_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3], long]}, tmp_path / "data")
+    write_original_dataset({"train": runs[:2], "val": [runs[2]], "test": [runs[3], long]}, tmp_path / "data")
     read = {split: [w for w in read_workouts(tmp_path / "data") if w.split == split] for split in original.SPLITS}
     assert {split: len(found) for split, found in read.items()} == {"train": 2, "val": 1, "test": 2}
     for before, after in zip(runs, (*read["train"], *read["val"], read["test"][0]), strict=True):

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from hrmodel.workouts.cleaning.clean import clean
-from hrmodel.workouts.cleaning.gait import both_feet, gait_of
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.sport import decide, decided, sport_called, sport_in_name
+from hrmodel.workouts.gait import both_feet, gait_of
 from hrmodel.workouts.sandbox.reading import read_workouts
 from hrmodel.workouts.workout import Workout
 from tests.shared_data import more_parquet

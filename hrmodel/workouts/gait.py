@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hrmodel.workouts.cleaning.spells import durations
 from hrmodel.workouts.running import RUN_STEPS, RUNNING_STEPS, STEP_LENGTHS
+from hrmodel.workouts.spells import durations
 from hrmodel.workouts.workout import Array, Workout
 
 MOVING_SPEED = 0.5  # m/s

@@ -7,9 +7,9 @@ takes 150 steps a minute and more, walking 90 to 130. Without it only a speed th
 
 import numpy as np
 
-from hrmodel.workouts.cleaning.gait import MOVING_SPEED, Gait
-from hrmodel.workouts.cleaning.spells import Mask, durations
+from hrmodel.workouts.gait import MOVING_SPEED, Gait
 from hrmodel.workouts.running import CLIMBING_SPEED, FAST_WALK, RUNNING_CADENCE, RUNNING_SPEED, WALKING_SPEED
+from hrmodel.workouts.spells import Mask, durations
 from hrmodel.workouts.workout import Workout
 
 STEEP = 0.03  # metres between low and high ground per metre run: in mountains runners are that slow
