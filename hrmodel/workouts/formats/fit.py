@@ -151,6 +151,8 @@ class _Part:
             ahead, words = told - counted, "the activity message tells the local time"
         elif counted >= FIT_DATETIME_MIN:
             ahead, words = counted + FIT_UTC_REFERENCE - times[-1], "the activity message tells when it ended"
+        elif told >= FIT_DATETIME_MIN:
+            ahead, words = told + FIT_UTC_REFERENCE - times[-1], "the activity message tells the local time of its end"
         elif self.created >= FIT_DATETIME_MIN:
             ahead, words = self.created + FIT_UTC_REFERENCE - times[0], "the file tells when it was made"
         else:

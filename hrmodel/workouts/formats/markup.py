@@ -75,7 +75,7 @@ class ElementReader(ABC):
 
     def doctype(self, *_declared: object) -> None:
         """Refuse it before what it declares is read."""
-        hint = f"the XML declares a document type, which {self.format} files do not need"
+        hint = f"the XML declares a document type, which {self.format} files do not need; take <!DOCTYPE ...> out of it"
         raise InvalidFile("dtd_refused", "", hint)
 
     def check_place(self, name: str) -> None:

@@ -221,6 +221,7 @@ def counted(n=700, **activity):
     [
         {"timestamp": POWER_ON + 700, "local_timestamp": START + 700},
         {"timestamp": START + 699},
+        {"timestamp": None, "local_timestamp": START + 699},
     ],
 )
 def test_times_that_count_from_power_on_are_tied_to_the_clock_by_the_activity_message(activity, read_one):
