@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import math
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +16,7 @@ SECONDS = STEP_SECONDS * (POINTS - 1)
 FORMATS = tuple(WRITERS)
 XML = ("gpx", "tcx")
 MIDDLE = POINTS // 2
+ARABIC = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,8 @@ def cases() -> Iterator[Case]:
     for format_ in XML:
         yield from _texts(format_, points)
         yield from _times(format_, points)
+        yield from _numbers(format_, points)
+        yield from _stray_ends(format_, points)
         yield _pieces(format_, points, 2)
         yield _pieces(format_, points, 7)
 
@@ -134,10 +139,15 @@ def _units(format_: str, points: Sequence[Point]) -> Iterator[Case]:
             if format_ == "fit" and factor < 1:
                 continue  # centimetres: no such file can be written
             yield _case(f"{format_}-distance-in-{unit}-at-{pace}", format_, told, heart_rate=heart_rate, speed=pace)
-    blind = [
-        replace(p, latitude=0.0, distance=None) if i < 30 else replace(p, distance=None) for i, p in enumerate(points)
-    ]
-    yield _case(f"{format_}-zero-positions-before-the-fix", format_, blind)
+        true = [pace * (1 + 0.08 * math.sin(STEP_SECONDS * i / 90)) for i in range(POINTS)]
+        for unit, metres in (("min-km", 1000 / 60), ("min-mi", 1609.344 / 60), ("s-km", 1000)):
+            told = [replace(p, speed=metres / v) for p, v in zip(base, true, strict=True)]
+            yield _case(f"{format_}-pace-in-{unit}-at-{pace}", format_, told, heart_rate=heart_rate, speed=pace)
+        told = [replace(p, distance=STEP_SECONDS * v) for p, v in zip(base, true, strict=True)]
+        yield _case(f"{format_}-distance-of-each-step-at-{pace}", format_, told, heart_rate=heart_rate, speed=pace)
+    for latitude in (0.0, 1e-7, -1.0, 90.0):
+        blind = [replace(p, distance=None, latitude=latitude if i < 30 else p.latitude) for i, p in enumerate(points)]
+        yield _case(f"{format_}-latitude-{latitude:g}-before-the-fix", format_, blind)
 
 
 def _cuts(format_: str, points: Sequence[Point]) -> Iterator[Case]:
@@ -252,12 +262,45 @@ def _times(format_: str, points: Sequence[Point]) -> Iterator[Case]:
         "mail": (lambda p: p.time.strftime("%a, %d %b %Y %H:%M:%S GMT"), range(POINTS)),
         "milliseconds": (lambda p: str(round(1000 * p.time.timestamp())), range(POINTS)),
         "offset-and-z": (lambda p: p.time.strftime("%Y-%m-%dT%H:%M:%S.000+0000Z"), range(POINTS)),
-        "one-digit": (lambda p: p.time.strftime("%Y-5-4T6:%M:%SZ"), range(POINTS)),
+        "one-digit": (lambda p: f"2024-5-4T6:{p.time.minute}:{p.time.second}Z", range(POINTS)),
+        "am": (lambda p: p.time.strftime("%Y-%m-%d %I:%M:%S\u202f%p"), range(POINTS)),
+        "zone-behind-gmt": (lambda p: (p.time + timedelta(hours=2)).strftime("%Y-%m-%dT%TGMT+02:00"), range(POINTS)),
+        "z-twice": (lambda p: p.time.strftime("%Y-%m-%dT%TZZ"), range(POINTS)),
+        "arabic": (lambda p: p.time.strftime("%Y-%m-%dT%TZ").translate(ARABIC), range(POINTS)),
     }
     for name, (form, places) in forms.items():
         chosen = set(places)
         odd = [replace(p, time_text=form(p)) if i in chosen else p for i, p in enumerate(points)]
         yield _case(f"{format_}-time-{name}", format_, odd, lost=0 if len(chosen) == POINTS else len(chosen))
+
+
+def _numbers(format_: str, points: Sequence[Point]) -> Iterator[Case]:
+    """As a phone writes them in its own language."""
+    text = WRITERS[format_](points).decode()
+    written = {
+        "comma": lambda number: number[0].replace(".", ","),
+        "arabic": lambda number: number[0].replace(".", "\u066b").translate(ARABIC),
+        "exponent-and-comma": lambda number: f"{float(number[0]):.9E}".replace(".", ","),
+    }
+    for name, write in written.items():
+        data = re.sub(r"(?<=[\">])\d+\.\d+(?=[\"<])(?! )", write, text.partition("<trk")[2] or text)
+        head = text.partition("<trk")[0] + "<trk" if "<trk" in text else ""
+        yield replace(_case(f"{format_}-numbers-{name}", format_, points), data=(head + data).encode())
+
+
+def _stray_ends(format_: str, points: Sequence[Point]) -> Iterator[Case]:
+    """A tag in the middle that closes all that is open."""
+    data = WRITERS[format_](points)
+    point, ends = (
+        (b"</trkpt>", b"</trkseg></trk>") if format_ == "gpx" else (b"</Trackpoint>", b"</Track></Lap></Activity>")
+    )
+    for count in (2, 300, 599):
+        place = [found.end() for found in re.finditer(point, data)][count - 1]
+        case = _case(f"{format_}-stray-ends-behind-point-{count}", format_, points, told=True)
+        yield replace(case, data=data[:place] + ends + data[place:])
+    place = data.index(point, len(data) // 2) + 5
+    case = _case(f"{format_}-broken-end-of-a-point", format_, points, lost=1, told=True)
+    yield replace(case, data=data[:place] + b" " + data[place + 1 :])
 
 
 def _pieces(format_: str, points: Sequence[Point], count: int) -> Case:

@@ -8,6 +8,7 @@ export, words for sports.
 import csv
 import io
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -56,7 +57,10 @@ def listed_sports(names: Iterable[str], read: Callable[[str], bytes]) -> dict[st
 
     `read` gives the first `MAX_BYTES` of a file by its name.
     """
+    names = list(names)
     known = {_key(name): name for name in names if not name.lower().endswith(".csv")}
+    alike = Counter(key.rpartition("/")[2] for key in known)
+    known |= {base: name for key, name in known.items() if alike[base := key.rpartition("/")[2]] == 1}
     lists = [name for name in names if name.lower().endswith(".csv")]
     lists.sort(key=lambda name: PurePosixPath(name).stem.lower() not in USUAL_NAMES)
     found: dict[str, str] = {}
@@ -106,8 +110,10 @@ def _is_sport(text: str) -> bool:
 
 
 def _member(known: dict[str, str], folder: PurePosixPath, text: str) -> str | None:
-    """The file of an export that a list in this folder calls so."""
-    return known.get(_key(str(folder / text.replace("\\", "/"))))
+    """The file of an export that a list in this folder calls so, wherever it has been moved to, if no other has its
+    name."""
+    place = _key(str(folder / text.replace("\\", "/")))
+    return known.get(place, known.get(place.rpartition("/")[2]))
 
 
 def _key(name: str) -> str:

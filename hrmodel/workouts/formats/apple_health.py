@@ -1,6 +1,7 @@
 """Apple Health exports: `export.xml` and the routes beside it. See `apple_join` for how a workout is made of them."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType
@@ -20,7 +21,7 @@ ROOT = "HealthData"
 BESIDE = ("workout-routes/*.gpx",)  # read together with the export
 DOCTYPE = re.compile(rb"<!DOCTYPE\s+HealthData[\s\[>]")
 ACTIVITY = "HKWorkoutActivityType"
-ROUTE = re.compile(r"/?(?:[\w -]+/)?(workout-routes/(?!\.)[^/\0]{1,200})", re.IGNORECASE)
+ROUTE = re.compile(r"(?:\./|/)?(?:[\w -]+/)*(workout-routes/(?!\.)[^/\0]{1,200})", re.IGNORECASE)
 READ_AGAIN = ("broken_xml", "bad_encoding")  # by the reader of damaged documents
 PAUSES = {
     "HKWorkoutEventTypePause": True,
@@ -32,6 +33,7 @@ NO_ROUTES = (
     "routes of runs that are not in this upload: {}; without them a run has no elevation, and only the speed of its "
     "distance records; upload the whole export.zip to have both"
 )
+MAX_PATH = 1000  # characters
 MAX_WORKOUTS = 50_000
 MAX_PARTS = 200_000  # routes and pauses of all workouts
 MAX_LOCATIONS = 5_000_000  # points of routes inside workouts, 40 bytes each; the file has 1 GB then
@@ -124,9 +126,8 @@ class _Export:
         self._open = None
 
     def _add_route(self, attributes: dict[str, str]) -> None:
-        route = ROUTE.fullmatch(
-            attributes.get("path", "").replace("\\", "/")
-        )  # whatever else it names is not beside the export
+        path = unicodedata.normalize("NFC", attributes.get("path", "")[:MAX_PATH])
+        route = ROUTE.fullmatch(path.replace("\\", "/"))  # whatever else it names is not beside the export
         if self._open is not None and route:
             self._open.routes.append(route[1])
             self._count_part()

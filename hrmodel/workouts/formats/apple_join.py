@@ -117,7 +117,10 @@ class Joiner:
         try:
             with self._source.beside(name) as file:
                 if file is not None:
-                    return apple_route.read(file)
+                    route = apple_route.read(file)
+                    if route.problem:
+                        self.problem = self.problem or route.problem.inside(name)
+                    return route
                 self.missing += 1  # only export.xml was uploaded
         except InvalidFile as error:
             if error.code != "no_track":  # the phone also writes routes without points

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrmodel.workouts.errors import InvalidFile
+from hrmodel.workouts.formats.scalars import number
+from hrmodel.workouts.formats.timeline import instant
 
 MAX_READINGS = 16_000_000  # ten years of a watch have less; 128 MB
 MAX_SOURCES = 256
@@ -26,7 +28,7 @@ MAX_RATE = (1 << 14) - 1
 RATE = 500.0  # m/s and steps/s are kept to 1/500
 BPM = 100.0  # heart rates are kept to 1/100
 
-TWO_DIGITS = {b"%02d" % number: number for number in range(60)}
+TWO_DIGITS = {b"%02d" % n: n for n in range(60)}
 CLOCK = {b"%02d:%02d" % divmod(minute, 60): 60 * minute for minute in range(1440)}
 HEART_RATE_UNITS = {b"count/min": 1.0, b"count/s": 60.0}
 DISTANCE_UNITS = {b"km": 1000.0, b"m": 1.0, b"cm": 0.01, b"mi": 1609.344, b"yd": 0.9144, b"ft": 0.3048}
@@ -55,6 +57,13 @@ def source_of(name: str, device: str) -> SourceKey:
     return name, "Watch" in device or "watch" in name.lower()
 
 
+def _number(value: bytes) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return number(value.decode("utf-8", "replace"))
+
+
 class Clock:
     """Unix seconds of `2024-05-31 06:30:00 +0200`: whole ones, by the offset that each time brings."""
 
@@ -62,11 +71,17 @@ class Clock:
         self._days: dict[bytes, int] = {}
 
     def seconds(self, text: bytes) -> int:
-        """Raises KeyError or ValueError."""
-        day = self._days.get(text[:10] + text[19:])
-        if day is None:
-            day = self._day(text)
-        return day + CLOCK[text[11:16]] + TWO_DIGITS[text[17:19]]
+        """Raises ValueError. Times in a phone's own way (`6:30:00 AM`, other digits) are read, too."""
+        try:
+            day = self._days.get(text[:10] + text[19:])
+            if day is None:
+                day = self._day(text)
+            return day + CLOCK[text[11:16]] + TWO_DIGITS[text[17:19]]
+        except (KeyError, ValueError):
+            second = instant(text.decode("utf-8", "replace"))
+            if not 0 <= second < MAX_SECONDS - 86_400:  # also when it is NaN
+                raise ValueError(f"{text[:40]!r} is no time of a health export") from None
+            return int(second)
 
     def _day(self, text: bytes) -> int:
         key = text[:10] + text[19:]
@@ -116,28 +131,28 @@ class Records:
         if (pack := self._kinds.get(kind)) is None:
             return
         try:
-            channel, number = pack(*fields)
+            channel, reading = pack(*fields)
         except (KeyError, ValueError, OverflowError):
             return
         packed = self.packed[channel]
-        packed.append(number | self._source(name, device or b""))
+        packed.append(reading | self._source(name, device or b""))
         if not len(packed) & 0xFFFF and sum(map(len, self.packed.values())) > MAX_READINGS:
             raise InvalidFile("too_large", "", f"more than {MAX_READINGS} readings of heart rate, distance and steps")
 
     def _source(self, name: bytes, device: bytes) -> int:
         key = (name, b"Watch" in device)
-        number = self._numbers.get(key)
-        if number is None:
+        place = self._numbers.get(key)
+        if place is None:
             if len(self.sources) == MAX_SOURCES:
                 return MAX_SOURCES - 1  # nobody has so many
-            number = self._numbers[key] = len(self.sources)
+            place = self._numbers[key] = len(self.sources)
             text = html.unescape(name.decode("utf-8", "replace"))
             self.sources.append(source_of(text[:MAX_NAME], device.decode("utf-8", "replace")))
-        return number
+        return place
 
     def _heart_rate(self, unit: bytes, started: bytes, ended: bytes, value: bytes) -> tuple[str, int]:
         end = self.clock.seconds(ended)
-        bpm = float(value) * HEART_RATE_UNITS[unit]
+        bpm = _number(value) * HEART_RATE_UNITS[unit]
         if not 0 < bpm < 1000:  # also when it is NaN
             raise ValueError(f"{bpm} is no heart rate")
         if started != ended and end - self.clock.seconds(started) > MAX_MEAN_SECONDS:
@@ -152,7 +167,7 @@ class Records:
                 seconds = max(seconds, 1)
             if not 0 < seconds <= MAX_INTERVAL:
                 raise ValueError(f"from {started!r} to {ended!r}")
-            rate = round(float(value) * units[unit] * RATE / (1 if channel == "speed" else seconds))
+            rate = round(_number(value) * units[unit] * RATE / (1 if channel == "speed" else seconds))
             if not 0 <= rate <= MAX_RATE:
                 raise ValueError(f"{value!r} in {seconds} s")
             return channel, start << 32 | seconds << 22 | rate << 8

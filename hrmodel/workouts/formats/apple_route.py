@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import gpx, timeline
 from hrmodel.workouts.formats.positions import speed_from_positions
 from hrmodel.workouts.formats.source import Source
@@ -27,21 +28,30 @@ POINT = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedRoute:
-    """N points of all tracks, by time. `reasons`: what of their times was mended."""
+    """N points of all tracks, by time. `reasons`: what of their times was mended; `problem`: what is damaged."""
 
     t: Array  # (N,) unix seconds, increasing
     speed: Array  # (N,) m/s
     altitude: Array  # (N,) m
     reasons: tuple[Reason, ...] = ()
+    problem: InvalidFile | None = None
 
 
 def read(source: Source) -> RecordedRoute:
-    """Raises InvalidFile."""
+    """Raises InvalidFile when there are no points."""
     if source.path.stat().st_size <= MAX_BYTES:
         route = _read_at_once(b"".join(source.chunks(CHUNK_BYTES)))
         if route is not None:
             return route
-    return _joined(list(gpx.read(source)))
+    tracks: list[Workout] = []
+    problem = None
+    try:
+        tracks.extend(gpx.read(source))  # what comes before an error stays
+    except InvalidFile as error:
+        if not tracks:
+            raise
+        problem = error
+    return replace(_joined(tracks), problem=problem)
 
 
 def _read_at_once(data: bytes) -> RecordedRoute | None:
@@ -57,7 +67,10 @@ def _read_at_once(data: bytes) -> RecordedRoute | None:
         t = np.array(parts[2::4]).astype("datetime64[s]").astype(np.float64)
     except ValueError:  # 31 February
         return None
-    return by_time(t, np.array([float(text) for text in parts[3::4]]), np.array([float(text) for text in parts[1::4]]))
+    speed = np.array([float(text) for text in parts[3::4]])
+    if not (speed > 0).any():  # its positions tell it
+        return None
+    return by_time(t, speed, np.array([float(text) for text in parts[1::4]]))
 
 
 def _joined(tracks: list[Workout]) -> RecordedRoute:
@@ -73,7 +86,8 @@ def by_time(t: Array, speed: Array, altitude: Array) -> RecordedRoute:
     """A route of points in any order, on one timeline."""
     speed = np.where(speed < 0, np.nan, speed)  # the phone writes -1 for a speed that it does not know
     series = timeline.build(np.round(t, 3), {"speed": speed, "altitude": altitude})
-    return RecordedRoute(t=series.times, reasons=series.reasons, **series.columns)
+    speed, altitude = series.columns["speed"], series.columns["altitude"]
+    return RecordedRoute(t=series.times, speed=speed, altitude=altitude, reasons=series.reasons)
 
 
 def by_position(t: Array, speed: Array, altitude: Array, latitude: Array, longitude: Array) -> RecordedRoute:

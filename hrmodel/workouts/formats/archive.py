@@ -5,6 +5,7 @@ breaks a bound or cannot be unpacked is that member's problem; the rest go on. O
 before the damage is kept.
 """
 
+import unicodedata
 import zlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -165,7 +166,8 @@ def gunzip(path: Path, target: Path, budget: Budget) -> InvalidFile | None:
 
 def place_of(name: str) -> str:
     """A member's name with `/` between folders, whatever the program that wrote it takes, and without empty ones."""
-    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
+    parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")  # macOS takes characters apart
+    return "/".join(part for part in parts if part not in ("", "."))
 
 
 def label_of(name: str) -> str:

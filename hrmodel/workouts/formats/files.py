@@ -1,5 +1,6 @@
 """The readable files of an upload: the file itself, a folder, and what zip, tar and gzip files hold, at some depth."""
 
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -259,9 +260,10 @@ def _member_head(opened: Archive, member: Member, size: int = HEAD_BYTES) -> byt
 def _beside_on_disk(file: Path) -> Beside:
     def beside(name: str) -> AbstractContextManager[Source | None]:
         other = file.parent / name
-        if not other.is_file():  # somebody may have written the folder in other letters
+        if not other.is_file():  # somebody may have written the folder in other letters, macOS takes them apart
             folder, base = PurePosixPath(name).parent.name.lower(), PurePosixPath(name).name
-            alike = [one / base for one in file.parent.iterdir() if one.name.lower() == folder]
+            bases = {base, unicodedata.normalize("NFD", base)}
+            alike = [one / base for one in file.parent.iterdir() if one.name.lower() == folder for base in bases]
             other = next((one for one in alike if one.is_file()), other)
         return nullcontext(Source(path=other, name=other.name) if other.is_file() else None)
 

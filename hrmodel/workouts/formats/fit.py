@@ -151,6 +151,8 @@ class _Part:
             ahead, words = told - counted, "the activity message tells the local time"
         elif counted >= FIT_DATETIME_MIN:
             ahead, words = counted + FIT_UTC_REFERENCE - times[-1], "the activity message tells when it ended"
+        elif told >= FIT_DATETIME_MIN:
+            ahead, words = told + FIT_UTC_REFERENCE - times[-1], "the activity message tells the local time of its end"
         elif self.created >= FIT_DATETIME_MIN:
             ahead, words = self.created + FIT_UTC_REFERENCE - times[0], "the file tells when it was made"
         else:
@@ -162,12 +164,17 @@ class _Part:
         """The (L,) starts of the sessions in their order, on the clock of the records, and their sports."""
         if not self.sessions:
             return np.zeros(1), [_sport(self.sport)]
-        legs = sorted(
-            (_shifted(_start(session), shifts), _sport(session) or _sport(self.sport)) for session in self.sessions
-        )
+        recorded = _sport(self.sport)
+        named = recorded if len(self.sessions) == 1 and sport_called(recorded) not in (None, UNKNOWN) else ""
+        legs = sorted((_shifted(_start(session), shifts), self._leg(session, named)) for session in self.sessions)
         if damaged:  # a leg may have begun whose session was never written
             legs.append((max(map(_end, self.sessions)), _sport(self.sport)))
         return np.array([start for start, _ in legs]), [sport for _, sport in legs]
+
+    def _leg(self, session: dict[str, float], named: str) -> str:
+        """The sport of a session; `named`: that of the `sport` message, where a session names none."""
+        sport = _sport(session) or _sport(self.sport)
+        return named if named and sport_called(sport) in (None, UNKNOWN) else sport
 
 
 def _shifted(start: float, shifts: tuple[Shift, ...]) -> float:

@@ -16,6 +16,7 @@ CHANNELS = {2: "altitude", 3: "heart_rate", 4: "cadence", 5: "distance", 6: "spe
 MAX_FIELDS = 64
 MAX_VALUE = 1e10  # larger numbers are no measurements
 NUMBERS = "bBhHiIqQfd"
+ENDIAN_FLAG = 0x80  # of types of several bytes; some apps leave it out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +61,8 @@ class DeveloperFields:
         for name, column in self._columns.items():
             description = self._described.get((name.index, name.number), {})
             channel = CHANNELS.get(int(description.get("native_field_num", -1)))
-            base = types.BASE_TYPES.get(int(description.get("fit_base_type_id", -1)))
+            type_ = int(description.get("fit_base_type_id", -1))
+            base = types.BASE_TYPES.get(type_, types.BASE_TYPES.get(type_ | ENDIAN_FLAG))
             if channel is None or description.get("native_mesg_num", RECORD) != RECORD:
                 continue
             if base is None or base.fmt not in NUMBERS or base.size != name.size:

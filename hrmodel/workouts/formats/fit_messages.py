@@ -6,6 +6,7 @@ are unpacked at once and everything else is passed over. Checksums are not compa
 the workout is there all the same.
 """
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ MAX_DEVELOPER_BYTES = 8  # of one of them: a number
 ENDING = 2  # bytes of the checksum behind the messages
 PADDING = 1 << 16  # bytes of zeros behind a file: room that a device had set aside
 MAGIC = b".FIT"
+HEADER = re.compile(rb"[\x0c\x0e][\x10-\x2f].{6}\.FIT", re.DOTALL)  # its own size, the protocol's version, sizes
+MAX_SEARCHED = 64 << 20  # bytes, for the header of a chained file
 ONLY_TIME = {TIMESTAMP: profile.FIELD_TYPE_TIMESTAMP}
 
 
@@ -153,9 +156,13 @@ class _Reader(FitReader):
             return  # as at the end of the file
         super()._read_header()
         self._to_the_end = self._header is not None and not self._is_followed(self._body_bytes_left)
-        if self._to_the_end:  # the size was never written: the messages go on to the end
+        if self._to_the_end:  # the size was never written: the messages go on to the next file, or to the end
             here = self._fd.tell()
-            self._body_bytes_left: int = self._fd.seek(0, SEEK_END) - here
+            if chained := HEADER.search(self._fd.read(MAX_SEARCHED), ENDING):
+                self._to_the_end = False
+                self._body_bytes_left: int = chained.start() - ENDING
+            else:
+                self._body_bytes_left = self._fd.seek(0, SEEK_END) - here
             self._fd.seek(here)
 
     def _is_followed(self, size: int) -> bool:

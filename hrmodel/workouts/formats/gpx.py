@@ -17,7 +17,8 @@ MAX_WORDS = 200  # characters of a sport or a name
 POINT_VALUES = {
     "ele": "altitude",
     "speed": "speed",
-    **dict.fromkeys(("hr", "heartrate", "heartRate", "HeartRate", "heart_rate"), "heart_rate"),
+    **dict.fromkeys(("hr", "Hr", "HR", "heartrate", "heartRate", "HeartRate", "Heartrate", "heart_rate"), "heart_rate"),
+    **dict.fromkeys(("heart-rate", "hrm", "pulse"), "heart_rate"),
     **dict.fromkeys(("bpm", "heartRateBpm", "HeartRateBpm", "heartratebpm"), "heart_rate"),
     **dict.fromkeys(("cad", "cadence", "Cadence", "RunCadence", "runCadence", "runcadence"), "cadence"),
 }

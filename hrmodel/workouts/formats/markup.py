@@ -70,9 +70,12 @@ class ElementReader(ABC):
     def closed(self, name: str, text: str) -> None:
         """An element of `parents` or `texts` ends; `text` has no blanks around it."""
 
+    def finished(self) -> None:  # noqa: B027 - most readers have nothing to do
+        """The document has ended, wherever that is."""
+
     def doctype(self, *_declared: object) -> None:
         """Refuse it before what it declares is read."""
-        hint = f"the XML declares a document type, which {self.format} files do not need"
+        hint = f"the XML declares a document type, which {self.format} files do not need; take <!DOCTYPE ...> out of it"
         raise InvalidFile("dtd_refused", "", hint)
 
     def check_place(self, name: str) -> None:
@@ -102,6 +105,8 @@ def feed(source: Source, reader: ElementReader) -> Iterator[None]:
             _check_bounds(parser, fed, names)
         yield
     _parse(parser, b"", last=True)
+    reader.finished()
+    yield
 
 
 def _parser(reader: ElementReader, names: dict[str, str]) -> expat.XMLParserType:

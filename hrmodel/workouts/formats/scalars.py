@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
 MAX_NUMBER = 1000  # characters, with the blanks around it
-DECIMAL_COMMA = re.compile(r"\s*([+-]?\d+),(\d+)\s*")
+DECIMAL_COMMA = re.compile(r"\s*([+-]?\d+)[,\u066b](\d+(?:[eE][+-]?\d+)?)\s*")
 UNIX_TIME = re.compile(r"(\d{9,10})(?:\.\d+|\d{3})?")  # s, or ms
 MAIL_TIME = re.compile(r"(?:[a-z]{3}, )?\d\d? [a-z]{3} \d{4} \d\d:\d\d:\d\d.*", re.IGNORECASE | re.ASCII)
 TIME = re.compile(
-    r"(\d{4})[-/.](\d\d?)[-/.](\d\d?)[T ,]{1,3}(\d\d?):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?"
-    r"\s*(?:([+-]\d\d):?(\d\d)?)?(?:Z|UTC|GMT)?",
-    re.IGNORECASE | re.ASCII,
+    r"(\d{4})[-/.](\d\d?)[-/.](\d\d?)[T ,]{1,3}(\d\d?):(\d\d?)(?::(\d\d?)(?:[.,](\d+))?)?"
+    r"\s*(?:([AP])\.?\s?M\.?)?\s*(?:Z|UTC|GMT)?\s*(?:([+-]\d\d):?(\d\d)?)?(?:Z|UTC|GMT)?",
+    re.IGNORECASE,
 )
 
 
@@ -28,8 +28,8 @@ def number(text: str) -> float:
 def odd_instant(text: str) -> float:
     """Unix seconds of a time that is not ISO 8601 but clear, NaN for anything else.
 
-    Single digits, other separators, a lower-case z, 24:00, seconds or milliseconds since 1970, times as in e-mails;
-    without an offset it is UTC.
+    Single digits, those of other scripts, other separators, a lower-case z, AM and PM, 24:00, seconds or milliseconds
+    since 1970, times as in e-mails; without an offset it is UTC.
     """
     if UNIX_TIME.fullmatch(text):
         return float(text) / (1000 if text.isdecimal() and len(text) > 10 else 1)
@@ -39,11 +39,13 @@ def odd_instant(text: str) -> float:
         return math.nan
     year, month, day, hour, minute = (int(digits) for digits in written.groups()[:5])
     second, fraction = int(written[6] or 0), float(f"0.{written[7] or 0}")
+    if half := written[8]:
+        hour = hour % 12 + 12 * (half in "pP") if 1 <= hour <= 12 else 99
     if hour > 24 or minute > 59 or second > 59:
         return math.nan
     try:
-        offset = timedelta(hours=int(written[8] or 0))
-        offset += timedelta(minutes=int(written[9] or 0)) * (-1 if (written[8] or "").startswith("-") else 1)
+        offset = timedelta(hours=int(written[9] or 0))
+        offset += timedelta(minutes=int(written[10] or 0)) * (-1 if (written[9] or "").startswith("-") else 1)
         midnight = datetime(year, month, day, tzinfo=timezone(offset)).timestamp()
     except (ValueError, OverflowError):
         return math.nan

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from hrmodel.workouts.formats import sport_words as words
 from hrmodel.workouts.formats.source import SaidSport, Source
-from hrmodel.workouts.gait import both_feet, gait_of
+from hrmodel.workouts.gait import RIDE_SPEED, Gait, both_feet, gait_of
 from hrmodel.workouts.walking import looks_walked
 from hrmodel.workouts.workout import Workout
 
@@ -68,11 +68,11 @@ def decide(workout: Workout, *, name: str = "", listed: str = "", said: SaidSpor
         return SportDecision(sport=str(in_file))
     gait = gait_of(workout)
     named = sport_in_name(name)
-    if named and not (named != RUNNING and gait.steps_of_a_run):
+    if named and not (named != RUNNING and gait.steps_of_a_run and not _may_be_cranks(named, gait)):
         return SportDecision(sport=named, source=f"its name, {_shown(name)}")
     if said:
         return SportDecision(sport=said, source=f"your word, sport={said}")
-    if UNKNOWN in (in_list, in_file) or (_is_foreign(word) and not gait.steps_of_a_run):
+    if UNKNOWN in (in_list, in_file) or ((_is_foreign(word) or _is_foreign(listed)) and not gait.steps_of_a_run):
         return SportDecision(sport=UNKNOWN, source=_shown(word or listed))
     if gait.of_a_ride:
         return SportDecision(sport=CYCLING, source=f"its speed, {gait.mean:.1f} m/s")
@@ -111,6 +111,11 @@ def _found_in(text: str) -> str | None:
 
 # in this order: "run/walk" is a run with breaks, "hike" a walk in the mountains
 _KNOWN = ((RUNNING, words.RUNNING), (CYCLING, words.CYCLING), (HIKING, words.HIKING), (WALKING, words.WALKING))
+
+
+def _may_be_cranks(named: str, gait: Gait) -> bool:
+    """True for the name of a ride at its speed: twice the turns of its crank are the steps of a run."""
+    return named == CYCLING and gait.mean > RIDE_SPEED
 
 
 def _is_foreign(word: str) -> bool:

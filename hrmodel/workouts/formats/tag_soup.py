@@ -104,6 +104,7 @@ class _Soup:
         if cut:
             self._reader.values = None  # what is left open was not complete
         self._pop(0)
+        self._reader.finished()
         where = f"line {self._first or self._line}"
         more = f" and at {self._lost - 1} more places" if self._lost > 1 else ""
         around = f"the XML is damaged here{more}; what is around it is read"

@@ -30,6 +30,7 @@ def read(source: Source) -> Iterator[Workout]:
 class _TcxReader(TrackReader):
     format, root = "TCX", ROOT
     noun, track, point, time = "activity", "Activity", "Trackpoint", "Time"
+    planned = "Courses"
     parents = frozenset({"Activity", "Trackpoint"})
     texts = frozenset({"Time", "Value", "Cadence", "RunCadence"})
     numbers = MappingProxyType(
@@ -39,6 +40,7 @@ class _TcxReader(TrackReader):
             "AltitudeMeters": "altitude",
             "DistanceMeters": "distance",
             "Speed": "speed",
+            **dict.fromkeys(("HeartRateBpm", "HeartRateBPM"), "heart_rate"),  # of some without a Value in it
         }
     )
 

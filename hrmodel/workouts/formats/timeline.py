@@ -20,6 +20,7 @@ from hrmodel.workouts.workout import Array
 
 MAX_TIME = 40  # characters
 LEAP = 0.35  # s after 23:59:59: nobody then runs too fast before or after it
+BUDDHIST_YEAR = re.compile(r"2[56]\d\d(?=\D)")  # 543 ahead: that of phones in Thai
 LEAP_SECOND = re.compile(r"(?<=:\d\d:)60(?=\D|$)|(?<=T\d{4})60(?=\D|$)")
 
 
@@ -45,6 +46,8 @@ def instant(text: str) -> float:
     """
     if len(text) > MAX_TIME:  # fromisoformat takes any number of digits for a fraction
         return math.nan
+    if BUDDHIST_YEAR.match(text):
+        text = f"{int(text[:4]) - 543}{text[4:]}"
     plain = LEAP_SECOND.sub("59", text)
     try:
         parsed = datetime.fromisoformat(plain)

@@ -60,6 +60,7 @@ class TrackReader(ElementReader):
     track: ClassVar[str]
     point: ClassVar[str]
     time: ClassVar[str]
+    planned: ClassVar[str] = ""  # what holds points that nobody has recorded
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,12 +68,15 @@ class TrackReader(ElementReader):
         self._tracks = 0
         self._points = 0  # of the tracks that were completed
         self._ready: list[Track] = []
+        self._last: Track | None = None  # that was completed
 
     def fact(self, track: Track, name: str, text: str) -> None:
         """Note what an element of `texts` in a track tells, inside a point or not."""
 
     def begin_track(self, sport: str = "") -> None:
         """A track begins, unless one is open."""
+        if self.open_track is not None and self.track not in self.path[:-1]:
+            self.finished()  # whose beginning was missing
         if self.open_track is None:
             self._tracks += 1
             if self._points > MAX_FILE_POINTS or self._tracks > MAX_TRACKS:
@@ -81,9 +85,23 @@ class TrackReader(ElementReader):
             self.open_track = Track(label=f"{self.noun} {self._tracks}", sport=sport)
 
     def begin_point(self, values: dict[str, float]) -> None:
-        """A point of the open track begins with these."""
+        """A point of the open track begins with these; behind a track that a stray tag has closed, of one more."""
+        if self.open_track is None and self._last is not None and self.planned not in self.path:
+            self._resume(self._last)
         if self.open_track is not None:
             self.values = values
+
+    def _resume(self, last: Track) -> None:
+        self.begin_track(last.sport)
+        if self.open_track is not None:
+            self.open_track.name = last.name
+
+    def finished(self) -> None:
+        """The open track, if any, goes to those that are ready."""
+        if self.open_track is not None:
+            self._ready.append(self.open_track)
+            self._points += len(self.open_track.times)
+            self._last, self.open_track = self.open_track, None
 
     def take(self) -> list[Track]:
         """The tracks that were completed since the last call."""
@@ -97,9 +115,7 @@ class TrackReader(ElementReader):
             return
         if point is None:
             if name == self.track:
-                self._ready.append(track)
-                self._points += len(track.times)
-                self.open_track = None
+                self.finished()
             else:
                 self.fact(track, name, text)
         elif name == self.point:

@@ -1,5 +1,6 @@
 """Zip files: their table of contents, or what can be found without it where the end of the file is missing."""
 
+import re
 import stat
 import struct
 import zipfile
@@ -18,6 +19,7 @@ PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the only ones that unpa
 MAX_TABLE_BYTES = 16 << 20  # of the table of contents, which zipfile reads whole
 LOCAL = struct.Struct("<4s5H3L2H")  # what stands before a member's data, its name apart
 DESCRIPTOR = b"PK\x07\x08"
+SECOND_BYTE = re.compile(r"(?<=[^\0-\x7f])\\")  # of a Chinese or Japanese character, and no folder's end
 UNKNOWN_SIZE, UTF_8, ENCRYPTED = 0x8, 0x800, 0x1  # flags
 CUT = "the zip file is cut off or damaged: its table of contents is missing; what is whole before is read"
 
@@ -196,7 +198,7 @@ def _readable(entry: zipfile.ZipInfo) -> str:
     try:
         return entry.filename.encode("cp437").decode("utf-8")
     except UnicodeError:
-        return entry.filename
+        return SECOND_BYTE.sub("_", entry.filename)
 
 
 def _bounded(opened: zipfile.ZipFile, budget: Budget) -> zipfile.ZipFile:

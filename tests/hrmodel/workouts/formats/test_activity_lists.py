@@ -46,6 +46,13 @@ def test_a_spreadsheet_may_have_saved_the_list_anew(encoding):
     assert sports_of(a_list(GERMAN, *sports), encoding=encoding) == dict(zip(FILES, sports, strict=True))
 
 
+def test_files_that_were_moved_are_found_by_their_names():
+    sports = ("Run", "Ride", "Trail Run")
+    moved = ("1.gpx.gz", "rides/2.gpx", "3.gpx", "lists/activities.csv")
+    assert sports_of(a_list(ENGLISH, *sports), moved) == dict(zip(moved, sports, strict=False))
+    assert "a/2.gpx" not in sports_of(a_list(ENGLISH, *sports), (*FILES[:1], "a/2.gpx", "b/2.gpx", "x/activities.csv"))
+
+
 def test_names_are_found_unpacked_in_a_folder_and_beside_other_tables():
     names = [
         "export_1/activities/1.gpx",
@@ -81,7 +88,7 @@ def test_descriptions_of_many_lines_and_marks_are_no_trouble():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "\n", "a,b\n1,2\n", "\0\0\0", '"', "Activity Type,Filename\nRun,elsewhere/1.gpx\n"]
+    "text", ["", "\n", "a,b\n1,2\n", "\0\0\0", '"', "Activity Type,Filename\nRun,elsewhere/9.gpx\n"]
 )
 def test_other_tables_say_nothing(text):
     assert sports_of(text) == {}

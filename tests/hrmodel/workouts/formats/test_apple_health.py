@@ -1,3 +1,4 @@
+import re
 import time
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -447,15 +448,43 @@ def test_a_path_that_leads_elsewhere_is_never_opened(tmp_path, path):
     assert np.isnan(run.speed).all()
 
 
-def test_a_damaged_route_is_told_and_its_run_is_made_without_it(tmp_path):
-    moved = record("DistanceWalkingRunning", "m", 30, 0, 10)
-    content = write(moved, workout(60, reference(ROUTE)), workout(60, start=100))
-    path = write_folder(tmp_path, content, route_1=route(point(0, 1))[:-30])
+def test_a_damaged_route_is_told_and_its_run_has_what_comes_before(tmp_path):
+    content = write(workout(60, reference(ROUTE)), workout(60, start=100))
+    path = write_folder(tmp_path, content, route_1=route(*(point(second, 3) for second in range(60)))[:-3000])
     workouts = apple_health.read(source_of(path))
-    assert np.allclose(next(workouts).speed, 3.0)
+    run = next(workouts)
+    assert np.allclose(run.speed, 3.0)
+    assert 30 < len(run.t) < 60
     next(workouts)
     with pytest.raises(InvalidFile, match=r"workout-routes/route_1.gpx, "):
         next(workouts)
+
+
+@pytest.mark.parametrize("path", ["./workout-routes/route_1.gpx", "/private/var/tmp/workout-routes/route_1.gpx"])
+def test_a_route_is_found_whatever_folder_is_named_before_its_own(read, path):
+    assert np.allclose(read(workout(60, reference(path)), route_1=route(point(0, 3), point(1, 3)))[0].speed, 3.0)
+
+
+def test_a_route_that_knows_no_speed_has_that_of_its_positions(read):
+    run = read(workout(60, reference(ROUTE)), route_1=route(*(point(second, -1) for second in range(60))))[0]
+    assert np.nanmean(run.speed) == pytest.approx(2.78, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "in_its_own_way",
+    [
+        lambda text: re.sub(r"(2024-\d\d-\d\d) 0(8:\d\d:\d\d) ", "\\1 \\2\u202fAM ", text),
+        lambda text: re.sub(r"(2024-\d\d-\d\d) (08:\d\d:\d\d) \+0200", "\\1T\\2+02:00", text),
+        lambda text: re.sub(r'value="(\d+)\.(\d+)"', r'value="\1,\2"', text),
+    ],
+    ids=["am", "iso", "comma"],
+)
+def test_times_and_values_in_a_phones_own_way_are_read(read, in_its_own_way):
+    usual = write(heart_rates({at: 120 + at / 8 for at in range(0, 900, 5)}) + workout(900))
+    (run,) = read(in_its_own_way(usual.decode()).encode())
+    (same,) = read(usual)
+    assert np.array_equal(run.heart_rate, same.heart_rate)
+    assert run.started_at == same.started_at
 
 
 def test_a_route_without_points_is_no_problem(read):

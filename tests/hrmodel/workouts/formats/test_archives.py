@@ -5,6 +5,7 @@ import io
 import lzma
 import tarfile
 import time
+import unicodedata
 import zipfile
 
 import pytest
@@ -179,6 +180,22 @@ def test_an_apple_export_finds_its_routes_however_the_names_are_written(read, ex
     ((run,), said) = read(zipped({route: content, export: apple_writer.write()}))
     assert said == {}
     assert run.altitude is not None
+
+
+def test_a_route_is_found_though_a_mac_has_taken_its_names_characters_apart(read):
+    name = "route_8.55오전.gpx"
+    content = apple_writer.route(*(apple_writer.point(i, 3.0) for i in range(1200)))
+    run = apple_writer.workout(1200, apple_writer.reference(f"/workout-routes/{name}"))
+    apart = unicodedata.normalize("NFD", f"e/workout-routes/{name}")
+    ((found,), said) = read(zipped({apart: content, "e/export.xml": apple_writer.write(run)}))
+    assert said == {}
+    assert found.altitude is not None
+
+
+def test_the_second_byte_of_a_japanese_character_is_no_backslash(read):
+    name = "表.gpx".encode("shift_jis")
+    workouts, said = read(zipped({"ab.gpx": GPX}).replace(b"ab.gpx", name))
+    assert (b"\\" in name, len(workouts), said) == (True, 1, {})
 
 
 def test_names_in_old_encodings_cost_nothing(read):

@@ -221,6 +221,7 @@ def counted(n=700, **activity):
     [
         {"timestamp": POWER_ON + 700, "local_timestamp": START + 700},
         {"timestamp": START + 699},
+        {"timestamp": None, "local_timestamp": START + 699},
     ],
 )
 def test_times_that_count_from_power_on_are_tied_to_the_clock_by_the_activity_message(activity, read_one):
@@ -266,6 +267,14 @@ def test_a_header_without_the_size_of_its_messages_costs_nothing(size, checksum,
     assert read_one(damaged).digest == read_one(whole).digest
 
 
+def test_chained_files_need_no_sizes(read):
+    whole = write(60)
+    unsized = whole[:4] + bytes(4) + whole[8:]
+    workouts, error = read(unsized + unsized + whole)
+    assert [len(workout.t) for workout in workouts] == [60, 60, 60]
+    assert error is None
+
+
 def test_a_file_whose_header_has_no_size_tells_where_it_is_cut(read):
     whole = write(100)
     workouts, problem = read(whole[:4] + bytes(4) + whole[8:-200])
@@ -282,6 +291,7 @@ def test_a_file_whose_header_has_no_size_tells_where_it_is_cut(read):
         (6, 0x88, struct.pack("<f", 3.25), "speed", 3.25),
         (73, 0x88, struct.pack("<f", 3.25), "speed", 3.25),
         (78, 0x84, b"\x90\x01", "altitude", 400),
+        (78, 0x04, b"\x90\x01", "altitude", 400),  # without the flag for a type of several bytes
     ],
 )
 def test_a_developer_field_stands_for_the_usual_one(described_first, native, base, packed, channel, value, read_one):
@@ -435,6 +445,15 @@ def test_the_sport_is_the_sessions_or_of_the_sport_message_and_a_run_when_none_i
     workout = read_one(write(400, sport=sport, sub_sport=sub_sport, session=has_session))
     assert workout.sport == expected
     assert ({"not_running", "sport_not_named"} & {reason.code for reason in clean(workout).reasons} == set()) == running
+
+
+def test_a_session_that_names_no_sport_has_that_of_the_sport_message(read_one):
+    for recorded, expected in ((1, "running"), (2, "cycling"), (0, "unknown")):
+        writer = FitWriter()
+        writer.add("sport", sport=recorded, sub_sport=0)
+        records(0, 1, 2, writer=writer)
+        session(writer, 0, 3, sport=0)
+        assert read_one(writer).sport == expected
 
 
 def test_records_alone_are_a_run(read_one):

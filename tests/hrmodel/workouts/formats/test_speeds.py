@@ -1,6 +1,7 @@
 """Which speed counts when a device's own, its distance and its positions tell different ones."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,6 +100,34 @@ def test_without_positions_a_distance_shows_that_a_speed_is_no_runners():
     assert "its distance" in reasons[0].message
 
 
+@pytest.mark.parametrize("truth", [2.03, 2.83, 3.6])
+@pytest.mark.parametrize("positions", [True, False])
+@pytest.mark.parametrize(("unit", "metres"), [("min/km", 1000 / 60), ("min/mi", MILE / 60), ("s/km", 1000.0)])
+def test_a_pace_is_told_by_positions_or_distance(unit, metres, positions, truth):
+    device, true = told(1.0, distance=1.0, truth=truth, positions=positions)
+    speed, reasons = running_speed(replace(device, speed=metres / true), None)
+    np.testing.assert_allclose(speed, true)
+    assert f"a pace in {unit}" in reasons[0].message
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(3600 / MILE, "mi/h"), (3600 / 1852, "knots")])
+def test_without_positions_the_more_usual_speed_counts_where_both_may_be_a_runs(factor, unit):
+    device, true = told(factor, distance=1.0, positions=False)
+    speed, reasons = running_speed(device, None)
+    np.testing.assert_allclose(speed, true)
+    assert unit in reasons[0].message
+    device, true = told(1.0, distance=1 / factor, positions=False)
+    assert running_speed(device, None)[0] is device.speed
+
+
+def test_a_speed_or_distance_that_fits_the_positions_nowhere_gives_way_to_them():
+    noise = np.random.default_rng(0).uniform(0, 0.2, len(T))
+    for device in (told(1.0)[0], told(distance=1.0)[0]):
+        speed = device.speed if np.isnan(device.speed).all() else noise
+        device = replace(device, speed=speed, distance=noise)
+        np.testing.assert_allclose(running_speed(device, None)[0], told()[1], atol=0.1)
+
+
 def test_a_declared_unit_counts_where_nothing_else_tells_it():
     device, true = told(3.6, positions=False)
     np.testing.assert_allclose(running_speed(device, Units(speed="km/h"))[0], true)
@@ -112,6 +141,15 @@ def test_positions_of_zero_and_zero_are_none():
     device.latitude[:20] = device.longitude[:20] = 0
     speed, reasons = running_speed(device, None)
     assert (np.isnan(speed[:20]).all(), reasons) == (True, ())
+    np.testing.assert_allclose(speed[30:], true[30:], rtol=0.02)
+
+
+@pytest.mark.parametrize("nowhere", [(1e-7, 0.0), (0.0, 8.0), (-1.0, -1.0), (90.0, 180.0), (4.9e-324, 4.9e-324)])
+def test_positions_far_from_all_others_are_none(nowhere):
+    device, true = told()
+    device.latitude[:20], device.longitude[:20] = nowhere
+    speed, _ = running_speed(device, None)
+    assert np.isnan(speed[:20]).all()
     np.testing.assert_allclose(speed[30:], true[30:], rtol=0.02)
 
 

@@ -172,6 +172,15 @@ def test_steps_of_a_runner_are_believed_rather_than_a_name():
     assert decide(moving(2.8), name="Ride to work").sport == "cycling"
 
 
+def test_twice_the_turns_of_a_crank_are_no_steps_where_name_and_speed_say_ride():
+    assert decide(moving(5.0, cadence=168), name="Cycling 5/1/19 7:03 am").sport == "cycling"
+
+
+def test_a_list_in_an_unknown_language_may_say_anything():
+    assert decide(moving(2.8), listed="Quidditch").sport == "unknown"
+    assert decide(moving(2.8, cadence=170), listed="Quidditch").sport == "running"
+
+
 @pytest.mark.parametrize(
     ("counted", "speed", "steps"),
     [

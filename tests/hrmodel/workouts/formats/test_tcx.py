@@ -206,6 +206,17 @@ def test_values_are_found_by_local_name_and_garbage_is_missing(read):
     assert workout.speed.tolist() == [3.0, 3.1, 3.2]
 
 
+def test_a_heart_rate_may_lack_its_value_element(read):
+    (workout,) = read(document(activity(lap(*(second(i, "<HeartRateBpm>120</HeartRateBpm>") for i in range(3))))))
+    assert workout.heart_rate.tolist() == [120, 120, 120]
+
+
+def test_the_points_of_a_course_are_no_workout_wherever_they_stand(read):
+    course = f"<Courses><Course><Track>{second(0)}{second(1)}</Track></Course></Courses>"
+    text = document(activity(lap(second(0, distance(0)), second(1, distance(3)))))
+    assert len(read(text.replace("</Activities>", f"</Activities>{course}"))) == 1
+
+
 @pytest.mark.parametrize(
     ("inner", "expected"),
     [

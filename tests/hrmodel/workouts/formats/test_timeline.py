@@ -221,6 +221,9 @@ def test_records_without_a_time_are_counted():
         ("2016-12-31T23:59:60.500Z", 1_483_228_799.675),
         ("2017-01-01T00:59:60+01:00", 1_483_228_799.35),
         ("2017-01-01T00:00:00Z", 1_483_228_800),
+        ("2567-05-04T06:30:00Z", START),  # the Buddhist year
+        ("2024-5-4 6:30:0 am", START),
+        ("2024-05-04T08:30:00GMT+02:00", START),
     ],
 )
 def test_an_instant_is_read(text, seconds):
