@@ -19,6 +19,15 @@ from tests import registry_builders as builders
 from tests import servers
 
 
+@pytest.fixture(autouse=True)
+def same_umask() -> Iterator[None]:
+    """What a command sets for its own process ends with the test."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL server's URL without a database name: TEST_DATABASE_URL, else one started from the wheel."""

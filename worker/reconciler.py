@@ -85,7 +85,7 @@ def main() -> None:
     log_as_json()
     settings = get_settings()
     reconciler = Reconciler(settings, queue.BrokerSender(settings.broker_url))
-    pause = min(HINT_EVERY_SECONDS, settings.lease_seconds / 6)
+    pause = min(HINT_EVERY_SECONDS, settings.lease_seconds / jobs.BEATS_PER_LEASE)
     while True:
         try:
             reconciler.look()

@@ -17,8 +17,6 @@ from service.registry.tables import Job
 
 log = structlog.get_logger(__name__)
 
-BEATS_PER_LEASE = 6
-
 
 @dataclass(frozen=True)
 class Context:
@@ -69,7 +67,7 @@ class Reporter:
             self.progress = progress
         if self.context.stopping():
             raise HandBack
-        if time.monotonic() - self._tried >= self.context.lease_seconds / BEATS_PER_LEASE:
+        if time.monotonic() - self._tried >= self.context.lease_seconds / jobs.BEATS_PER_LEASE:
             self.report()
 
     def epoch(self, report: EpochReport) -> None:

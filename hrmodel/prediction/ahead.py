@@ -67,7 +67,7 @@ def _run_branches(network: HeartRateNetwork, trunk: Features, places: NDArray[np
                 begun = place
             states.append(state)
         for first in range(0, len(states), BRANCHES):
-            hidden, cell = (torch.cat(parts, dim=1) for parts in zip(*states[first : first + BRANCHES], strict=True))
-            output, _ = network.go_on(following[first : first + BRANCHES].to(device), (hidden, cell))
+            state = tuple(torch.cat(parts, dim=1) for parts in zip(*states[first : first + BRANCHES], strict=True))
+            output, _ = network.go_on(following[first : first + BRANCHES].to(device), state)
             outputs.append(output[:, -1].cpu().numpy().astype(np.float64))
     return np.concatenate(outputs)

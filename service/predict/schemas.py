@@ -127,7 +127,8 @@ class BatchRead(Read):
 
 
 _json = msgspec.json.Decoder()
-_UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)  # not UTF-8 and pydantic's errors are ValueErrors
+# not UTF-8 and the errors of pydantic are ValueErrors; a whole number beyond any float is an OverflowError
+_UNREADABLE = (msgspec.DecodeError, ValueError, OverflowError, RecursionError)
 
 
 def decode_request(body: bytes) -> PredictRequest | None:

@@ -29,6 +29,7 @@ from service.registry.tables import (
 )
 
 MAX_CRASHES = 3
+BEATS_PER_LEASE = 6  # how often a worker renews it, and looks for work that was lost
 TRAINING_STAGES = tuple(stage for stage in Stage if stage.trains)
 IMPORT_STAGES = (Stage.IMPORT,)
 LEGAL = {

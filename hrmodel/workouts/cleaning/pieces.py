@@ -136,10 +136,7 @@ def _joined(pieces: list[Workout]) -> Workout:
     return replace(
         first,
         t=t[advances],
-        speed=np.concatenate([piece.speed for piece in pieces])[advances],
-        altitude=_channel(pieces, "altitude", advances),
-        heart_rate=_channel(pieces, "heart_rate", advances),
-        cadence=_channel(pieces, "cadence", advances),
+        **{name: _channel(pieces, name, advances) for name in CHANNELS},  # type: ignore[arg-type]
         source=f"{first.source} and what follows it, up to {pieces[-1].source} ({len(pieces)} pieces of one workout)",
         removed_samples=sum(piece.removed_samples for piece in pieces),
         mended=tuple(reason for piece in pieces for reason in piece.mended),

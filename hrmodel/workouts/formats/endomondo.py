@@ -18,7 +18,7 @@ import numpy as np
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.sport import decided
-from hrmodel.workouts.formats.tracks import CHANNELS, MAX_POINTS, MAX_VALUE, Track, to_workout
+from hrmodel.workouts.formats.tracks import COLUMNS, MAX_POINTS, MAX_VALUE, Track, to_workout
 from hrmodel.workouts.units import Units
 from hrmodel.workouts.workout import Workout
 
@@ -144,7 +144,7 @@ def _workout(line: bytes | None, number: int, units: Units) -> Workout:
     if any(values is not None and len(values) != len(fields.timestamp) for values in lists.values()):
         raise InvalidFile("bad_line", where, "its lists differ in length")
     missing = [math.nan] * len(fields.timestamp)
-    values = {name: _array(lists.get(name) or missing) for name in CHANNELS}
+    values = {name: _array(lists.get(name) or missing) for name in COLUMNS}
     _to_metric(values, units)
     sport = (fields.sport or "").strip()[:MAX_NAME]
     track = Track(label=where, sport=sport, times=_array(fields.timestamp), values=values)

@@ -5,7 +5,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,13 +18,13 @@ from hrmodel.workouts.formats.sport import decided
 from hrmodel.workouts.formats.tag_soup import recover
 from hrmodel.workouts.reasons import Reason
 from hrmodel.workouts.units import Units
-from hrmodel.workouts.workout import Array, Workout
+from hrmodel.workouts.workout import CHANNELS, Array, Workout
 
 MAX_POINTS = 150_000  # of one track: 41 hours at one a second; as many take 2 to 4 s to read
 MAX_FILE_POINTS = 3_000_000  # of the tracks before one: 830 hours at one a second, in some 40 s
 MAX_TRACKS = 10_000
 MAX_VALUE = 1e12  # in any unit
-CHANNELS = ("latitude", "longitude", "altitude", "heart_rate", "cadence", "speed", "distance")
+COLUMNS = ("latitude", "longitude", "distance", *CHANNELS)
 
 
 @dataclass(kw_only=True)
@@ -41,10 +41,10 @@ class Track:
     reasons: tuple[Reason, ...] = ()
     bad_time: tuple[str, int] | None = None
     times: "array[float]" = field(default_factory=lambda: array("d"))  # unix seconds, NaN without a time
-    values: "dict[str, array[float]]" = field(default_factory=lambda: {name: array("d") for name in CHANNELS})
+    values: "dict[str, array[float]]" = field(default_factory=lambda: {name: array("d") for name in COLUMNS})
 
     def add(self, point: dict[str, float]) -> None:
-        """A point: any of `time` and CHANNELS. Raises InvalidFile when there are too many."""
+        """A point: any of `time` and COLUMNS. Raises InvalidFile when there are too many."""
         if len(self.times) >= MAX_POINTS:
             raise InvalidFile("too_large", self.label, f"more than {MAX_POINTS} points")
         value, nan = point.get, math.nan
@@ -54,7 +54,7 @@ class Track:
 
 
 class TrackReader(ElementReader):
-    """Collects the points of each track; `numbers` go into CHANNELS of the open point."""
+    """Collects the points of each track; `numbers` go into COLUMNS of the open point."""
 
     noun: ClassVar[str]  # what the format calls a track
     track: ClassVar[str]
@@ -199,14 +199,13 @@ def to_workout(track: Track, source: str, units: Units | None = None) -> Workout
     t, values = np.round(series.times - series.times[0], 3), series.columns
     told = Told(t=t, **{name: values[name] for name in ("speed", "distance", "latitude", "longitude")})
     speed, reasons = running_speed(told, units)
-    altitude = values["altitude"] if units is None else units.altitude_in_metres(values["altitude"])
+    if units is not None:
+        values = {**values, "altitude": units.altitude_in_metres(values["altitude"])}
+    channels: dict[str, Any] = {name: _recorded(values[name]) for name in CHANNELS} | {"speed": speed}
     try:
         return Workout(
             t=t,
-            speed=speed,
-            altitude=_recorded(altitude),
-            heart_rate=_recorded(values["heart_rate"]),
-            cadence=_recorded(values["cadence"]),
+            **channels,
             started_at=datetime.fromtimestamp(series.times[0], UTC),
             sport=track.sport,
             source=source,

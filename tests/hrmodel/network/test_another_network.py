@@ -95,7 +95,7 @@ def test_it_predicts_a_workout_with_and_without_observed_heart_rate(gru):
     trained(gru, "stage1")
     predictor = Predictor(checkpoint_of(gru))
     workout = small_workout(steps=30)
-    observed, blind = predictor.predict_many([Query(workout=workout), Query(workout=replace(workout, heart_rate=None))])
+    observed, blind = predictor.predict([Query(workout=workout), Query(workout=replace(workout, heart_rate=None))])
     assert len(observed.heart_rate) == len(blind.heart_rate) == len(workout.t)
     assert (blind.protocol, observed.protocol) == ("blind", "nowcast")
 

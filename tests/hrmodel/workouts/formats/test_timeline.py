@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrmodel.workouts.formats import timeline
-from hrmodel.workouts.formats.tracks import CHANNELS
+from hrmodel.workouts.formats.tracks import COLUMNS
 
 START = 1_714_804_200.0  # 2024-05-04T06:30:00Z
 HOUR, DAY = 3600.0, 86_400.0
@@ -18,7 +18,7 @@ SAMPLES, STEP = 751, 2.0
 
 def columns(n, **known):
     """(n,) values of each channel, NaN unless given."""
-    return {name: np.full(n, math.nan) for name in CHANNELS} | {name: np.array(v, float) for name, v in known.items()}
+    return {name: np.full(n, math.nan) for name in COLUMNS} | {name: np.array(v, float) for name, v in known.items()}
 
 
 def a_run(n=SAMPLES, step=STEP):
