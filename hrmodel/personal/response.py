@@ -3,7 +3,7 @@
 The network knows runners; a person differs from them in ways that are nearly linear in speed, climb and time: how steep
 their answer to speed is, how fast they warm up, how much they drift. Sixteen numbers say it, and they are followed from
 workout to workout (kalman.py). On people whom the base model never saw they take 0.7 bpm off the blind error, where
-following the mean alone leaves 5.5 bpm (ARCHITECTURE.md).
+following the mean alone leaves 5.5 bpm (docs/explanation/decisions/model.md).
 """
 
 from dataclasses import dataclass
