@@ -115,6 +115,7 @@ def start() -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     unpacked = Path(UNPACKED).absolute()
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # pyarrow would import it if installed: 40 MB
     open_ahead(unpacked, UNPACKED_FILES)
     tempfile.tempdir = str(unpacked)  # else a library that asks for it makes Python try every folder
     confine(Limits(**request.limits), [Path(request.path), unpacked])

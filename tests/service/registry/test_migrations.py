@@ -21,7 +21,7 @@ from hrmodel.workouts.simulate import simulate_runner
 from service.registry import migrations, model_versions, serving
 from service.registry.session import Database
 from service.registry.tables import Base, DatasetWorkout, PersonStateRow
-from tests.prediction_builders import LEVEL, make_predictor, make_response, make_state
+from tests.prediction_builders import LEVEL, make_predictor, make_response, make_state, predict_one
 
 
 def a_value(column: sa.Column[Any]) -> Any:
@@ -199,8 +199,8 @@ def test_what_was_tracked_serves_the_same_prediction_after_the_upgrade(empty_dat
     migrations.upgrade(empty_database_url)
     state = served(database, keys)
     (run,), predictor = simulate_runner(workouts=1), make_predictor()
-    before = predictor.predict(run, level=LEVEL, response=AFTER, intervals=BANDS)
-    after = predictor.predict(run, level=LEVEL, response=state.response, intervals=state.intervals)
+    before = predict_one(predictor, run, level=LEVEL, response=AFTER, intervals=BANDS)
+    after = predict_one(predictor, run, level=LEVEL, response=state.response, intervals=state.intervals)
     assert np.array_equal(after.heart_rate, before.heart_rate)
     assert np.array_equal(after.lower, before.lower)
 
