@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.features import history_feature, motion_features
-from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, Segment, carried
+from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, Segment, forward_fill
 from hrmodel.signals.scale import SubjectScale
 from hrmodel.signals.steps import segment_slices
 from hrmodel.workouts.workout import Array
@@ -96,16 +96,16 @@ def features_of(workouts: Sequence[ScaledWorkout], contract: FeatureContract) ->
 def _features(
     workout: ScaledWorkout, index: int, number: int, segment: Segment, part: slice, contract: FeatureContract
 ) -> SegmentFeatures:
-    level = workout.level
+    scale = workout.level
     measured = np.isfinite(segment.heart_rate)
     heart_rate = segment.heart_rate if workout.response is None else segment.heart_rate - workout.response[part]
-    scaled = (heart_rate - level.heart_rate) / level.spread
+    scaled = (heart_rate - scale.heart_rate) / scale.spread
     return SegmentFeatures(
         workout=index,
         segment=number,
         offset=segment.first_step - workout.gridded.segments[0].first_step,
-        motion=motion_features(segment, level, contract),
-        history=history_feature(carried(heart_rate), level.heart_rate, level.spread),
+        motion=motion_features(segment, scale, contract),
+        history=history_feature(forward_fill(heart_rate), scale.heart_rate, scale.spread),
         target=np.where(measured, scaled, 0.0).astype(np.float32),
         mask=measured,
     )

@@ -173,7 +173,7 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _seeded(seed: int, device: torch.device) -> dict[str, Tensor]:
     devices = {torch.device("cpu"), device}
-    return {each.type: torch.Generator(each).manual_seed(seed).get_state() for each in devices}
+    return {place.type: torch.Generator(place).manual_seed(seed).get_state() for place in devices}
 
 
 def _random_now(device: torch.device) -> dict[str, Tensor]:
