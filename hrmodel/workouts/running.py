@@ -1,6 +1,6 @@
 """What running is, in numbers: the bounds of a run, what tells it from a walk, and its usual values.
 
-Another sport needs its own values of these. What a heart can do, and what a sensor does wrong, is the same in all.
+Another sport needs its own values of these. Heart-rate bounds and sensor faults are the same in all sports.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ RUNNING_STEPS = (RUNNING_CADENCE, 230.0)  # steps/min, both feet
 RUN_STEPS = 165.0  # steps/min, at any speed of a run
 STEP_LENGTHS = (0.35, 2.0)  # m
 WALKING_SPEED = 1.6  # m/s
-RUNNING_SPEED = 2.2  # m/s: nobody walks faster
+RUNNING_SPEED = 2.2  # m/s: faster than any walk
 FAST_WALK = (1.75, 2.1)  # m/s, median and what is exceeded a tenth of the time: 670 of 702 walks, none of 17,142 runs
 CLIMBING_SPEED = 0.12  # m/s upwards, over the whole time: faster than people hike
 

@@ -93,10 +93,10 @@ def _draw_physiology(rng: Generator) -> Physiology:
 def _simulate_workout(body: Physiology, offset: float, person: str, number: int, rng: Generator) -> Workout:
     program = PROGRAMS[rng.integers(len(PROGRAMS))]
     t = np.arange(0.0, 60.0 * rng.uniform(25, 60), SAMPLE_SECONDS)
-    wanted = body.easy_speed * _pace_program(program, t, rng)
-    slope = _slopes(wanted, body.hilliness * (2.5 if program == "hills" else 1.0), rng)
+    target = body.easy_speed * _pace_program(program, t, rng)
+    slope = _slopes(target, body.hilliness * (2.5 if program == "hills" else 1.0), rng)
     cost = COST_ON_SLOPE(slope) / FLAT_COST
-    speed = wanted / (1 + 0.6 * (cost - 1))  # slower uphill, but not by so much that the effort stays even
+    speed = target / (1 + 0.6 * (cost - 1))  # slower uphill, but not by so much that the effort stays even
     climbed = np.cumsum(slope * speed) * SAMPLE_SECONDS
     heart_rate = _respond(body, _demand(body, speed * cost, t, offset), rng)
     heart_rate = np.round(heart_rate + _wander(len(t), body.noise, 40.0, rng))
@@ -144,8 +144,8 @@ def _demand(body: Physiology, effective_speed: Array, t: Array, offset: float) -
     steady = body.easy_heart_rate + body.slope * (effective_speed - body.easy_speed)
     drift = body.drift * np.clip((t - 600.0) / 1800.0, 0.0, 1.5)
     warm_up = -body.warm_up * np.exp(-t / body.warm_up_seconds)
-    wanted = np.maximum(steady + drift + warm_up + offset, body.resting + 15.0)
-    return body.maximum - 6.0 * np.logaddexp(0.0, (body.maximum - wanted) / 6.0)
+    target = np.maximum(steady + drift + warm_up + offset, body.resting + 15.0)
+    return body.maximum - 6.0 * np.logaddexp(0.0, (body.maximum - target) / 6.0)
 
 
 def _respond(body: Physiology, demand: Array, rng: Generator) -> Array:

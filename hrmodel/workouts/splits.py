@@ -24,11 +24,11 @@ def extend_split(inherited: Sequence[str | None]) -> list[str]:
     also grow for someone who brings one workout at a time. While nothing is held out as `test`, all are split anew:
     a first upload that was too small must not keep the subject without a test set for ever.
     """
-    wanted = chronological_split(len(inherited))
+    target = chronological_split(len(inherited))
     if "test" not in inherited:
-        return wanted
+        return target
     new = inherited.count(None)
-    n_test = min(new, max(0, wanted.count("test") - inherited.count("test")))
-    n_val = min(new - n_test, max(0, wanted.count("val") - inherited.count("val")))
+    n_test = min(new, max(0, target.count("test") - inherited.count("test")))
+    n_val = min(new - n_test, max(0, target.count("val") - inherited.count("val")))
     fresh = iter(["train"] * (new - n_val - n_test) + ["val"] * n_val + ["test"] * n_test)
     return [split or next(fresh) for split in inherited]

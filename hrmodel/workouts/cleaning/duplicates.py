@@ -84,9 +84,9 @@ def _course(workout: Workout) -> Array | None:
     part = np.minimum((workout.t / workout.t[-1] * PARTS).astype(np.int64), PARTS - 1)
     rows = []
     for values in (workout.heart_rate, workout.speed):
-        known = np.isfinite(values)
-        counts = np.bincount(part[known], minlength=PARTS)
-        total = np.bincount(part[known], values[known], PARTS)
+        measured = np.isfinite(values)
+        counts = np.bincount(part[measured], minlength=PARTS)
+        total = np.bincount(part[measured], values[measured], PARTS)
         rows.append(np.divide(total, counts, out=np.full(PARTS, np.nan), where=counts > 0))
     return np.array(rows)
 
@@ -108,15 +108,15 @@ def same_under_another_clock(a: Extent, b: Extent) -> bool:
     if not QUARTER - CLOSE <= apart <= MAX_CLOCK + CLOSE or rest > CLOSE or abs(a.seconds - b.seconds) > CLOSE:
         return False
     bpm, speed = np.abs(a.course - b.course)
-    known = np.isfinite(bpm)
-    if known.sum() < PARTS / 2 or np.ptp(a.course[0][known]) < CHANGE or bpm[known].max() > SAME_BPM:
+    measured = np.isfinite(bpm)
+    if measured.sum() < PARTS / 2 or np.ptp(a.course[0][measured]) < CHANGE or bpm[measured].max() > SAME_BPM:
         return False
     speed = speed[np.isfinite(speed)]
     return not len(speed) or bool(np.median(speed) <= SAME_SPEED)
 
 
 class _ByLength:
-    """Workouts by their length and by what their start has beyond whole quarters of an hour."""
+    """Workouts by their length and by their start modulo a quarter of an hour."""
 
     def __init__(self, extents: Sequence[Extent]) -> None:
         self._extents = extents
@@ -131,21 +131,22 @@ class _ByLength:
         self._places[self._place(i)].append(i)
 
     def same(self, i: int) -> int | None:
-        """One of those that is workout number i under another clock."""
+        """A workout that is the same as number i under another clock."""
         length, start = self._place(i)
         starts = round(QUARTER / (2 * CLOSE))
         for nearby in ((length + a, (start + b) % starts) for a in (0, -1, 1) for b in (0, -1, 1)):
-            for other in self._places.get(nearby, ())[-MAX_LOOKS:]:
-                if same_under_another_clock(self._extents[other], self._extents[i]):
-                    return other
+            for earlier in self._places.get(nearby, ())[-MAX_LOOKS:]:
+                if same_under_another_clock(self._extents[earlier], self._extents[i]):
+                    return earlier
         return None
 
 
 def duplicates(extents: Sequence[Extent]) -> dict[int, int]:
-    """Index of a workout to drop -> index of the one that stays instead; O(n log n).
+    """Index of a workout to drop -> index of the recording that stays instead; O(n log n).
 
-    The best recordings are taken first (the earlier in the list of equal ones), and each one that is the same workout
-    as a taken one is dropped: of a long recording and two short ones inside it either the long one stays, or both.
+    The best recordings are taken first (the earlier in the list of equal ones), and each recording of the same
+    workout as a taken one is dropped: of a long recording and two short ones inside it, either the long or both short
+    ones stay.
     """
     begins: list[float] = []  # of those that stay, in time order
     staying: list[int] = []
@@ -167,10 +168,10 @@ def duplicates(extents: Sequence[Extent]) -> dict[int, int]:
 
 
 def _first_same(extents: Sequence[Extent], staying: list[int], place: int, i: int) -> int | None:
-    """One of those that stay and begin before `place` that is the same workout as number i.
+    """A staying recording that begins before `place` and is the same workout as number i.
 
-    None of those that stay lies inside another, so they end in the order in which they begin, and at most two of them
-    share any moment: of those that overlap number i all but a few lie inside it, and the first such ends the search.
+    No staying recording lies inside another, so they end in the order in which they begin, and at most two of them
+    share any moment: of the recordings that overlap number i, all but a few lie inside it; the first ends the search.
     """
     begin, _ = extents[i].interval
     for k in range(place - 1, -1, -1):
@@ -182,7 +183,7 @@ def _first_same(extents: Sequence[Extent], staying: list[int], place: int, i: in
 
 
 def why_dropped(worse: Extent, better: Extent) -> str:
-    """What to say of a recording that is dropped for a better one."""
+    """The message for a recording that is dropped for a better one."""
     if worse.has_clock and not same_workout(worse, better):
         apart = abs(worse.interval[0] - better.interval[0]) / 3600
         return f"the same workout as {better.source}, which stays, but {apart:.3g} h apart: one clock was not UTC"

@@ -37,35 +37,35 @@ class _Kept:
     sport: str
     person: str | None
     extent: Extent
-    facts: dict[str, Any]  # what is not in its bytes
+    facts: dict[str, Any]  # the fields that are not in its bytes
 
 
 def join_pieces(
-    found: Iterable[FoundWorkout | FileReport],
+    items: Iterable[FoundWorkout | FileReport],
     *,
     folder: Path | None = None,
     on_joined: Callable[[float], None] = lambda _: None,
 ) -> Iterator[FoundWorkout | FileReport]:
-    """What was found, the reports at once and the workouts at the end; those that are pieces of one as one.
+    """The items of an upload: reports at once, workouts at the end, with the pieces of one workout joined.
 
     A piece begins within 2 minutes of the end of the one before, in the same format, sport and person. `folder`: where
     the temporary file is; `on_joined` hears the fraction that has been handed over.
     """
     with tempfile.TemporaryFile(dir=folder) as file:
         kept = []
-        for one in found:
-            if isinstance(one, FileReport):
-                yield one
+        for item in items:
+            if isinstance(item, FileReport):
+                yield item
             else:
-                kept.append(_put(file, one))
+                kept.append(_put(file, item))
         chains = _chains(kept)
         for number, chain in enumerate(chains, 1):
             yield FoundWorkout(kept[chain[0]].format, _joined([_get(file, kept[i]) for i in chain]))
             on_joined(number / len(chains))
 
 
-def _put(file: IO[bytes], found: FoundWorkout) -> _Kept:
-    workout = found.workout
+def _put(file: IO[bytes], item: FoundWorkout) -> _Kept:
+    workout = item.workout
     data = workout.to_bytes()
     place = file.tell()
     file.write(data)
@@ -73,7 +73,7 @@ def _put(file: IO[bytes], found: FoundWorkout) -> _Kept:
     return _Kept(
         place=place,
         size=len(data),
-        format=found.format,
+        format=item.format,
         sport=workout.sport,
         person=workout.person,
         extent=extent_of(workout),
@@ -87,12 +87,12 @@ def _get(file: IO[bytes], kept: _Kept) -> Workout:
 
 
 def _chains(kept: list[_Kept]) -> list[list[int]]:
-    """The indices of the workouts, those that belong together in time order; by the first one of each."""
+    """The indices of the workouts: a list in time order for each joined workout, by the first piece."""
     following: dict[int, int] = {}  # index of a piece -> of the next one
     groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
-    for i, one in enumerate(kept):
-        if one.format in RECORDED and one.extent.has_clock:
-            groups[one.format, one.person].append(i)
+    for i, piece in enumerate(kept):
+        if piece.format in RECORDED and piece.extent.has_clock:
+            groups[piece.format, piece.person].append(i)
     for group in groups.values():
         following |= _following(kept, sorted(group, key=lambda i: kept[i].extent.interval))
     later = set(following.values())

@@ -1,4 +1,4 @@
-"""What a process gives up for good before it reads a stranger's file: memory, time, files, network, processes.
+"""A sandbox for a process that reads an untrusted file: limits on memory, time, files, network and processes, for good.
 
 The kernel enforces it (Linux), so it holds for a reader that a hostile file has taken over, too. seccomp refuses to
 open anything for writing, and Landlock, where the kernel has it, to read what is not named. Elsewhere only the limits
@@ -68,7 +68,7 @@ def confine(limits: Limits, readable: Iterable[Path]) -> None:
 
 
 def missing() -> list[str]:
-    """What this machine cannot enforce, a sentence each; empty when everything holds."""
+    """Limits that this machine cannot enforce, a sentence each; empty when it enforces all."""
     if not seccomp.is_available():
         return [NO_FILTER]
     return [] if landlock.version() else [NO_LANDLOCK]
@@ -77,8 +77,8 @@ def missing() -> list[str]:
 def _lower(kind: int, soft: int, hard: int | None = None) -> None:
     """Set a limit, below one that is there already."""
     _, ceiling = resource.getrlimit(kind)
-    wanted = soft if hard is None else hard
-    hard = wanted if ceiling == resource.RLIM_INFINITY else min(wanted, ceiling)
+    limit = soft if hard is None else hard
+    hard = limit if ceiling == resource.RLIM_INFINITY else min(limit, ceiling)
     resource.setrlimit(kind, (min(soft, hard), hard))
 
 
