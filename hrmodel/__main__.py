@@ -75,9 +75,9 @@ def predict(args: argparse.Namespace) -> None:
     """Predict workouts with a model that was trained."""
     device, folders = choose_device(args.device), Folders(args.out)
     with logging_to(None):
-        found = find_model(folders, args.checkpoint)
+        model = find_model(folders, args.checkpoint)
         workouts = read_person(args.data, args.person, _units(args), args.sport)
-        predict_workouts(workouts, found, folders, device, observed=args.observed)
+        predict_workouts(workouts, model, folders, device, observed=args.observed)
 
 
 def parameters(args: argparse.Namespace) -> None:

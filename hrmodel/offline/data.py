@@ -51,8 +51,8 @@ def prepare(workouts: Sequence[Workout], origin: str) -> EvaluationData:
         splits[split].append(to_grid(workout, workout.digest))
     if not splits["train"]:
         raise UserError(f"{origin} holds no training workouts: train.pt is missing, empty, or all of it was dropped.")
-    level = fit_scale(splits["train"] + splits["val"], FeatureContract())
-    data = EvaluationData(**splits, level=level)
+    scale = fit_scale(splits["train"] + splits["val"], FeatureContract())
+    data = EvaluationData(**splits, level=scale)
     _describe(data, own_split=has_split(recorded))
     return data
 
@@ -70,7 +70,7 @@ def split_of(workouts: Sequence[Workout]) -> list[str]:
 
 
 def training_digest(data: EvaluationData) -> str:
-    """Names what a model has learned from and was chosen by."""
+    """Names the workouts that a model has learned from and was chosen by."""
     return digest_of(workout.digest for workout in (*data.train, *data.val))
 
 
@@ -87,8 +87,8 @@ def read_person(path: Path, person: str | None, units: Units | None, sport: Said
     if person is None and len(people) > 1:
         raise UserError(f"{path} holds workouts of {len(people)} people; choose one with --person: {_list(people)}.")
     if person is not None and not read:
-        known = f"it has {_list(people)}" if people else "its workouts name no person, so leave --person out"
-        raise UserError(f"{path} holds no workouts of --person {person}: {known}.")
+        alternative = f"it has {_list(people)}" if people else "its workouts name no person, so leave --person out"
+        raise UserError(f"{path} holds no workouts of --person {person}: {alternative}.")
     return with_trusted_split(read)
 
 
@@ -143,9 +143,9 @@ def _describe(data: EvaluationData, *, own_split: bool) -> None:
     log.info("split%s: %s", " (the files' own)" if own_split else " in time order", counts)
     if not own_split and not data.test:
         log.info("fewer than %d workouts: all of them train, none is held out, no early stopping", MIN_WORKOUTS)
-    level = data.level
-    if level is not None:
-        values = (level.heart_rate, level.spread, level.speed, level.workouts)
+    scale = data.level
+    if scale is not None:
+        values = (scale.heart_rate, scale.spread, scale.speed, scale.workouts)
         log.info("level: %.1f bpm, spread %.1f bpm, mean speed %.2f m/s (train + val, %d workouts)", *values)
 
 

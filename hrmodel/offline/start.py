@@ -1,4 +1,4 @@
-"""The checkpoint that a command starts from: found, read, or missed in a sentence that helps."""
+"""The checkpoint that a command starts from, or an error that says how to get one."""
 
 import logging
 import warnings
@@ -51,7 +51,7 @@ def read_base(pretrained: Path | None) -> Found:
 
 
 def read_start(stage: str, pretrained: Path | None, checkpoint: Path | None, folders: Folders) -> Found:
-    """What a personal stage starts from: a base model, or the best model of the stage before.
+    """The checkpoint that a personal stage starts from: a base model, or the best model of the stage before.
 
     `pretrained` and `checkpoint` are the options of the command. Raises UserError when the option for the other kind
     of start is used, or the file is missing.
@@ -70,11 +70,11 @@ def read_start(stage: str, pretrained: Path | None, checkpoint: Path | None, fol
     return read_checkpoint(path)
 
 
-def announce(found: Found) -> None:
+def announce(start: Found) -> None:
     """Log where a training starts."""
-    if found.warning:
-        log.warning("%s", found.warning)
-    log.info("starts from %s (%s)", found.path, found.checkpoint.stage)
+    if start.warning:
+        log.warning("%s", start.warning)
+    log.info("starts from %s (%s)", start.path, start.checkpoint.stage)
 
 
 def choose_device(name: str) -> str:
