@@ -47,9 +47,9 @@ def load_workouts(
 
 
 def split(workouts: Sequence[Workout]) -> list[Workout]:
-    """Choose what can be learned from, and mark each workout's `split`: `train`, `val` or `test`.
+    """Choose the workouts that a model can learn from, and mark each with its `split`: `train`, `val` or `test`.
 
-    What comes back is in time order and as it was recorded; workouts that are too short, no run, without enough heart
+    The result is in time order, as recorded; workouts that are too short, no run, without enough heart
     rate, or recorded twice are left out. The last 15 % (at least 3) are `test`, 15 % before them (at least 2) `val`.
     Fewer than 8 workouts all train. A split stays when every workout brings one. Raises ValueError when no workout is
     left or they are several people's.
@@ -115,11 +115,11 @@ def predict(
     """Predict a workout's heart rate from its speed and altitude: one value with a band per sample, in bpm.
 
     `observed`: the first so many seconds of its heart rate are used too, math.inf all of it; no value sees its own or a
-    later heart rate. `person`: the person's state beside the network, else the one that the model holds.
+    later heart rate. `person`: the person's state, by default the state that the model holds.
     `coverage`: the share of heart rates that the band holds. Raises ValueError for a coverage outside 0.5..0.99.
     """
-    known = workout if observed == math.inf else _first_seconds(workout, observed)
-    query = Query(workout=known, coverage=coverage)
+    seen = workout if observed == math.inf else _first_seconds(workout, observed)
+    query = Query(workout=seen, coverage=coverage)
     if person is not None:
         query = replace(query, response=person.response, intervals=person.intervals)
     with _torch_threads():
@@ -135,7 +135,7 @@ def _train(
     device: str,
     hyperparameters: dict[str, Any],
 ) -> Checkpoint:
-    resolve(stage, recipe, hyperparameters, workouts=0)  # a wrong value is told before the workouts are prepared
+    resolve(stage, recipe, hyperparameters, workouts=0)  # a wrong value is reported before the workouts are prepared
     data = prepare(_one_persons(workouts), ORIGIN)
     config = resolve(stage, recipe, hyperparameters, workouts=len(data.train))
     with _torch_threads():
@@ -154,7 +154,7 @@ def _one_persons(workouts: Sequence[Workout]) -> Sequence[Workout]:
 
 
 def _first_seconds(workout: Workout, seconds: float) -> Workout:
-    """The workout as it is known after so many seconds: all of its speed and altitude, the beginning of its heart rate.
+    """The workout after so many seconds: all of its speed and altitude, the beginning of its heart rate.
 
     Without any the prediction is blind.
     """

@@ -39,18 +39,18 @@ def evaluate_people(
     Same keys as `evaluate`, and in `per_workout` the `person` by number; `test_workouts` counts all of them.
     """
 
-    def heard(place: int, share: float) -> None:
+    def report_share(place: int, share: float) -> None:
         on_progress((place + share) / len(people))
 
     reports = []
     for place, person in enumerate(people):
-        data, tell = held_out_person(person), partial(heard, place)
+        data, tell = held_out_person(person), partial(report_share, place)
         network = NetworkForecaster(predictor=predictor, level=data.level)
         states = person_states(network, data, partial(tell, 0.0))
         report = evaluate(network, data, states, on_progress=tell)
         if report["score"] is not None:
             reports.append(report)
-        heard(place, 1.0)
+        report_share(place, 1.0)
     return {
         "score": float(np.mean([report["score"] for report in reports])) if reports else None,
         "selected_on": "test",
@@ -90,7 +90,7 @@ def _residuals(predictor: Predictor, person: Person, on_workout: Callable[[], No
 
 
 def _mean_of(tables: Sequence[Any]) -> Any:
-    """The mean of equally shaped tables, number by number; None where nobody has one."""
+    """The mean of equally shaped tables, number by number; None where no table has a number."""
     present = [table for table in tables if table is not None]
     if not present:
         return {} if not tables else None

@@ -29,7 +29,7 @@ class InvalidCheckpoint(ValueError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
-    """Everything that a model is. `training` and `training_meta` are None in a file that only serves."""
+    """A whole model. `training` and `training_meta` are None in a file that only serves."""
 
     network: NetworkConfig
     contract: FeatureContract
@@ -72,7 +72,7 @@ class Checkpoint:
         return data
 
     def write(self, path: Path) -> None:
-        """Write the file. Whoever needs it whole after a crash writes elsewhere and renames."""
+        """Write the file, not atomically: to survive a crash in between, write to another path and rename."""
         path.write_bytes(self.to_bytes())
 
     @staticmethod

@@ -80,10 +80,10 @@ class FilterState:
 
     def predict(self) -> "FilterState":
         """The state one workout later, before that workout is observed."""
-        kept, process = np.full(len(self.mean), WEIGHT_KEPT), np.full(len(self.mean), WEIGHT_PROCESS_NOISE)
-        kept[0], process[0] = OFFSET_KEPT, self.noise.process
-        covariance = np.outer(kept, kept) * self.covariance + np.diag(process)
-        return replace(self, mean=kept * self.mean, covariance=covariance)
+        decay, process = np.full(len(self.mean), WEIGHT_KEPT), np.full(len(self.mean), WEIGHT_PROCESS_NOISE)
+        decay[0], process[0] = OFFSET_KEPT, self.noise.process
+        covariance = np.outer(decay, decay) * self.covariance + np.diag(process)
+        return replace(self, mean=decay * self.mean, covariance=covariance)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

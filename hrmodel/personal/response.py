@@ -1,4 +1,4 @@
-"""What one person's heart rate adds to the network's answer: a linear response to their own effort, in bpm.
+"""The difference of one person's heart rate from the network's answer: a linear response to their own effort, in bpm.
 
 The network knows runners; a person differs from them in ways that are nearly linear in speed, climb and time: how steep
 their answer to speed is, how fast they warm up, how much they drift. Sixteen numbers say it, and they are followed from
@@ -27,7 +27,7 @@ FASTEST = 6.0  # spreads from the usual speed, either way: a wrong speed must no
 BLOCK = 32  # steps
 BLOCKS = 64  # of a stretch
 WHOLE = 4  # features that are means over the whole workout, the last ones
-LONGEST = 7200.0  # s: drift is not drawn on beyond it
+LONGEST = 7200.0  # s: drift is constant beyond it
 
 NAMES = (
     "level",
@@ -46,7 +46,7 @@ NAMES = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Response:
-    """What is added to the network's answer at each step: `response_features @ weights`."""
+    """The bpm added to the network's answer at each step: `response_features @ weights`."""
 
     weights: Array  # (F,) bpm per unit of a feature, in the order of NAMES; the first is the level's offset
     variance: float  # bpm^2: how unsure the offset is before the next workout
@@ -69,15 +69,15 @@ class Response:
         return Response(weights=np.array([float(weights[name]) for name in NAMES]), variance=float(values["variance"]))
 
 
-def response_features(gridded: GriddedWorkout, level: SubjectScale, contract: FeatureContract) -> Array:
+def response_features(gridded: GriddedWorkout, scale: SubjectScale, contract: FeatureContract) -> Array:
     """(S, F) features of all S steps in the order of NAMES, each about 1 large; unknown speed and climb count as usual.
 
     Some are means over the whole workout: speed and route are known ahead. None uses heart rate.
     """
     memories = len(MEMORIES)
-    known = known_or_zero((channel(gridded, "speed") - level.speed) / contract.population_speed_spread)
+    relative_speed = known_or_zero((channel(gridded, "speed") - scale.speed) / contract.population_speed_spread)
     climb = vertical_speed(channel(gridded, "altitude"), contract, segment_begins(gridded))
-    motion = np.column_stack([np.clip(known, -FASTEST, FASTEST), climb])
+    motion = np.column_stack([np.clip(relative_speed, -FASTEST, FASTEST), climb])
     means = np.empty((len(motion), 2 * memories))
     for rows in rows_of(gridded):
         _put_means(rows, motion, means)
@@ -130,8 +130,8 @@ def running_mean(values: Array, memory: float) -> Array:
 def running_means(values: Array, memories: tuple[float, ...]) -> Array:
     """(T, C) -> (T, C * M): the running means of every column with every memory in s, a column's side by side.
 
-    Block by block, so that two products carry the recurrence: one within all blocks, one from block to block of a
-    stretch. From stretch to stretch it goes one by one, so that time and memory grow with T alone.
+    Two matrix products compute the recurrence block-wise: one within all blocks, one from block to block of a stretch.
+    The stretches run one after another, so that time and memory grow with T alone.
     """
     stretch = BLOCK * BLOCKS
     parts = [np.empty((0, values.shape[1] * len(memories)))]

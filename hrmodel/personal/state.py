@@ -1,4 +1,4 @@
-"""What is known of a person beside the network, and how each workout moves it on."""
+"""The state of a person beside the network's weights, and its update by each workout."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace

@@ -79,13 +79,13 @@ class Passage:
         """The steps that begin before `seconds`."""
         if self.t[-1] < seconds:
             return self
-        kept = slice(int(np.searchsorted(self.t, seconds)))
+        beginning = slice(int(np.searchsorted(self.t, seconds)))
         return Passage(
-            t=self.t[kept],
-            seconds=self.seconds[kept],
-            distance=self.distance[kept],
-            speed=self.speed[kept],
-            altitude=None if self.altitude is None else self.altitude[kept],
+            t=self.t[beginning],
+            seconds=self.seconds[beginning],
+            distance=self.distance[beginning],
+            speed=self.speed[beginning],
+            altitude=None if self.altitude is None else self.altitude[beginning],
         )
 
     def touched(self, edges: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
