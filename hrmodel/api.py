@@ -38,8 +38,8 @@ def load_workouts(
     """Read the workouts of a file, an archive or a folder, as they were recorded.
 
     Formats: FIT, GPX, TCX, Apple Health, Strava, Endomondo, Parquet, and the original's train.pt, val.pt, test.pt.
-    `person`: only this person's, where a file holds several. `units` are those of formats that do not fix theirs,
-    `sport` that of files that name none. A damaged file is logged as a warning and left out.
+    `person`: only this person's workouts, where a file holds several people. `units`: for formats without fixed units;
+    `sport`: for files that name no sport. A damaged file is logged as a warning and left out.
     Raises FileNotFoundError, and InvalidFile when nothing can be read.
     """
     workouts = with_trusted_split(list(read_with_format(Path(path), units=units, sport=sport)))
@@ -71,11 +71,11 @@ def train_stage1(
 ) -> Checkpoint:
     """Train a person's stage 1 from a base model: LSTM layer 0 is frozen, layer 1 and the output layer train.
 
-    `workouts`: all of the person's, as `load_workouts` or `split` gives them; those marked `test` are not used.
+    `workouts`: all workouts of the person, from `load_workouts` or `split`; workouts marked `test` are not used.
     `hyperparameters`: freeze_layers, learning_rate, batch_size, epochs, patience, dropout, weight_decay,
     gradient_clip, seed (of the random numbers); the others come from the recipe, by default small steps from few
     workouts. `base` stays as it is.
-    The best epoch's model comes back, with the person's scale, response and bands.
+    Returns the best epoch's model, with the person's scale, response and bands.
     Raises InvalidHyperparameter (a ValueError) for a value out of its bounds, NonFiniteLoss, and ValueError as `split`.
     """
     return _train("stage1", base, workouts, recipe, device, hyperparameters)
@@ -94,7 +94,7 @@ def train_stage2(
 def evaluate(model: Checkpoint, workouts: Sequence[Workout], *, device: str = "cpu") -> Report:
     """Measure a model's error on a person's test workouts, beside four baselines.
 
-    `workouts`: all of the person's; the ones before a test workout teach the baselines and the person's response.
+    `workouts`: all workouts of the person; those before a test workout fit the baselines and the person's response.
     `report["protocols"][name]["mean"]["mae"]` is the mean absolute error in bpm: P1 from speed and altitude alone,
     P2-60, P2-180 and P2-600 after so many seconds of heart rate, P3-30 always 30 s ahead; `report["baselines"]` has the
     same of the baselines, `report["per_workout"]` each test workout. Raises ValueError as `split`.

@@ -28,7 +28,8 @@ def draw_evaluation(report: Report, target: Path | BinaryIO, title: str = "Evalu
     """Write a PNG, 1000 pixels wide, of a report of `evaluate` or `evaluate_people`.
 
     Above, its `examples`, if it has any: heart rate with the blind band. Below, measured against nominal coverage, and
-    mean absolute error by heart-rate zone. What the report lacks is left out. Uses no pyplot: any thread may call it.
+    mean absolute error by heart-rate zone. Parts that the report lacks are left out. Uses no pyplot: any thread may
+    call it.
     """
     examples = report.get("examples", [])
     height = HEAD + ROW * len(examples) + PANEL
@@ -65,8 +66,8 @@ def _axes(
 def strongest_baseline(report: Report) -> str | None:
     """The name of the baseline with the lowest blind mean absolute error; None without any."""
     errors = {name: table.get("P1", {}).get("mae") for name, table in report["baselines"].items()}
-    known = {name: error for name, error in errors.items() if error is not None}
-    return min(known, key=known.__getitem__) if known else None
+    measured = {name: error for name, error in errors.items() if error is not None}
+    return min(measured, key=measured.__getitem__) if measured else None
 
 
 def _headline(title: str, report: Report) -> str:
@@ -96,14 +97,14 @@ def _example_title(example: Report, easy: str | None) -> str:
     parts = []
     for protocol in ("P1", "P2-180"):
         if example[protocol] is not None:
-            known = example["baselines"][easy][protocol] if easy else None
-            beside = "" if known is None else f" ({_plain(easy)}: {known:.1f})"
+            baseline_error = example["baselines"][easy][protocol] if easy else None
+            beside = "" if baseline_error is None else f" ({_plain(easy)}: {baseline_error:.1f})"
             parts.append(f"{PROTOCOLS[protocol][0]} {example[protocol]:.1f} bpm{beside}")
     return f"{example['which'].capitalize()} workout, mean absolute error: {', '.join(parts)}"
 
 
 def _with_gaps(minutes: Array) -> tuple[Array, NDArray[np.int64]]:
-    """Times with a NaN wherever the recording paused, and where those were put in: no line crosses a pause."""
+    """Times with a NaN wherever the recording paused, and the places of these NaNs: no line crosses a pause."""
     steps = np.diff(minutes)
     usual = np.median(steps) if len(steps) else 0.0
     gaps = np.flatnonzero(steps > 1.5 * usual) + 1
@@ -113,10 +114,10 @@ def _with_gaps(minutes: Array) -> tuple[Array, NDArray[np.int64]]:
 def _draw_reliability(axes: Axes, protocols: Report) -> None:
     axes.plot([45, 100], [45, 100], color=INK, linewidth=1, linestyle=":", label="ideal")
     for name, (label, color, marker) in PROTOCOLS.items():
-        known = {float(c): row for c, row in protocols.get(name, {}).get("reliability", {}).items()}
-        points = [(100 * c, 100 * row["measured"]) for c, row in known.items() if row["measured"] is not None]
+        bands = {float(c): row for c, row in protocols.get(name, {}).get("reliability", {}).items()}
+        points = [(100 * c, 100 * row["measured"]) for c, row in bands.items() if row["measured"] is not None]
         if points:
-            width = known[0.9]["half_width"]
+            width = bands[0.9]["half_width"]
             axes.plot(*zip(*points, strict=True), color=color, marker=marker, markersize=5, linewidth=1.5,
                       label=f"{label} (90 %: ± {width:.1f} bpm)")  # fmt: skip
     axes.set(xlabel="nominal coverage of the band (%)", ylabel="measured coverage (%)", xlim=(45, 100), ylim=(0, 102))

@@ -24,7 +24,7 @@ Person = Sequence[GriddedWorkout]  # one person's workouts in time order
 
 
 def held_out_person(workouts: Person) -> EvaluationData:
-    """Split one person's workouts as a subject's are, with the level of train + val. Below 8: all train, no test."""
+    """Split one person's workouts as a subject's are, with the scale of train + val. Below 8: all train, no test."""
     splits: dict[str, list[GriddedWorkout]] = {"train": [], "val": [], "test": []}
     for workout, split in zip(workouts, chronological_split(len(workouts)), strict=True):
         splits[split].append(workout)
@@ -34,7 +34,7 @@ def held_out_person(workouts: Person) -> EvaluationData:
 def evaluate_people(
     predictor: Predictor, people: Sequence[Person], *, on_progress: Callable[[float], None] = ignore
 ) -> Report:
-    """Zero-shot: each person's last workouts, under the level of their earlier ones. The means weigh people equally.
+    """Zero-shot: each person's last workouts, in the scale of the earlier workouts. The means weigh people equally.
 
     Same keys as `evaluate`, and in `per_workout` the `person` by number; `test_workouts` counts all of them.
     """

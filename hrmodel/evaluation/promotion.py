@@ -17,7 +17,7 @@ SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Whether the challenger replaces the champion, and on what evidence. Errors are in bpm; None: there is none.
+    """Whether the challenger replaces the champion, and the evidence. Errors are in bpm; None: not measured.
 
     `workouts`: test workouts that both were scored on; None when one of the two was not scored at all.
     `difference`: the challenger's error minus the champion's; negative: better.

@@ -1,4 +1,4 @@
-"""How good a model is on a subject's test workouts, beside what is easy. JSON-ready: None instead of NaN."""
+"""The errors of a model on a subject's test workouts, beside the baselines'. JSON-ready: None instead of NaN."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -34,7 +34,7 @@ def evaluate(
 ) -> Report:
     """Score a model and the baselines on the test workouts.
 
-    `states` are those of `person_states`: before each test workout, and after them all. `on_progress` hears the share
+    `states` are those of `person_states`: before each test workout, and after them all. `on_progress` gets the share
     done, 0..1, several times in every workout, so that a job's lease can be renewed there. Without test workouts: score
     None, empty tables.
     """
@@ -71,7 +71,7 @@ def evaluate(
 
 
 def _part_of(on_progress: Callable[[float], None], done: int, parts: int, share: float) -> None:
-    """Tell the share of the whole when so many parts are done, and this share of the next."""
+    """Report the share of the whole when so many parts are done, and this share of the next."""
     on_progress((done + share) / parts)
 
 

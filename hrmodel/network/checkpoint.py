@@ -1,4 +1,4 @@
-"""The one file that rebuilds a model: weights, scale, configuration, history and what a resume needs."""
+"""The one file that rebuilds a model: weights, scale, configuration, history and the state for a resume."""
 
 import json
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _WEIGHTS, _TRAINING = "weights.", "training."
 
 
 class InvalidCheckpoint(ValueError):
-    """A file that is no checkpoint of ours, or a damaged one; the message names it and says why."""
+    """A file that is not a Stagewise checkpoint, or is damaged; the message names the file and the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +46,7 @@ class Checkpoint:
     followed: PersonState | None = None  # None: not in the file
 
     def metadata(self) -> str:
-        """Give all but the tensors as sorted JSON. Raises ValueError for NaN or infinity: say None instead."""
+        """Give all but the tensors as sorted JSON. Raises ValueError for NaN or infinity: use None instead."""
         values = {
             "format_version": WITHOUT_FOLLOWED,
             "network": self.network.to_dict(),

@@ -30,11 +30,11 @@ in this file.
 
 
 class UnsupportedNetwork(ValueError):
-    """A network that ONNX export does not write; the message says which ones it does."""
+    """A network that ONNX export does not support; the message names the supported ones."""
 
 
 def to_onnx(checkpoint: Checkpoint) -> bytes:
-    """Give the ONNX file (opset 17); DESCRIPTION, which is in it, says what goes in and out.
+    """Give the ONNX file (opset 17); DESCRIPTION, which is in it, describes inputs and outputs.
 
     The same checkpoint gives the same bytes. Raises UnsupportedNetwork for a network other than the LSTM, and
     InvalidCheckpoint when the weights do not fit the network.
@@ -80,7 +80,7 @@ _Node = tuple[str, Sequence[str], Sequence[str], dict[str, Any]]  # operator, in
 
 
 def _nodes(network: NetworkConfig) -> list[_Node]:
-    """Give the graph. Inside time comes first, (T, B, ...): runtimes implement only that layout of an LSTM."""
+    """Give the graph. Inside, time is the first axis, (T, B, ...): runtimes implement only that layout of an LSTM."""
     layers = range(network.num_layers)
     nodes: list[_Node] = [
         ("Transpose", ["inputs"], ["below_0"], {"perm": [1, 0, 2]}),

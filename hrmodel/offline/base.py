@@ -45,9 +45,10 @@ class People:
 
 
 def train_base(data: Path, folder: Path, hyperparameters: dict[str, Any], architecture: str) -> None:
-    """Train a new network on the people of `data` marked `train`, score on those marked `val`, write the shipped files.
+    """Train a new network on the people of `data` marked `train`, score on the people marked `val`, write the shipped
+    files.
 
-    Raises ValueError when `data` does not tell people and their split apart.
+    Raises ValueError when `data` does not name each workout's person and split.
     """
     people = read_people(data)
     stage = resolve("base", "auto", hyperparameters, workouts=sum(map(len, people.train.values())))

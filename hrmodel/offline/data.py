@@ -1,4 +1,4 @@
-"""One person's workouts from any readable file or folder, cleaned and split as the service does it."""
+"""One person's workouts from any readable file or folder, cleaned and split as in the service."""
 
 import logging
 from collections import defaultdict
@@ -30,9 +30,9 @@ log = logging.getLogger("hrmodel.data")
 def load_data(
     path: Path, *, person: str | None = None, units: Units | None = None, sport: SaidSport | None = None
 ) -> EvaluationData:
-    """Read, clean, split and grid one person's workouts; the level is fitted on train + val.
+    """Read, clean, split and grid one person's workouts; the scale is fitted on train + val.
 
-    `units` go to the formats that do not fix theirs, `sport` is that of files that name none. Raises UserError when
+    `units`: for formats without fixed units; `sport`: for files that name no sport. Raises UserError when
     there is nothing to learn from or several people are in the file and none is chosen, InvalidFile when no file can be
     read.
     """
@@ -40,7 +40,7 @@ def load_data(
 
 
 def prepare(workouts: Sequence[Workout], origin: str) -> EvaluationData:
-    """Clean, split and grid one person's workouts; the level is fitted on train + val.
+    """Clean, split and grid one person's workouts; the scale is fitted on train + val.
 
     `origin` names the workouts in messages. Raises UserError when there is nothing to learn from.
     """
@@ -63,7 +63,7 @@ def has_split(workouts: Sequence[Workout]) -> bool:
 
 
 def split_of(workouts: Sequence[Workout]) -> list[str]:
-    """The split of each of one person's workouts in time order: their own where all bring one, else by time."""
+    """The split of each workout of one person in time order: its own where all have one, else by time."""
     if has_split(workouts):
         return [str(workout.split) for workout in workouts]
     return chronological_split(len(workouts))
@@ -93,7 +93,7 @@ def read_person(path: Path, person: str | None, units: Units | None, sport: Said
 
 
 def with_trusted_split(read: Sequence[FoundWorkout]) -> list[Workout]:
-    """The workouts, without a split unless all come from the original's files: train.pt, val.pt and test.pt say it."""
+    """The workouts, without a split unless all come from the original's files: train.pt, val.pt and test.pt."""
     trusted = all(item.format == ORIGINAL_FORMAT for item in read)
     return [item.workout if trusted else replace(item.workout, split=None) for item in read]
 
@@ -101,7 +101,7 @@ def with_trusted_split(read: Sequence[FoundWorkout]) -> list[Workout]:
 def usable(workouts: Sequence[Workout], origin: str) -> tuple[list[Workout], list[Workout]]:
     """The workouts fit to learn from, each once, in time order: as they were recorded, and cleaned.
 
-    Raises UserError when none is.
+    Raises UserError when no workout is fit.
     """
     kept: dict[str, tuple[Workout, Workout]] = {}  # recorded and cleaned, by the digest of the cleaned one
     dropped: defaultdict[str, list[str]] = defaultdict(list)  # messages by code
@@ -122,12 +122,12 @@ def usable(workouts: Sequence[Workout], origin: str) -> tuple[list[Workout], lis
     for worse, better in duplicates(extents).items():
         dropped["duplicate"].append(why_dropped(extents[worse], extents[better]))
         del kept[digests[worse]]
-    _tell_what_was_dropped(origin, len(kept), repaired, dropped)
+    _log_drops(origin, len(kept), repaired, dropped)
     ordered = sorted(kept.values(), key=lambda pair: pair[1].sort_key)
     return [recorded for recorded, _ in ordered], [cleaned for _, cleaned in ordered]
 
 
-def _tell_what_was_dropped(origin: str, kept: int, repaired: int, dropped: Mapping[str, Sequence[str]]) -> None:
+def _log_drops(origin: str, kept: int, repaired: int, dropped: Mapping[str, Sequence[str]]) -> None:
     """Log the counts. Raises UserError when nothing is left."""
     if not kept:
         why = "; ".join(f"{len(messages)} {code} ({messages[0]})" for code, messages in dropped.items())

@@ -35,7 +35,7 @@ def evaluate_versions(
     """Score every version that exists, print tables and write results/evaluation.json and results/evaluation.png.
 
     `checkpoint` is scored in a column of its own. The picture and the tables of bands and workouts are of the version
-    with the lowest score. Without test workouts the file says so, holds no numbers and has no picture. Raises UserError
+    with the lowest score. Without test workouts the file holds no numbers, and there is no picture. Raises UserError
     when no version exists or a named file is missing.
     """
     versions = _versions(folders, pretrained, checkpoint) if data.test else {}

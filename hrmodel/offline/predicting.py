@@ -38,7 +38,7 @@ log = logging.getLogger("hrmodel.predict")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recording:
-    """One workout to predict. `follow`: its heart rate is good enough to learn from; else `why` says what is wrong."""
+    """One workout to predict. `follow`: its heart rate is good enough to learn from; else `why` is the reason."""
 
     gridded: GriddedWorkout
     source: str
@@ -48,7 +48,7 @@ class Recording:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One predicted workout. Errors are mean absolute ones in bpm, None where too little was measured."""
+    """One predicted workout. Errors are mean absolute errors in bpm, None where too little was measured."""
 
     digest: str
     source: str
@@ -193,13 +193,13 @@ def _outcome(recording: Recording, blind: Answer, answer: Answer, observed: floa
 
 
 def _error(gridded: GriddedWorkout, predicted: Array, observed: float) -> float | None:
-    """As `evaluate` scores P1 and P2: over the measured steps after the observed ones; None for too few."""
+    """As `evaluate` scores P1 and P2: over the measured steps after the observed prefix; None for too few."""
     task = after_prefix(observed)(gridded)
     return None if task is None else float(np.abs(predicted - measured_heart_rate(gridded))[task.scored].mean())
 
 
 def _summary(model: Found, observed: float, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """`mean`: over the workouts that the model did not learn from and whose heart rate can be believed."""
+    """`mean`: over the workouts that the model did not learn from and whose heart rate is plausible."""
     new = [outcome for outcome in outcomes if outcome.use == NEW]
     followed = model.checkpoint.followed
     return {

@@ -1,4 +1,4 @@
-"""Going on with a training that was interrupted: the newest epoch's file holds all that it needs."""
+"""Resuming an interrupted training: the newest epoch's file holds the whole state."""
 
 import hashlib
 import json
@@ -23,8 +23,8 @@ def start_digest(start: Checkpoint) -> str:
 def resumed(folders: Folders, planned: Checkpoint, model: HeartRateNetwork, stage: StageConfig) -> TrainingState:
     """The state after the last finished epoch; `model` gets its weights.
 
-    `planned` is what this training would write. Raises UserError when there is nothing to go on with, or when it was
-    another training: other data, another start or other settings.
+    `planned` is the checkpoint that this training would write. Raises UserError when there is nothing to resume, or
+    when it was another training: other data, another start or other settings.
     """
     path = folders.latest(stage.stage)
     if not path.exists():
@@ -42,7 +42,7 @@ def resumed(folders: Folders, planned: Checkpoint, model: HeartRateNetwork, stag
 
 
 def _changes(interrupted: Checkpoint, planned: Checkpoint) -> list[str]:
-    """What differs between the interrupted training and this one, in words."""
+    """The differences between the interrupted training and this one, in words."""
     before, now = _as_read(interrupted.configuration), _as_read(planned.configuration)
     names = sorted({*before, *now})
     changes = [
@@ -56,6 +56,6 @@ def _changes(interrupted: Checkpoint, planned: Checkpoint) -> list[str]:
 
 
 def _as_read(configuration: dict[str, Any]) -> dict[str, Any]:
-    """As it comes back from a file, the recipe under its present name."""
+    """The configuration as a file would give it back, with the recipe's present name."""
     values: dict[str, Any] = json.loads(json.dumps(configuration))
     return {**values, "recipe": recipe_name(values.get("recipe", ""))}

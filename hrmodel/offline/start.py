@@ -18,7 +18,7 @@ log = logging.getLogger("hrmodel.start")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """A checkpoint read from `path`. `warning`: it is not ours and can only start a training."""
+    """A checkpoint read from `path`. `warning`: it is not a Stagewise file and can only start a training."""
 
     path: Path
     checkpoint: Checkpoint
@@ -26,7 +26,7 @@ class Found:
 
 
 def read_checkpoint(path: Path) -> Found:
-    """Read a `.safetensors` checkpoint or a `.pt`: our own come back whole, the original's as start weights.
+    """Read a `.safetensors` checkpoint or a `.pt`: whole if Stagewise wrote it, only start weights if the original did.
 
     Raises InvalidCheckpoint, UserError for a network that this code does not know, FileNotFoundError.
     """

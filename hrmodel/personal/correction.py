@@ -65,8 +65,8 @@ def observed_state(
     """Filter a workout's residuals: heart rate minus blind prediction (S,) in bpm, NaN where not observed.
 
     `elapsed` (S,) counts steps from the workout's start and increases by more than 1 across a recording gap.
-    `offset_variance`: of the level's offset before this workout, bpm^2. `horizon`: a step reads only what was observed
-    so many steps before it or earlier. Linear in S; the only loop is over the observed steps.
+    `offset_variance`: of the level's offset before this workout, bpm^2. `horizon`: a step reads only observations
+    at least so many steps before it. Linear in S; the only loop is over the observed steps.
     """
     observed = np.flatnonzero(np.isfinite(residuals))
     if not len(observed):

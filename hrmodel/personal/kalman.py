@@ -6,7 +6,7 @@ one draw for the whole workout (the day) plus noise of the steps, which is autoc
 a day's offset lasts. So two filters with different noise run side by side, and each is weighted by how likely it made
 the person's recent workouts (a static multiple-model estimator, Bar-Shalom, Li and Kirubarajan 2001, section 11.6.2;
 the log-likelihoods are discounted, so that habits may change). Constants were fitted on the people of the population
-data (ARCHITECTURE.md says what else was tried).
+data (ARCHITECTURE.md names the alternatives that were tried).
 """
 
 from dataclasses import dataclass, replace

@@ -1,8 +1,8 @@
 """The difference of one person's heart rate from the network's answer: a linear response to their own effort, in bpm.
 
-The network knows runners; a person differs from them in ways that are nearly linear in speed, climb and time: how steep
-their answer to speed is, how fast they warm up, how much they drift. Sixteen numbers say it, and they are followed from
-workout to workout (kalman.py). On people whom the base model never saw they take 0.7 bpm off the blind error, where
+The network knows runners; a person differs from them nearly linearly in speed, climb and time: in the slope of the
+answer to speed, in warm-up and in drift. Sixteen weights describe the difference, and they are followed from workout to
+workout (kalman.py). On people whom the base model never saw they take 0.7 bpm off the blind error, where
 following the mean alone leaves 5.5 bpm (ARCHITECTURE.md).
 """
 
@@ -26,7 +26,7 @@ RISES = (60.0, 300.0)  # s, of the rise at a workout's start
 FASTEST = 6.0  # spreads from the usual speed, either way: a wrong speed must not move the whole workout
 BLOCK = 32  # steps
 BLOCKS = 64  # of a stretch
-WHOLE = 4  # features that are means over the whole workout, the last ones
+WHOLE = 4  # the last features are means over the whole workout
 LONGEST = 7200.0  # s: drift is constant beyond it
 
 NAMES = (
@@ -159,8 +159,8 @@ def _stretch_means(values: Array, memories: tuple[float, ...], before: Array | N
 
 @lru_cache(maxsize=32)
 def _recurrence(memories: tuple[float, ...], count: int) -> tuple[Array, Array, Array]:
-    """What a block's steps give to each later one (M * BLOCK, BLOCK), what the step before a block gives to each of its
-    steps (M, BLOCK), and what the ends of blocks give to the steps before later ones (M, count, count).
+    """The weights of a block's steps in each later step's mean (M * BLOCK, BLOCK), of the step before a block in each
+    of its steps (M, BLOCK), and of the ends of blocks in the steps before later blocks (M, count, count).
     """  # fmt: skip
     keep = np.exp(-STEP_SECONDS / np.array(memories))[:, None, None]
     later = np.arange(BLOCK)[:, None] - np.arange(BLOCK)

@@ -20,10 +20,10 @@ class BlindForecaster(Protocol):
 
     @property
     def size(self) -> int:
-        """F: how many weights a state has under this forecaster; 0: it knows no person."""
+        """F: the number of weights of a state under this forecaster; 0: without a person's scale."""
 
     def features(self, workout: GriddedWorkout) -> Array:
-        """(S, F) what the weights are multiplied with."""
+        """(S, F) the features that the weights are multiplied with."""
 
     def predict_blind(self, workout: GriddedWorkout, state: "PersonState") -> Array:
         """(S,) bpm, with `features @ state.filter.mean` in it."""
@@ -45,11 +45,11 @@ class PersonState:
 
     @property
     def response(self) -> Response | None:
-        """What is added to the network's output in the next workout; None without the response's weights."""
+        """The response in the next workout; None without the response's weights."""
         return self.filter.response if self.filter.size == len(NAMES) else None
 
     def advance(self, forecaster: BlindForecaster, workout: GriddedWorkout) -> "PersonState":
-        """The state after one more workout, which is later than all known ones.
+        """The state after one more workout, which is later than all before.
 
         One blind prediction and one filter update, however many workouts came before. Raises ValueError as `update`.
         """

@@ -1,4 +1,4 @@
-"""The search for the fastest speeds under a heart-rate cap, by bisection (plan.py says what a plan is)."""
+"""The search for the fastest speeds under a heart-rate cap, by bisection (plan.py defines a plan)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Each:
         return self.predict(workout).heart_rate
 
 
-EFFORTS = 9  # evenly tried from the slowest up: only the first crossing of the cap is believed
+EFFORTS = 9  # evenly tried from the slowest up: only the first crossing of the cap counts
 AT_ONCE = 4  # efforts that are tried together between two of them
 PRECISION = 0.02  # m/s, where bisection ends: 3 s per km at an easy pace
 FINE_METRES, COARSEST = 20_000.0, 4.0  # longer routes are planned less finely: each try costs more

@@ -66,9 +66,9 @@ def plan_route(
 ) -> Plan:
     """The fastest speeds (m/s) by segment whose predicted mean heart rate stays under `cap` (bpm), within 0.5.
 
-    A segment where even `slowest` is over the cap is run at `slowest` and says so. `blind` predicts the same as
-    `predict`, but faster (`Predictor.tries`). Raises ValueError for a cap or speeds out of bounds, PlanTooLong over 16
-    h.
+    A segment where even `slowest` is over the cap is run at `slowest` and marked `over_cap`. `blind` predicts the same
+    as `predict`, but faster (`Predictor.tries`). Raises ValueError for a cap or speeds out of bounds, and PlanTooLong
+    over 16 h.
     """
     if not CAPS[0] <= cap <= CAPS[1]:
         raise ValueError(f"a heart-rate cap must be within {CAPS[0]:g}..{CAPS[1]:g} bpm, not {cap}")

@@ -162,7 +162,7 @@ class Predictor:
         return predict_heart_rate(prepared, network, free_network, view, horizon).at(targets)
 
     def tries(self, scale: SubjectScale, response: Response | None = None) -> Tries:
-        """For many blind predictions of one person on one route, each a little different from the one before."""
+        """For many blind predictions of one person on one route, each a little different from the last."""
         return Tries(self._network, self.checkpoint.contract, scale, response or self._own_response(scale) or NEW)
 
     def _prepare(

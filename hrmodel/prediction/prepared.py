@@ -33,7 +33,7 @@ class PreparedQuery:
     motion: Features  # (S, 2)
     rows: list[Rows]  # all segments
     has_history: NDArray[np.bool_] = field(init=False)  # (V, n): in which segments a view's free run reads heart rate
-    inputs: list[Features] = field(init=False)  # (rows, L, 3) of each pass: the blind ones, then the free runs
+    inputs: list[Features] = field(init=False)  # (rows, L, 3) of each pass: blind passes, then free runs
 
     def __post_init__(self) -> None:
         """Build the network's inputs."""
@@ -60,7 +60,7 @@ class PreparedQuery:
         return network, free
 
     def read_blind(self, outputs: Sequence[Array]) -> Array:
-        """The first outputs, those without heart rate -> (S,)."""
+        """The first outputs, without heart rate -> (S,)."""
         network = np.empty(len(self.motion))
         for rows, output in zip(self.rows, outputs, strict=False):
             rows.put(output, network)
@@ -75,7 +75,7 @@ class PreparedQuery:
         return observed
 
     def _views_with_history(self, rows: Rows) -> NDArray[np.intp]:
-        """All segments of a view are run, or none: the shape of a pass must not tell which hold heart rate."""
+        """Views of which all segments are run: the shape of a pass must not depend on where heart rate is observed."""
         return np.flatnonzero(self.has_history[:, rows.segments].any(axis=1))
 
     def _blind_inputs(self) -> list[Features]:

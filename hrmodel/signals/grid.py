@@ -23,7 +23,7 @@ FILL_STEPS = 3  # 30 s: the longest gap that is filled, in speed and altitude (l
 class Segment:
     """T consecutive steps without a recording gap over 60 s; the network's state starts anew in each.
 
-    `speed` (m/s) and `altitude` (m) bridge up to three empty steps (30 s) linearly between measured ones and are NaN
+    `speed` (m/s) and `altitude` (m) are interpolated over up to three empty steps (30 s) and are NaN
     in longer gaps and before the first or after the last measured step. `heart_rate` (bpm) is measured, else NaN.
     """
 

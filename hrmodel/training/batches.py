@@ -76,7 +76,7 @@ class SegmentFeatures:
     mask: NDArray[np.bool_]  # (T,)
 
     def known_steps(self, view: View) -> int:
-        """Steps of the history input that may be non-zero: those up to the one after the last observed step."""
+        """Steps of the history input that may be non-zero: up to the step after the last observed step."""
         if view.prefix_seconds <= 0:
             return 0
         ended = int(min(view.prefix_seconds, 1e12) // STEP_SECONDS) - self.offset
@@ -119,9 +119,9 @@ def assemble(items: Sequence[tuple[SegmentFeatures, View]], part: Part) -> Batch
     mask = torch.zeros(shape, dtype=torch.bool)
     x, y, m = inputs.numpy(), target.numpy(), mask.numpy()  # the same memory: numpy's slicing costs a tenth
     for row, (sequence, view) in enumerate(items):
-        steps, known = lengths[row], sequence.known_steps(view)
+        steps, with_history = lengths[row], sequence.known_steps(view)
         x[row, :steps, :2] = sequence.motion
-        x[row, : min(known, steps), 2] = sequence.history[:known]
+        x[row, : min(with_history, steps), 2] = sequence.history[:with_history]
         if view.drop_altitude:
             x[row, :, 1] = 0.0
         y[row, :steps] = sequence.target

@@ -3,7 +3,7 @@
 The bounds are set on 17,142 recorded runs, 658 rides and 954 walks and hikes. A runner keeps a speed: from one half
 minute to the next it changes by 0.09 m/s (the middle of runs; 0.5 in one of a hundred), a rider's by 0.6 on the road. A
 step of a run is 0.6 to 1.6 m long; the best of the world reach 2 m, at 165 steps a minute and more. Legs of a runner
-never rest at speed, those of a rider do for a tenth of the time.
+never rest at speed, a rider's legs do for a tenth of the time.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ BLOCK_SECONDS = 30.0
 MIN_BLOCKS = 6
 
 # steps
-ONE_FOOT = 120.0  # counts a minute: what is more is of both feet, whatever the speed
+ONE_FOOT = 120.0  # counts a minute: more are of both feet, at any speed
 WALK_RATIO = 0.0065 / 60.0  # step length in m, divided by steps a second, over 60: the same at all speeds of a walk
 RESTING = 20.0  # counts a minute: legs that do not move
 RESTING_SPEED = 2.5  # m/s: faster than any walk
@@ -96,8 +96,8 @@ def gait_of(workout: Workout) -> Gait:
 def both_feet(cadence: Array, speed: Array) -> Array | None:
     """(N,) steps of both feet a minute from counts that may be of one foot; None when they are no steps at all.
 
-    At the speed of a walk or a run one of the two readings is near the usual number of steps. Turns of a crank are told
-    by the length that the steps would have.
+    At the speed of a walk or a run one of the two readings is near the usual number of steps. Turns of a crank are
+    recognised by the length that the steps would have.
     """
     stepping = cadence > 0
     if not stepping.any():

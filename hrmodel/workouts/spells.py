@@ -39,7 +39,7 @@ def spells_of(chosen: Mask, t: Array, max_gap: float) -> tuple[Index, Index]:
 
 
 def durations(t: Array, longest: float) -> Array:
-    """(N,) s from each sample to the next, at most `longest`; the last one lasts as long as the one before."""
+    """(N,) s from each sample to the next, at most `longest`; the last gap is taken as long as the gap before."""
     gaps = np.minimum(np.diff(t), longest)
     return np.append(gaps, gaps[-1:] if len(gaps) else 0.0)
 
@@ -81,7 +81,7 @@ def _merged(values: Array, sign: NDArray[np.int8], began: Index) -> list[Jump]:
     merged = []
     for a, b in pairwise(cuts):
         group = ends[a:b]
-        # the change was over at the first sample of those that look back at the latest beginning
+        # the change was over at the first of the samples that have the latest beginning
         after = int(group[np.argmax(began[group])])
         before = int(began[group[0]])
         merged.append(Jump(before, after, float(values[after] - values[before])))

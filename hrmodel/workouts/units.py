@@ -76,7 +76,7 @@ def pace(speed: float) -> str:
 def check_running_speed(speed: Array, units: Units) -> None:
     """Raise ImplausibleSpeed when the median of the moving samples (above 0) is outside 0.3..8 m/s.
 
-    `speed`: (N,) m/s, already converted from `units`, which name what it was converted from. Without a moving sample
+    `speed`: (N,) m/s, already converted from `units`. Without a moving sample
     there is nothing to judge.
     """
     moving = speed[speed > 0]  # NaN compares false

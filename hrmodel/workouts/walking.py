@@ -67,7 +67,7 @@ def end_of_run(workout: Workout) -> int:
 
 
 def _cadence(workout: Workout) -> np.ndarray:
-    """(N,) steps/min; NaN where none was recorded: 0 is how watches say so."""
+    """(N,) steps/min; NaN where none was recorded, which watches write as 0."""
     if workout.cadence is None:
         return np.full(len(workout.t), np.nan)
     return np.where(workout.cadence > 0, workout.cadence, np.nan)

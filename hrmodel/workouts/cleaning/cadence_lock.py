@@ -1,8 +1,8 @@
 """Cadence lock: an optical sensor that counts steps instead of beats.
 
-A heart rate may well equal the cadence by chance: 155 bpm at 165 steps a minute is what running is like. So equality
-alone is no fault; the heart rate must also leap to the cadence or away from it, or come from another level or go to one
-while speed, slope and cadence stay what they were. A lock over a whole workout cannot be told from a real heart rate.
+A heart rate may well equal the cadence by chance: 155 bpm at 165 steps a minute is usual in running. So equality alone
+is no fault; the heart rate must also leap to the cadence or away from it, or come from another level or go to one while
+speed, slope and cadence stay the same. A lock over a whole workout cannot be distinguished from a real heart rate.
 """
 
 from dataclasses import dataclass
@@ -128,7 +128,7 @@ def _unexplained(recording: _Recording, outside: slice, inside: slice) -> bool:
 
 
 def _is_even(recording: _Recording, begin: float, end: float, inside: slice) -> bool:
-    """Whether the runner neither paused nor walked: heart rate takes minutes to come back from that."""
+    """Whether the runner neither paused nor walked: heart rate takes minutes to recover from that."""
     part = _part(recording.t, begin, end)
     t, speed, cadence = recording.t[part], recording.speed[part], recording.cadence[part]
     disturbed = (speed < KEPT_SPEED * recording.speed[inside].mean()) | (cadence < RUNNING_CADENCE)

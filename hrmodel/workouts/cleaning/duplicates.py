@@ -1,7 +1,7 @@
 """The same workout in two formats or from two devices: found by its time, and the better recording stays.
 
-A program that writes local time as UTC moves a copy by whole quarters of an hour: then its course tells it. Such a copy
-is a file of its own: two workouts of one file, as intervals are, stay two however alike they are.
+A program that writes local time as UTC moves a copy by whole quarters of an hour: then the equal course shows it. Only
+workouts of different files count as copies: two workouts of one file, such as intervals, both stay however alike.
 """
 
 import re
@@ -19,8 +19,8 @@ from hrmodel.workouts.workout import Array, Workout
 FIRST_CLOCK = datetime(1990, 1, 2, tzinfo=UTC)  # before: days counted from 1970, or a FIT device's unset clock
 OVERLAP = 0.5  # of the shorter one
 PARTS = 24  # of a workout, whose means are its course
-QUARTER = 900.0  # s: clocks of the world differ by whole ones
-MAX_CLOCK = 14 * 3600.0  # s between two of them
+QUARTER = 900.0  # s: time zones differ by whole quarters of an hour
+MAX_CLOCK = 14 * 3600.0  # s between two time zones
 CLOSE = 2.0  # s that lengths and starts may differ by
 SAME_BPM, SAME_SPEED = 1.0, 0.2  # bpm in every part; m/s in half of them
 CHANGE = 1.0  # bpm: a heart rate that changes less has no course
@@ -41,7 +41,7 @@ class Extent:
 
     @property
     def has_clock(self) -> bool:
-        """False when the start is no instant: nothing can then be said about the same time."""
+        """False when the start is no instant: two workouts can then not be compared in time."""
         return self.started_at is not None and self.started_at >= FIRST_CLOCK and self.seconds > 0
 
     @property
@@ -52,16 +52,16 @@ class Extent:
 
     @property
     def quality(self) -> tuple[int, int]:
-        """Heart-rate readings a minute, then samples: more is better; nearly as many are as many.
+        """Heart-rate readings a minute, then samples: more is better; both are rounded, so that close counts are equal.
 
-        One with a route may have some samples fewer than one without, from before the first fix.
+        A recording with a route may lack some samples, from before the first fix.
         """
         per_minute = 60.0 * self.heart_rate_readings / self.seconds if self.seconds > 0 else 0.0
         return round(per_minute), round(2.0 * log2(max(1, self.samples)))
 
     @property
     def file(self) -> str:
-        """The file that it is from."""
+        """The file of the recording."""
         return PLACE_IN_FILE.sub("", self.source)
 
 
@@ -92,7 +92,7 @@ def _course(workout: Workout) -> Array | None:
 
 
 def same_workout(a: Extent, b: Extent) -> bool:
-    """True when both have a clock and share more than half of the shorter one's time."""
+    """True when both have a clock and overlap for more than half of the shorter workout."""
     if not (a.has_clock and b.has_clock):
         return False
     (begin_a, end_a), (begin_b, end_b) = a.interval, b.interval
@@ -148,7 +148,7 @@ def duplicates(extents: Sequence[Extent]) -> dict[int, int]:
     workout as a taken one is dropped: of a long recording and two short ones inside it, either the long or both short
     ones stay.
     """
-    begins: list[float] = []  # of those that stay, in time order
+    begins: list[float] = []  # of the staying workouts, in time order
     staying: list[int] = []
     dropped: dict[int, int] = {}
     by_length = _ByLength(extents)

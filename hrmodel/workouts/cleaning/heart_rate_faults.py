@@ -21,7 +21,7 @@ MAX_JUMPS_APART = 4  # between the two that make an excursion: bounds the search
 KEPT_SPEED = 0.7  # a longer one is a fault only when the runner went on at this share of the speed before
 
 # equal integers for over 60 s on end are usual in even running; for over 120 s they are in 0.4 % of the workouts of 21
-# of the 23 recorded people, in 5 and 14 % of those of the two whose sensors are known to hold
+# of the 23 recorded people, in 5 and 14 % of the workouts of two people whose sensors do hold
 HELD_SECONDS = 120.0
 HELD_UNTIL_JUMP_SECONDS = 30.0  # a hold of this length that ends in a jump was one, too
 FRESH_SECONDS = 10.0  # of a hold: the value was measured when it began
@@ -33,7 +33,7 @@ RUNNING_SECONDS = 45.0  # after them heart rate has risen by itself
 MAX_START_JUMPS = 50  # a sensor that finds the heart jumps once; bounds the search in noise
 EVEN_SPEED = 0.9  # of the speed after the jump
 STANDING_SPEED = 0.5  # m/s
-STEPPING = 90.0  # steps/min: not standing, whatever the speed says
+STEPPING = 90.0  # steps/min: not standing, at any recorded speed
 
 RECOVERED_SECONDS = 180.0  # the fall while standing is over: -21 bpm after 120 s, -23 after 180 s, -22 after 300 s
 SEGMENT_SECONDS = 60.0  # a longer gap is no recorded time
@@ -86,7 +86,7 @@ def _speed_at(workout: Workout, t: Array) -> Array:
 
 
 def _excursions(workout: Workout, t: Array, heart_rate: Array) -> NDArray[np.int8]:
-    """(M,): 1 in a spike, -1 in a dropout. In time order, so that what lies between two dropouts is no spike."""
+    """(M,): 1 in a spike, -1 in a dropout. In time order, so that samples between two dropouts are no spike."""
     sign = np.zeros(len(t), dtype=np.int8)
     changes = jumps(t, heart_rate, size=JUMP_BPM, seconds=JUMP_SECONDS, rate=JUMP_RATE)
     if len(changes) < 2:

@@ -1,7 +1,7 @@
 """Workouts that were recorded in pieces, one lap or file after another: joined again.
 
-Which pieces belong together is known when the whole upload has been read. Until then the workouts lie in a temporary
-file, so that memory does not grow with them.
+The pieces of a workout are only complete when the whole upload has been read. Until then the workouts lie in a
+temporary file, so that memory does not grow with them.
 """
 
 import tempfile
@@ -20,9 +20,9 @@ from hrmodel.workouts.formats.upload import FileReport, FoundWorkout
 from hrmodel.workouts.workout import CHANNELS, Array, Workout, advancing
 
 RECORDED = frozenset({"gpx", "tcx", "fit", "apple_health"})  # formats in which a person's device writes pieces
-MAX_GAP = 120.0  # s from the end of one to the beginning of the next
-MAX_OVERLAP = 1.0  # s: a lap may begin with the last point of the one before
-MAX_SECONDS = 86_400.0  # of the whole
+MAX_GAP = 120.0  # s from the end of a piece to the beginning of the next
+MAX_OVERLAP = 1.0  # s: a lap may begin with the last point of the lap before
+MAX_SECONDS = 86_400.0  # of the joined workout
 MAX_LOOKS = 20  # at pieces that end at about the same time
 STORED = {"t", "marks", "started_at", "sport", *CHANNELS}  # fields of a workout that are in its bytes
 
@@ -48,8 +48,8 @@ def join_pieces(
 ) -> Iterator[FoundWorkout | FileReport]:
     """The items of an upload: reports at once, workouts at the end, with the pieces of one workout joined.
 
-    A piece begins within 2 minutes of the end of the one before, in the same format, sport and person. `folder`: where
-    the temporary file is; `on_joined` hears the fraction that has been handed over.
+    A piece begins within 2 minutes of the end of the piece before, in the same format, sport and person. `folder`: of
+    the temporary file; `on_joined` gets the fraction of the workouts that has been handed over.
     """
     with tempfile.TemporaryFile(dir=folder) as file:
         kept = []
@@ -88,7 +88,7 @@ def _get(file: IO[bytes], kept: _Kept) -> Workout:
 
 def _chains(kept: list[_Kept]) -> list[list[int]]:
     """The indices of the workouts: a list in time order for each joined workout, by the first piece."""
-    following: dict[int, int] = {}  # index of a piece -> of the next one
+    following: dict[int, int] = {}  # index of a piece -> of the next piece
     groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
     for i, piece in enumerate(kept):
         if piece.format in RECORDED and piece.extent.has_clock:
@@ -107,7 +107,7 @@ def _chains(kept: list[_Kept]) -> list[list[int]]:
 
 
 def _following(kept: list[_Kept], in_order: list[int]) -> dict[int, int]:
-    """Index of a piece -> index of the piece that goes on where it ends, of workouts in the order of their starts."""
+    """Index of a piece -> index of the piece that continues it, of workouts in the order of their starts."""
     following: dict[int, int] = {}
     ends: list[tuple[float, int]] = []
     began: dict[int, float] = {}  # of the whole that a piece belongs to

@@ -1,8 +1,8 @@
 """A sandbox for a process that reads an untrusted file: limits on memory, time, files, network and processes, for good.
 
 The kernel enforces it (Linux), so it holds for a reader that a hostile file has taken over, too. seccomp refuses to
-open anything for writing, and Landlock, where the kernel has it, to read what is not named. Elsewhere only the limits
-that the system knows are set; `missing` says what is not enforced.
+open anything for writing, and Landlock, where the kernel has it, to read other than the named paths. Elsewhere
+only the limits of the system are set; `missing` lists the protections that are not enforced.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ PR_SET_PDEATHSIG = 1
 ADDRESS_SPACE = 64 << 30  # libraries map far more than they use; page tables of it take 128 MB at most
 OPEN_FILES = 256
 PACKAGE = Path(__file__).resolve().parents[2]
-# What libraries ask of the machine while they are imported, and the shared libraries themselves
+# Files that libraries read while they are imported, and the shared libraries themselves
 SYSTEM_FILES = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/etc/ld.so.cache"),
     *("/dev/null", "/dev/urandom", "/etc/localtime", "/usr/share/zoneinfo", "/etc/passwd", "/etc/ssl/openssl.cnf"),
@@ -45,10 +45,10 @@ class Limits:
 
 
 def confine(limits: Limits, readable: Iterable[Path]) -> None:
-    """Confine this process for the rest of its life; it may read these files and folders, Python, and what is open.
+    """Confine this process for the rest of its life; it may read these files and folders, Python, and open files.
 
     Call it before any other thread starts: a thread that runs already stays free. Raises OSError when the kernel
-    refuses what it offers.
+    refuses a protection that it offers.
     """
     for kind, limit in (
         (resource.RLIMIT_CORE, 0),

@@ -1,4 +1,4 @@
-"""Reading an upload in a sandboxed child process, so that a hostile file cannot harm the process that asks for it.
+"""Reading an upload in a sandboxed child process, so that a hostile file cannot harm the parent.
 
 The child writes frames to a pipe: a kind, a length, a payload. The parent trusts nothing beyond its shape: a
 workout is checked as any stored one. When the child dies at a file, that file is reported and a new child goes on with
@@ -45,11 +45,11 @@ MAX_FRAME_BYTES = 256 << 20
 MEMORY_BYTES = 256 << 20  # of data; with its libraries a process then stays below 300 MB
 MAX_EXTRA_MEMORY = 4 << 30
 CPU_SECONDS, CPU_SECONDS_PER_MB = 120, 2
-READING_SHARE = 0.7  # of what is done; the rest is handing over
-SILENT_SECONDS = 120.0  # readers tell their progress at least each MB
+READING_SHARE = 0.7  # of the progress; the rest is handing over
+SILENT_SECONDS = 120.0  # readers report their progress at least each MB
 WAIT_SECONDS = 1.0
 LOG_BYTES = 64 << 10  # of the end of a child's log: backtraces are long
-# what libraries in Rust, C++ and C write before they abort
+# messages of libraries in Rust, C++ and C before they abort
 SIGNS_OF_NO_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "annot allocate memory", "ut of memory")
 NEEDS_MEMORY = "reading it takes more memory than an import may use; split the file"
 LAST_WORDS_SECONDS = 5.0  # between the end of a child's pipe and its own

@@ -28,7 +28,7 @@ FRAME = struct.Struct(">cI")
 PROGRESS_STEP = 0.002  # of the upload
 OUT_OF_MEMORY = 77  # exit status
 UNPACKED = "unpacked"  # the folder of temporary files, below the child's working directory
-UNPACKED_FILES = 16  # at once: an archive in an archive in an archive, and what lies beside
+UNPACKED_FILES = 16  # at once: an archive in an archive in an archive, and the files beside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +111,12 @@ def _main(out: IO[bytes], request: Request) -> None:
 def start() -> None:
     """Confine this process, then read."""
     request = Request(**json.loads(sys.stdin.buffer.read()))
-    # whatever a library prints goes to the log, never between the frames
+    # output of libraries goes to the log, never between the frames
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     unpacked = Path(UNPACKED).absolute()
     open_ahead(unpacked, UNPACKED_FILES)
-    tempfile.tempdir = str(unpacked)  # else a library that asks for it makes Python try every folder
+    tempfile.tempdir = str(unpacked)  # else Python tries every folder when a library asks for it
     confine(Limits(**request.limits), [Path(request.path), unpacked])
     try:
         _main(out, request)

@@ -1,4 +1,4 @@
-"""Reading one's own files in this process, exactly as the service reads an upload in a confined one."""
+"""Reading the user's own files in this process, exactly as the service reads an upload in a sandboxed one."""
 
 import logging
 from collections.abc import Iterator
