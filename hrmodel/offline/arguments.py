@@ -66,7 +66,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     _add_data(parser)
     text = "the model (default: the last stage's best below --out, else an earlier one's, else the base model)"
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=text)
-    text = "so many seconds of each workout's heart rate are given; default 0: none"
+    text = "read the first seconds of each workout's heart rate; default 0: none"
     parser.add_argument("--observed", type=_seconds, default=0.0, metavar="SECONDS", help=text)
     _add_device(parser)
     _add_out(parser)
@@ -80,7 +80,7 @@ def _seconds(text: str) -> float:
 
 
 def _add_parameters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, metavar="DIR", help="not read: here for the likeness of the commands")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="ignored; accepted so that all commands take it")
     _add_models(parser)
     parser.add_argument("--stage", choices=personal_stages(), help="default: all, side by side")
     parser.add_argument("--freeze-layers", type=int, nargs="*", metavar="LAYER", help="instead of the stage's own")

@@ -32,9 +32,8 @@ def load_data(
 ) -> EvaluationData:
     """Read, clean, split and grid one person's workouts; the scale is fitted on train + val.
 
-    `units`: for formats without fixed units; `sport`: for files that name no sport. Raises UserError when
-    there is nothing to learn from or several people are in the file and none is chosen, InvalidFile when no file can be
-    read.
+    `units`: for formats without fixed units; `sport`: for files that name no sport. Raises UserError without a workout
+    to learn from, and for several people when none is chosen. Raises InvalidFile when no file can be read.
     """
     return prepare(read_person(path, person, units, sport), str(path))
 

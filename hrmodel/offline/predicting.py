@@ -110,7 +110,7 @@ def predict_workouts(
 def _log_person_state(model: Found) -> None:
     checkpoint = model.checkpoint
     if checkpoint.level is None:
-        log.warning("%s knows no person: it predicts a person whom it has never seen", model.path)
+        log.warning("%s holds no data of the person: it predicts as for an unknown person", model.path)
     elif checkpoint.followed is None:
         log.warning(
             "%s does not hold the person's response (an earlier version wrote it, or its training did not end): errors "

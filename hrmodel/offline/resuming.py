@@ -28,7 +28,7 @@ def resumed(folders: Folders, planned: Checkpoint, model: HeartRateNetwork, stag
     """
     path = folders.latest(stage.stage)
     if not path.exists():
-        raise UserError(f"--resume: there is no training to go on with at {path}; leave --resume out.")
+        raise UserError(f"--resume: there is no training to resume at {path}; leave --resume out.")
     interrupted = read_checkpoint(path).checkpoint
     if interrupted.training is None or interrupted.training_meta is None:
         raise UserError(f"--resume: the training that wrote {path} has ended; leave --resume out to train anew.")
@@ -49,7 +49,7 @@ def _changes(interrupted: Checkpoint, planned: Checkpoint) -> list[str]:
         f"{name} was {before.get(name)} and is {now.get(name)}" for name in names if before.get(name) != now.get(name)
     ]
     if interrupted.data_digest != planned.data_digest:
-        changes.append("its --data were others")
+        changes.append("it was trained on other --data")
     if (interrupted.training_meta or {}).get(START) != (planned.training_meta or {}).get(START):
         changes.append("it started from another model")
     return changes
