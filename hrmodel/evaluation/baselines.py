@@ -62,7 +62,7 @@ class Baseline:
 
 
 def training_mean(data: EvaluationData, on_workout: Callable[[], None] = no_progress) -> Baseline:
-    """The mean of the training workouts' means, whatever is observed."""
+    """The mean of the training workouts' means; observations do not change it."""
     mean = mean_heart_rate(data)
     return Baseline(blind=lambda workout: _constant(workout, mean), after=lambda blind, past: blind)
 

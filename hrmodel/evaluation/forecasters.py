@@ -62,7 +62,7 @@ class Forecaster(BlindForecaster, Protocol):
     """Predicts workouts blind and after observed heart rate, under a person's state."""
 
     def answers(self, workout: GriddedWorkout, views: Sequence[Array], state: PersonState) -> list[Answer]:
-        """One answer per view, (S,) bpm with NaN where not known. No step sees its own or a later heart rate."""
+        """One answer per view, (S,) bpm with NaN where not observed. No step sees its own or a later heart rate."""
 
     def ahead(self, workout: GriddedWorkout, task: Task, state: PersonState) -> Answer:
         """The O scored steps of the task, each from the view's values at least `task.horizon` steps before it."""

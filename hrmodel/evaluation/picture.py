@@ -35,15 +35,15 @@ def draw_evaluation(report: Report, target: Path | BinaryIO, title: str = "Evalu
     height = HEAD + ROW * len(examples) + PANEL
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
-    easy = strongest_baseline(report)
+    baseline = strongest_baseline(report)
     figure.text(LEFT / WIDTH, 1 - 0.34 / height, _headline(title, report), color=INK, fontsize=12, fontweight="bold")
     rows: list[Axes] = []
     for place, example in enumerate(reversed(examples)):  # from below
         rows.insert(0, _axes(figure, PANEL + ROW * place + 0.5, 1.5, sharey=rows[-1] if rows else None))
-        _draw_example(rows[0], example, easy)
+        _draw_example(rows[0], example, baseline)
     panels = [_axes(figure, 0.9, 2.35, right=5.0), _axes(figure, 0.9, 2.35, left=5.65)]
     _draw_reliability(panels[0], report["protocols"])
-    _draw_zones(panels[1], report, easy)
+    _draw_zones(panels[1], report, baseline)
     for axes in (*rows, *panels):
         axes.grid(color=LINES, linewidth=0.8)
         axes.set_axisbelow(True)
@@ -75,7 +75,7 @@ def _headline(title: str, report: Report) -> str:
     return f"{title}: {score} over {report['test_workouts']} test workouts"
 
 
-def _draw_example(axes: Axes, example: Report, easy: str | None) -> None:
+def _draw_example(axes: Axes, example: Report, baseline: str | None) -> None:
     minutes, gaps = _with_gaps(np.array(example["minutes"], dtype=np.float64))
 
     def values(name: str) -> Array:
@@ -87,18 +87,18 @@ def _draw_example(axes: Axes, example: Report, easy: str | None) -> None:
     axes.plot(minutes, values("predicted"), color=BLIND, linewidth=1.8, label="predicted blind")
     axes.plot(minutes, values("after_180_s"), color=FORECAST, linewidth=1.5, linestyle=(0, (5, 1.5)),
               label="predicted after 180 s of heart rate")  # fmt: skip
-    axes.set_title(_example_title(example, easy), loc="left", color=INK, fontsize=10)
+    axes.set_title(_example_title(example, baseline), loc="left", color=INK, fontsize=10)
     axes.set_ylabel("heart rate (bpm)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     axes.margins(x=0)
 
 
-def _example_title(example: Report, easy: str | None) -> str:
+def _example_title(example: Report, baseline: str | None) -> str:
     parts = []
     for protocol in ("P1", "P2-180"):
         if example[protocol] is not None:
-            baseline_error = example["baselines"][easy][protocol] if easy else None
-            beside = "" if baseline_error is None else f" ({_plain(easy)}: {baseline_error:.1f})"
+            baseline_error = example["baselines"][baseline][protocol] if baseline else None
+            beside = "" if baseline_error is None else f" ({_plain(baseline)}: {baseline_error:.1f})"
             parts.append(f"{PROTOCOLS[protocol][0]} {example[protocol]:.1f} bpm{beside}")
     return f"{example['which'].capitalize()} workout, mean absolute error: {', '.join(parts)}"
 
@@ -125,11 +125,11 @@ def _draw_reliability(axes: Axes, protocols: Report) -> None:
     axes.legend(frameon=False, fontsize=9, loc="lower right")
 
 
-def _draw_zones(axes: Axes, report: Report, easy: str | None) -> None:
+def _draw_zones(axes: Axes, report: Report, baseline: str | None) -> None:
     means = {name: report["protocols"].get(name, {}).get("mean", {}) for name in ("P1", "P2-180")}
     bars = [(PROTOCOLS[name][0], PROTOCOLS[name][1], table) for name, table in means.items()]
-    if easy:
-        bars.append((f"{_plain(easy)}, blind", EASY, report["baselines"][easy]["P1"]))
+    if baseline:
+        bars.append((f"{_plain(baseline)}, blind", EASY, report["baselines"][baseline]["P1"]))
     zones = range(1, len(ZONES) + 1)
     for place, (label, color, table) in enumerate(bars):
         heights = np.array([table.get(f"mae_zone_{zone}") for zone in zones], dtype=np.float64)

@@ -44,10 +44,10 @@ def evaluate_people(
 
     reports = []
     for place, person in enumerate(people):
-        data, tell = held_out_person(person), partial(report_share, place)
+        data, report_progress = held_out_person(person), partial(report_share, place)
         network = NetworkForecaster(predictor=predictor, level=data.level)
-        states = person_states(network, data, partial(tell, 0.0))
-        report = evaluate(network, data, states, on_progress=tell)
+        states = person_states(network, data, partial(report_progress, 0.0))
+        report = evaluate(network, data, states, on_progress=report_progress)
         if report["score"] is not None:
             reports.append(report)
         report_share(place, 1.0)
@@ -66,10 +66,10 @@ def evaluate_people(
 def calibrate_people(
     predictor: Predictor, people: Sequence[Person], on_workout: Callable[[], None] = no_progress
 ) -> Intervals:
-    """Population bands: each person's workouts after the first, under their level, with the response followed.
+    """Population bands: each person's workouts after the first, in the person's scale, with the response followed.
 
-    People that the network has learned from are welcome: what a band must hold is mostly the difference between days,
-    which no network learns, and three people held out make a poor population (their bands were far too wide).
+    People of the training data may be among them: the width of a band is mostly due to the difference between days,
+    which no network learns. Three held-out people alone make a poor population: their bands were far too wide.
     Fewer than five workouts in all: the predictor's own. `on_workout` is called as work advances.
     """
     if sum(len(person) for person in people) < MIN_WORKOUTS:

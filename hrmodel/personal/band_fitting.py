@@ -25,7 +25,7 @@ LEAD_MINUTES = (0.5, 2.0, 6.0, 17.0, 45.0)  # min: the bins' middles; half width
 # FORGETTING brings the people's coverages closer together. A factor on the widths that follows the coverage (adaptive
 # conformal inference) cost 0.5 to 2 %. NEXT_WORKOUT came last, after a first look at the tests; its size is from the
 # others.
-FORGETTING = 0.9  # weight of a workout against the one after it
+FORGETTING = 0.9  # weight of a workout relative to the next workout
 WINDOW = 50  # workouts: older ones weigh less than 0.9^50 = 0.5 % and are not read
 PRIOR_WORKOUTS = 5.0  # the weight of the prior's shape, in new workouts
 SCALE_WORKOUTS = 1.0  # ... and of its scale, which a person's first workouts determine sooner
@@ -121,8 +121,8 @@ def _scale(means: Array, pool: _Pool, weights: Array) -> float:
     """The person's absolute residuals as a multiple of the prior's; `means` (bins,) bpm are the prior's."""
     expected: Array = pool.counts @ means  # (n,) bpm, summed over a workout's steps
     observed = np.bincount(pool.workout, weights=pool.values, minlength=len(expected))
-    known = expected > 0
-    ratios, own = observed[known] / expected[known], weights[known]
+    comparable = expected > 0
+    ratios, own = observed[comparable] / expected[comparable], weights[comparable]
     return float((SCALE_WORKOUTS + own @ ratios) / (SCALE_WORKOUTS + own.sum()))
 
 

@@ -1,9 +1,9 @@
 """The difference of one person's heart rate from the network's answer: a linear response to their own effort, in bpm.
 
-The network knows runners; a person differs from them nearly linearly in speed, climb and time: in the slope of the
-answer to speed, in warm-up and in drift. Sixteen weights describe the difference, and they are followed from workout to
-workout (kalman.py). On people whom the base model never saw they take 0.7 bpm off the blind error, where
-following the mean alone leaves 5.5 bpm (ARCHITECTURE.md).
+The network describes the average runner; a person differs from them nearly linearly in speed, climb and time: in the
+slope of the answer to speed, in warm-up and in drift. Sixteen weights describe the difference, and they are followed
+from workout to workout (kalman.py). On people whom the base model never saw they take 0.7 bpm off the blind error,
+where following the mean alone leaves 5.5 bpm (ARCHITECTURE.md).
 """
 
 from dataclasses import dataclass

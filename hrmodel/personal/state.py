@@ -111,7 +111,7 @@ def in_time(workouts: Iterable[GriddedWorkout]) -> list[GriddedWorkout]:
 def replay(
     forecaster: BlindForecaster, workouts: Iterable[GriddedWorkout], on_workout: Callable[[], None] = no_progress
 ) -> list[PersonState]:
-    """The state before each of n workouts in time order, and last the one after them all: n + 1, without bands.
+    """The state before each of n workouts in time order, and last the state after all: n + 1 states, without bands.
 
     Each workout is predicted blind with the state before it, and only then observed. `on_workout` is called after each
     of them, and may raise.

@@ -56,9 +56,9 @@ def fastest_speeds(blind: Blind, route: Route, edges: Array, cap: float, *, slow
 
     Greedy alone would sprint while heart rate still rises and pay for it later. So the same effort everywhere (equal
     energy on slopes, the fastest that keeps the cap all the way) is found first. No segment is faster than that in the
-    first 5 minutes, nor ever by more than 15 %, and a speed tried in a segment must be possible for one more minute (at
-    most at the even effort): a heart rate that still rises at a segment's end would turn the next one into a walk.
-    A route of more than 45 km is run at the even effort: trying each segment of hours anew costs more than it gives.
+    first 5 minutes, nor ever by more than 15 %. A speed tried in a segment must be possible for one more minute, at
+    most at the even effort: a heart rate that still rises at a segment's end would turn the next one into a walk. A
+    route of more than 45 km is run at the even effort: trying each segment of hours anew costs more than it gives.
     """
     search = _Search(blind, route, edges, cap, slowest, fastest)
     even = search.even_effort()

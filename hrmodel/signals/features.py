@@ -59,5 +59,5 @@ def scaled(heart_rate: Array, level_heart_rate: float, spread: float) -> Array:
 
 def known_or_zero(values: Array) -> Array:
     """The values, 0 where they are NaN."""
-    known: Array = np.where(np.isnan(values), 0.0, values)
-    return known
+    filled: Array = np.where(np.isnan(values), 0.0, values)
+    return filled

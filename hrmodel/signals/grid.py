@@ -67,7 +67,7 @@ def to_grid(workout: Workout, digest: str = "") -> GriddedWorkout:
     """Bin means of every channel, in segments: samples more than 60 s apart belong to different segments.
 
     Each segment covers all bins from its first sample's to its last sample's. Such samples are at least six bins
-    apart, so two segments never share a bin. At most 7 steps per sample come out, whatever the times are.
+    apart, so two segments never share a bin. For any times there are at most 7 steps per sample.
     """
     bins = np.floor_divide(workout.t, STEP_SECONDS).astype(np.int64)
     starts = np.concatenate([[0], np.flatnonzero(np.diff(workout.t) > SEGMENT_GAP_SECONDS) + 1])
@@ -127,18 +127,20 @@ def _bin_means(values: Array | None, slot: NDArray[np.int64], size: int) -> Arra
 
 
 def _interpolate_short_gaps(values: Array, segment: NDArray[np.int64]) -> Array:
-    """Linear over at most `FILL_STEPS` empty steps between two measured ones of the same segment; `segment` (S,)."""
+    """Linear over at most `FILL_STEPS` empty steps between two measured steps of the same segment; `segment` (S,)."""
     measured = np.isfinite(values)
     if measured.all() or not measured.any():
         return values
-    known = np.flatnonzero(measured)
+    measured_steps = np.flatnonzero(measured)
     steps = np.arange(len(values))
-    before = np.searchsorted(known, steps, side="right") - 1
-    inside = ~measured & (before >= 0) & (before < len(known) - 1)
-    inside[inside] = segment[known[before[inside]]] == segment[known[before[inside] + 1]]
+    before = np.searchsorted(measured_steps, steps, side="right") - 1
+    inside = ~measured & (before >= 0) & (before < len(measured_steps) - 1)
+    inside[inside] = segment[measured_steps[before[inside]]] == segment[measured_steps[before[inside] + 1]]
     gap = np.zeros(len(values), dtype=np.int64)
-    gap[inside] = np.diff(known)[before[inside]] - 1
-    return np.where(measured | ((gap > 0) & (gap <= FILL_STEPS)), np.interp(steps, known, values[known]), np.nan)
+    gap[inside] = np.diff(measured_steps)[before[inside]] - 1
+    return np.where(
+        measured | ((gap > 0) & (gap <= FILL_STEPS)), np.interp(steps, measured_steps, values[measured_steps]), np.nan
+    )
 
 
 def _mean(values: Array) -> float:

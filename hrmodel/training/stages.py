@@ -104,7 +104,7 @@ def stages_after(name: str | None) -> list[str]:
 
 
 def way_to(name: str) -> list[str]:
-    """The personal stages from a base model to this one: each starts from the one before."""
+    """The personal stages from a base model to this one: each starts from the stage before."""
     stage = STAGES[name]
     if not stage.personal:
         return []

@@ -85,7 +85,7 @@ class TrainingState:
             self._set(own)
 
     def weights(self) -> dict[str, Tensor]:
-        """Give a copy, on the CPU, of the weights to serve: averaged where they train, frozen ones unchanged."""
+        """Give a copy, on the CPU, of the weights to serve: the averaged weights, and the frozen weights unchanged."""
         with self.averaged() as model:
             return _copy(model.state_dict())
 
