@@ -102,7 +102,7 @@ def usable(workouts: Sequence[Workout], origin: str) -> tuple[list[Workout], lis
 
     Raises UserError when no workout is fit.
     """
-    kept: dict[str, tuple[Workout, Workout]] = {}  # recorded and cleaned, by the digest of the cleaned one
+    workouts_by_digest: dict[str, tuple[Workout, Workout]] = {}  # recorded and cleaned, by the cleaned digest
     dropped: defaultdict[str, list[str]] = defaultdict(list)  # messages by code
     repaired = 0
     for workout in workouts:
@@ -111,18 +111,18 @@ def usable(workouts: Sequence[Workout], origin: str) -> tuple[list[Workout], lis
             main = cleaned.reasons[0]  # the drop comes before the repairs
             dropped[main.code].append(main.message)
             log.debug("dropped %s: %s", workout.source, main.message)
-        elif cleaned.workout.digest in kept:
+        elif cleaned.workout.digest in workouts_by_digest:
             dropped["duplicate"].append("the same workout twice")
         else:
-            kept[cleaned.workout.digest] = (workout, cleaned.workout)
+            workouts_by_digest[cleaned.workout.digest] = (workout, cleaned.workout)
             repaired += cleaned.verdict == "repaired"
-    digests = list(kept)
-    extents = [extent_of(cleaned) for _, cleaned in kept.values()]
+    digests = list(workouts_by_digest)
+    extents = [extent_of(cleaned) for _, cleaned in workouts_by_digest.values()]
     for worse, better in duplicates(extents).items():
         dropped["duplicate"].append(why_dropped(extents[worse], extents[better]))
-        del kept[digests[worse]]
-    _log_drops(origin, len(kept), repaired, dropped)
-    ordered = sorted(kept.values(), key=lambda pair: pair[1].sort_key)
+        del workouts_by_digest[digests[worse]]
+    _log_drops(origin, len(workouts_by_digest), repaired, dropped)
+    ordered = sorted(workouts_by_digest.values(), key=lambda pair: pair[1].sort_key)
     return [recorded for recorded, _ in ordered], [cleaned for _, cleaned in ordered]
 
 

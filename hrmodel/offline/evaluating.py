@@ -15,7 +15,7 @@ from hrmodel.offline.console import progress_bar
 from hrmodel.offline.data import training_digest
 from hrmodel.offline.errors import UserError
 from hrmodel.offline.paths import Folders, shipped_base
-from hrmodel.offline.start import Found, read_base, read_checkpoint
+from hrmodel.offline.start import ModelFile, read_base, read_checkpoint
 from hrmodel.offline.tables import MISSING, error_table, reliability_table, workout_table
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.training.stages import STAGES, personal_stages
@@ -66,9 +66,9 @@ def _say(lines: Sequence[str]) -> None:
         log.info("%s", line)
 
 
-def _versions(folders: Folders, pretrained: Path | None, checkpoint: Path | None) -> dict[str, Found]:
+def _versions(folders: Folders, pretrained: Path | None, checkpoint: Path | None) -> dict[str, ModelFile]:
     """The versions that can be scored, each note about a missing one logged."""
-    versions: dict[str, Found] = {}
+    versions: dict[str, ModelFile] = {}
     if pretrained or shipped_base().exists():
         versions["base"] = read_base(pretrained)
     else:
@@ -91,7 +91,7 @@ def _versions(folders: Folders, pretrained: Path | None, checkpoint: Path | None
     return versions
 
 
-def _score(versions: Mapping[str, Found], data: EvaluationData, device: str) -> dict[str, Report]:
+def _score(versions: Mapping[str, ModelFile], data: EvaluationData, device: str) -> dict[str, Report]:
     """Each version's report, under its own level; response and bands are followed from the first workout on."""
     reports: dict[str, Report] = {}
     with progress_bar("evaluate") as show:
@@ -116,13 +116,13 @@ def report_of(
     return evaluate(network, own, states, on_progress=on_progress)
 
 
-def _warn_of_other_data(name: str, version: Found, data: EvaluationData) -> None:
+def _warn_of_other_data(name: str, version: ModelFile, data: EvaluationData) -> None:
     personal = version.checkpoint.level is not None
     if personal and version.checkpoint.data_digest != training_digest(data):
         log.warning("%s was trained on other data than this: it may know some of these test workouts", name)
 
 
-def _write(path: Path, data: EvaluationData, versions: Mapping[str, Found], reports: Mapping[str, Report]) -> None:
+def _write(path: Path, data: EvaluationData, versions: Mapping[str, ModelFile], reports: Mapping[str, Report]) -> None:
     content = {
         "data_digest": training_digest(data),
         "workouts": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},

@@ -16,7 +16,7 @@ from hrmodel.evaluation.protocols import after_prefix
 from hrmodel.offline.console import progress_bar
 from hrmodel.offline.errors import UserError
 from hrmodel.offline.paths import Folders
-from hrmodel.offline.start import Found, read_base, read_checkpoint
+from hrmodel.offline.start import ModelFile, read_base, read_checkpoint
 from hrmodel.offline.tables import prediction_table
 from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
@@ -62,7 +62,7 @@ class Outcome:
     error: float | None  # over the steps after the observed prefix
 
 
-def find_model(folders: Folders, checkpoint: Path | None) -> Found:
+def find_model(folders: Folders, checkpoint: Path | None) -> ModelFile:
     """The file that --checkpoint names, else the newest stage's best model, else the shipped base.
 
     Raises UserError when it is missing or is not a Stagewise checkpoint.
@@ -79,7 +79,7 @@ def find_model(folders: Folders, checkpoint: Path | None) -> Found:
 
 
 def predict_workouts(
-    workouts: Sequence[Workout], model: Found, folders: Folders, device: str, *, observed: float = 0.0
+    workouts: Sequence[Workout], model: ModelFile, folders: Folders, device: str, *, observed: float = 0.0
 ) -> list[Outcome]:
     """Predict all workouts in time order; print a table, write results/predictions.csv and results/predictions.json.
 
@@ -107,7 +107,7 @@ def predict_workouts(
     return outcomes
 
 
-def _log_person_state(model: Found) -> None:
+def _log_person_state(model: ModelFile) -> None:
     checkpoint = model.checkpoint
     if checkpoint.level is None:
         log.warning("%s holds no data of the person: it predicts as for an unknown person", model.path)
@@ -198,7 +198,7 @@ def _error(gridded: GriddedWorkout, predicted: Array, observed: float) -> float 
     return None if task is None else float(np.abs(predicted - measured_heart_rate(gridded))[task.scored].mean())
 
 
-def _summary(model: Found, observed: float, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _summary(model: ModelFile, observed: float, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """`mean`: over the workouts that the model did not learn from and whose heart rate is plausible."""
     new = [outcome for outcome in outcomes if outcome.use == NEW]
     followed = model.checkpoint.followed

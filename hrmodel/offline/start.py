@@ -17,7 +17,7 @@ log = logging.getLogger("hrmodel.start")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
+class ModelFile:
     """A checkpoint read from `path`. `warning`: it is not a Stagewise file and can only start a training."""
 
     path: Path
@@ -25,7 +25,7 @@ class Found:
     warning: str | None = None
 
 
-def read_checkpoint(path: Path) -> Found:
+def read_checkpoint(path: Path) -> ModelFile:
     """Read a `.safetensors` checkpoint or a `.pt`: whole if Stagewise wrote it, only start weights if the original did.
 
     Raises InvalidCheckpoint, UserError for a network that this code does not know, FileNotFoundError.
@@ -38,10 +38,10 @@ def read_checkpoint(path: Path) -> Found:
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
     messages = [str(warning.message) for warning in caught if warning.category is UserWarning]
-    return Found(path=path, checkpoint=checkpoint, warning=messages[0] if messages else None)
+    return ModelFile(path=path, checkpoint=checkpoint, warning=messages[0] if messages else None)
 
 
-def read_base(pretrained: Path | None) -> Found:
+def read_base(pretrained: Path | None) -> ModelFile:
     """The file that --pretrained names, else the shipped base. Raises UserError when it is missing."""
     path = pretrained or shipped_base()
     if not path.exists():
@@ -50,7 +50,7 @@ def read_base(pretrained: Path | None) -> Found:
     return read_checkpoint(path)
 
 
-def read_start(stage: str, pretrained: Path | None, checkpoint: Path | None, folders: Folders) -> Found:
+def read_start(stage: str, pretrained: Path | None, checkpoint: Path | None, folders: Folders) -> ModelFile:
     """The checkpoint that a personal stage starts from: a base model, or the best model of the stage before.
 
     `pretrained` and `checkpoint` are the options of the command. Raises UserError when the option for the other kind
@@ -70,7 +70,7 @@ def read_start(stage: str, pretrained: Path | None, checkpoint: Path | None, fol
     return read_checkpoint(path)
 
 
-def announce(start: Found) -> None:
+def announce(start: ModelFile) -> None:
     """Log where a training starts."""
     if start.warning:
         log.warning("%s", start.warning)

@@ -26,7 +26,7 @@ class Blind(Protocol):
 
 
 @dataclass(frozen=True)
-class Each:
+class ByPrediction:
     """Tries by whole predictions."""
 
     predict: Predict

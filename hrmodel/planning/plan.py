@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.planning.pacing import MAX_SECONDS, TOLERANCE, Blind, Each, Predict, fastest_speeds
+from hrmodel.planning.pacing import MAX_SECONDS, TOLERANCE, Blind, ByPrediction, Predict, fastest_speeds
 from hrmodel.planning.route import Passage, Route, run
 from hrmodel.prediction.predictor import Prediction
 from hrmodel.signals.scale import SubjectScale
@@ -75,7 +75,7 @@ def plan_route(
     if not MEDIAN_BOUNDS[0] <= slowest < fastest <= MEDIAN_BOUNDS[1]:
         raise ValueError(f"speeds must increase within {MEDIAN_BOUNDS} m/s, not {slowest}..{fastest}")
     edges = route.edges()
-    speeds = fastest_speeds(blind or Each(predict), route, edges, cap, slowest=slowest, fastest=fastest)
+    speeds = fastest_speeds(blind or ByPrediction(predict), route, edges, cap, slowest=slowest, fastest=fastest)
     passage = run(route, edges, speeds)
     if passage.seconds.sum() > MAX_SECONDS:
         raise PlanTooLong(f"under {cap:g} bpm it takes more than 16 h")

@@ -101,12 +101,12 @@ def _simulate_workout(body: Physiology, offset: float, person: str, number: int,
     heart_rate = _respond(body, _demand(body, speed * cost, t, offset), rng)
     heart_rate = np.round(heart_rate + _wander(len(t), body.noise, 40.0, rng))
     _lose_contact(heart_rate, rng)
-    kept = _without_pause(t, rng)
+    recorded = _without_pause(t, rng)
     return Workout(
-        t=t[kept],
-        speed=np.maximum(speed + 0.08 * rng.standard_normal(len(t)) * (speed > 0), 0.0)[kept],
-        altitude=(100.0 + climbed + 0.2 * rng.standard_normal(len(t)))[kept],
-        heart_rate=heart_rate[kept],
+        t=t[recorded],
+        speed=np.maximum(speed + 0.08 * rng.standard_normal(len(t)) * (speed > 0), 0.0)[recorded],
+        altitude=(100.0 + climbed + 0.2 * rng.standard_normal(len(t)))[recorded],
+        heart_rate=heart_rate[recorded],
         started_at=FIRST_DAY + timedelta(days=DAYS_BETWEEN * number),
         person=person,
         source=f"simulated {person} {number:03d}",
@@ -183,5 +183,5 @@ def _without_pause(t: Array, rng: Generator) -> NDArray[np.bool_]:
     if rng.random() > 1 / 12:
         return np.ones(len(t), dtype=bool)
     begin = rng.uniform(300, t[-1] - 300)
-    kept: NDArray[np.bool_] = (t < begin) | (t > begin + rng.uniform(70, 200))
-    return kept
+    recorded: NDArray[np.bool_] = (t < begin) | (t > begin + rng.uniform(70, 200))
+    return recorded

@@ -28,7 +28,7 @@ STORED = {"t", "marks", "started_at", "sport", *CHANNELS}  # fields of a workout
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Kept:
+class _StoredPiece:
     """A workout in the temporary file."""
 
     place: int
@@ -52,25 +52,25 @@ def join_pieces(
     the temporary file; `on_joined` gets the fraction of the workouts that has been handed over.
     """
     with tempfile.TemporaryFile(dir=folder) as file:
-        kept = []
+        pieces = []
         for item in items:
             if isinstance(item, FileReport):
                 yield item
             else:
-                kept.append(_put(file, item))
-        chains = _chains(kept)
+                pieces.append(_put(file, item))
+        chains = _chains(pieces)
         for number, chain in enumerate(chains, 1):
-            yield FoundWorkout(kept[chain[0]].format, _joined([_get(file, kept[i]) for i in chain]))
+            yield FoundWorkout(pieces[chain[0]].format, _joined([_get(file, pieces[i]) for i in chain]))
             on_joined(number / len(chains))
 
 
-def _put(file: IO[bytes], item: FoundWorkout) -> _Kept:
+def _put(file: IO[bytes], item: FoundWorkout) -> _StoredPiece:
     workout = item.workout
     data = workout.to_bytes()
     place = file.tell()
     file.write(data)
     facts = {field.name: getattr(workout, field.name) for field in fields(Workout) if field.name not in STORED}
-    return _Kept(
+    return _StoredPiece(
         place=place,
         size=len(data),
         format=item.format,
@@ -81,23 +81,23 @@ def _put(file: IO[bytes], item: FoundWorkout) -> _Kept:
     )
 
 
-def _get(file: IO[bytes], kept: _Kept) -> Workout:
-    file.seek(kept.place)
-    return replace(Workout.from_bytes(file.read(kept.size)), **kept.facts)
+def _get(file: IO[bytes], piece: _StoredPiece) -> Workout:
+    file.seek(piece.place)
+    return replace(Workout.from_bytes(file.read(piece.size)), **piece.facts)
 
 
-def _chains(kept: list[_Kept]) -> list[list[int]]:
+def _chains(pieces: list[_StoredPiece]) -> list[list[int]]:
     """The indices of the workouts: a list in time order for each joined workout, by the first piece."""
     following: dict[int, int] = {}  # index of a piece -> of the next piece
     groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
-    for i, piece in enumerate(kept):
+    for i, piece in enumerate(pieces):
         if piece.format in RECORDED and piece.extent.has_clock:
             groups[piece.format, piece.person].append(i)
     for group in groups.values():
-        following |= _following(kept, sorted(group, key=lambda i: kept[i].extent.interval))
+        following |= _following(pieces, sorted(group, key=lambda i: pieces[i].extent.interval))
     later = set(following.values())
     chains = []
-    for i in range(len(kept)):
+    for i in range(len(pieces)):
         if i not in later:
             chain = [i]
             while chain[-1] in following:
@@ -106,16 +106,16 @@ def _chains(kept: list[_Kept]) -> list[list[int]]:
     return chains
 
 
-def _following(kept: list[_Kept], in_order: list[int]) -> dict[int, int]:
+def _following(pieces: list[_StoredPiece], in_order: list[int]) -> dict[int, int]:
     """Index of a piece -> index of the piece that continues it, of workouts in the order of their starts."""
     following: dict[int, int] = {}
     ends: list[tuple[float, int]] = []
     began: dict[int, float] = {}  # of the whole that a piece belongs to
     for i in in_order:
-        begin, end = kept[i].extent.interval
-        place = bisect_right(ends, (begin + MAX_OVERLAP, len(kept)))
+        begin, end = pieces[i].extent.interval
+        place = bisect_right(ends, (begin + MAX_OVERLAP, len(pieces)))
         for earlier_end, earlier in reversed(ends[max(place - MAX_LOOKS, 0) : place]):
-            if earlier_end < begin - MAX_GAP or kept[earlier].sport != kept[i].sport:
+            if earlier_end < begin - MAX_GAP or pieces[earlier].sport != pieces[i].sport:
                 break  # another sport in between divides a run into two
             if earlier not in following and end - began[earlier] <= MAX_SECONDS:
                 following[earlier], began[i] = i, began[earlier]
