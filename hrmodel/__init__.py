@@ -38,7 +38,7 @@ _MODULES = {"Checkpoint": "hrmodel.network.checkpoint", "Workout": "hrmodel.work
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is used when it is first used: the readers of the sandbox import this package and need no torch."""
+    """Import a name at its first use (lazily): the readers of the sandbox import this package and need no torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_MODULES.get(name, "hrmodel.api")), name)

@@ -27,7 +27,7 @@ INTERRUPTED, USER_ERROR = 130, 2  # exit codes
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; the exit code. What a person can put right is one sentence on stderr, never a traceback."""
+    """Run one command; returns its exit code. User errors are one sentence on stderr, never a traceback."""
     args = parse(argv)
     torch.set_num_threads(1)  # one LSTM step is too little to share: a second thread mostly waits, and slows a batch
     try:
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(args: argparse.Namespace) -> None:
     """Train a personal stage."""
-    resolve(args.command, args.recipe, hyperparameters(args), workouts=0)  # a wrong value is told before files are read
+    resolve(args.command, args.recipe, hyperparameters(args), workouts=0)  # reports a wrong value before files are read
     device, folders = choose_device(args.device), Folders(args.out)
     start = read_start(args.command, args.pretrained, args.checkpoint, folders)
     with logging_to(folders.new_log(args.command)):
@@ -75,9 +75,9 @@ def predict(args: argparse.Namespace) -> None:
     """Predict workouts with a model that was trained."""
     device, folders = choose_device(args.device), Folders(args.out)
     with logging_to(None):
-        found = find_model(folders, args.checkpoint)
+        model = find_model(folders, args.checkpoint)
         workouts = read_person(args.data, args.person, _units(args), args.sport)
-        predict_workouts(workouts, found, folders, device, observed=args.observed)
+        predict_workouts(workouts, model, folders, device, observed=args.observed)
 
 
 def parameters(args: argparse.Namespace) -> None:
@@ -100,7 +100,7 @@ def base(args: argparse.Namespace) -> None:
             raise UserError(str(error)) from error
 
 
-COMMANDS = {  # beside those that train, which have the names of the personal stages
+COMMANDS = {  # all others train the personal stage of their name
     "evaluate": evaluate,
     "predict": predict,
     "parameters": parameters,

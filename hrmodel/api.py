@@ -38,8 +38,8 @@ def load_workouts(
     """Read the workouts of a file, an archive or a folder, as they were recorded.
 
     Formats: FIT, GPX, TCX, Apple Health, Strava, Endomondo, Parquet, and the original's train.pt, val.pt, test.pt.
-    `person`: only this person's, where a file holds several. `units` are those of formats that do not fix theirs,
-    `sport` that of files that name none. A damaged file is logged as a warning and left out.
+    `person`: only this person's workouts, where a file holds several people. `units`: for formats without fixed units;
+    `sport`: for files that name no sport. A damaged file is logged as a warning and left out.
     Raises FileNotFoundError, and InvalidFile when nothing can be read.
     """
     workouts = with_trusted_split(list(read_with_format(Path(path), units=units, sport=sport)))
@@ -47,9 +47,9 @@ def load_workouts(
 
 
 def split(workouts: Sequence[Workout]) -> list[Workout]:
-    """Choose what can be learned from, and mark each workout's `split`: `train`, `val` or `test`.
+    """Choose the workouts that a model can learn from, and mark each with its `split`: `train`, `val` or `test`.
 
-    What comes back is in time order and as it was recorded; workouts that are too short, no run, without enough heart
+    The result is in time order, as recorded; workouts that are too short, no run, without enough heart
     rate, or recorded twice are left out. The last 15 % (at least 3) are `test`, 15 % before them (at least 2) `val`.
     Fewer than 8 workouts all train. A split stays when every workout brings one. Raises ValueError when no workout is
     left or they are several people's.
@@ -71,11 +71,11 @@ def train_stage1(
 ) -> Checkpoint:
     """Train a person's stage 1 from a base model: LSTM layer 0 is frozen, layer 1 and the output layer train.
 
-    `workouts`: all of the person's, as `load_workouts` or `split` gives them; those marked `test` are not used.
+    `workouts`: all workouts of the person, from `load_workouts` or `split`; workouts marked `test` are not used.
     `hyperparameters`: freeze_layers, learning_rate, batch_size, epochs, patience, dropout, weight_decay,
     gradient_clip, seed (of the random numbers); the others come from the recipe, by default small steps from few
     workouts. `base` stays as it is.
-    The best epoch's model comes back, with the person's scale, response and bands.
+    Returns the best epoch's model, with the person's scale, response and bands.
     Raises InvalidHyperparameter (a ValueError) for a value out of its bounds, NonFiniteLoss, and ValueError as `split`.
     """
     return _train("stage1", base, workouts, recipe, device, hyperparameters)
@@ -94,7 +94,7 @@ def train_stage2(
 def evaluate(model: Checkpoint, workouts: Sequence[Workout], *, device: str = "cpu") -> Report:
     """Measure a model's error on a person's test workouts, beside four baselines.
 
-    `workouts`: all of the person's; the ones before a test workout teach the baselines and the person's response.
+    `workouts`: all workouts of the person; those before a test workout fit the baselines and the person's response.
     `report["protocols"][name]["mean"]["mae"]` is the mean absolute error in bpm: P1 from speed and altitude alone,
     P2-60, P2-180 and P2-600 after so many seconds of heart rate, P3-30 always 30 s ahead; `report["baselines"]` has the
     same of the baselines, `report["per_workout"]` each test workout. Raises ValueError as `split`.
@@ -115,11 +115,11 @@ def predict(
     """Predict a workout's heart rate from its speed and altitude: one value with a band per sample, in bpm.
 
     `observed`: the first so many seconds of its heart rate are used too, math.inf all of it; no value sees its own or a
-    later heart rate. `person`: the person's state beside the network, else the one that the model holds.
+    later heart rate. `person`: the person's state, by default the state that the model holds.
     `coverage`: the share of heart rates that the band holds. Raises ValueError for a coverage outside 0.5..0.99.
     """
-    known = workout if observed == math.inf else _first_seconds(workout, observed)
-    query = Query(workout=known, coverage=coverage)
+    seen = workout if observed == math.inf else _first_seconds(workout, observed)
+    query = Query(workout=seen, coverage=coverage)
     if person is not None:
         query = replace(query, response=person.response, intervals=person.intervals)
     with _torch_threads():
@@ -135,7 +135,7 @@ def _train(
     device: str,
     hyperparameters: dict[str, Any],
 ) -> Checkpoint:
-    resolve(stage, recipe, hyperparameters, workouts=0)  # a wrong value is told before the workouts are prepared
+    resolve(stage, recipe, hyperparameters, workouts=0)  # a wrong value is reported before the workouts are prepared
     data = prepare(_one_persons(workouts), ORIGIN)
     config = resolve(stage, recipe, hyperparameters, workouts=len(data.train))
     with _torch_threads():
@@ -154,7 +154,7 @@ def _one_persons(workouts: Sequence[Workout]) -> Sequence[Workout]:
 
 
 def _first_seconds(workout: Workout, seconds: float) -> Workout:
-    """The workout as it is known after so many seconds: all of its speed and altitude, the beginning of its heart rate.
+    """The workout after so many seconds: all of its speed and altitude, the beginning of its heart rate.
 
     Without any the prediction is blind.
     """

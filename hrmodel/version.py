@@ -1,4 +1,4 @@
-"""What a checkpoint says of the code and the data that made it."""
+"""The version of the code and the digest of the data, for checkpoints."""
 
 import hashlib
 from collections.abc import Iterable

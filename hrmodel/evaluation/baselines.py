@@ -1,4 +1,4 @@
-"""What is easy: four predictors without a network, in the same table as the model."""
+"""The baselines: four predictors without a network, in the same table as the model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ MIN_CURVE_STEPS = 5  # fewer measured steps behind a point of the curve: the las
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Baseline:
-    """A blind prediction, and what it becomes once heart rate was observed."""
+    """A blind prediction, and its update by observed heart rate."""
 
     blind: Callable[[GriddedWorkout], Array]  # (S,) bpm
-    after: Callable[[Array, ObservedState], Array]  # blind (S,), what was observed before each step -> (S,) bpm
+    after: Callable[[Array, ObservedState], Array]  # blind (S,), the filter's state before each step -> (S,) bpm
     offset: bool = False  # whether a state follows the level's offset, its only weight
 
     @property
@@ -62,7 +62,7 @@ class Baseline:
 
 
 def training_mean(data: EvaluationData, on_workout: Callable[[], None] = no_progress) -> Baseline:
-    """The mean of the training workouts' means, whatever is observed."""
+    """The mean of the training workouts' means; observations do not change it."""
     mean = mean_heart_rate(data)
     return Baseline(blind=lambda workout: _constant(workout, mean), after=lambda blind, past: blind)
 
@@ -76,7 +76,8 @@ def persistence(data: EvaluationData, on_workout: Callable[[], None] = no_progre
 def elapsed_curve(data: EvaluationData, on_workout: Callable[[], None] = no_progress) -> Baseline:
     """Mean training heart rate by elapsed time, smoothed over 70 s, its last well-founded value held.
 
-    Observed heart rate moves it by the network's corrector. No offset is followed: it knows training and this workout.
+    Observed heart rate moves it by the network's corrector. No offset is followed: only training data and this workout
+    count.
     """
     curve = fit_curve(data)
     return Baseline(

@@ -1,4 +1,4 @@
-"""Bands of a model for one subject, from workouts that it never learned from, predicted the way that it serves them."""
+"""A model's bands for one subject, from residuals on workouts that it was not trained on, predicted as in serving."""
 
 from bisect import bisect_left
 from collections.abc import Callable
@@ -30,14 +30,15 @@ def person_states(
 ) -> list[PersonState]:
     """The state before each test workout and, last, after them all, with the person's own bands.
 
-    The response learns from all workouts; the bands only from those that the network never learned from, from the
-    checkpoint's on: for a base all of them, else validation and test. `on_workout` is called as work advances.
+    The response learns from all workouts. The bands start from the checkpoint's and learn only from workouts that the
+    network was not trained on: for a base all of them, else validation and test. `on_workout` is called as work
+    advances.
     """
     states = replay(network, data.workouts, on_workout)
     learned = set() if network.predictor.checkpoint.level is None else {id(workout) for workout in data.train}
     fresh = [i for i, workout in enumerate(data.workouts) if id(workout) not in learned]
     places = data.before_tests(range(len(data.workouts) + 1))
-    earlier = [bisect_left(fresh, place) for place in places]  # how many fresh ones came before
+    earlier = [bisect_left(fresh, place) for place in places]  # the number of fresh workouts before each
     first = max(0, earlier[0] - WINDOW)
     past = []
     for i in fresh[first:]:
@@ -57,15 +58,15 @@ def state_after(
 
 
 def residuals_of(network: NetworkForecaster, workout: GriddedWorkout, state: PersonState) -> Residuals:
-    """Residuals in bpm by kind with their minutes, over the scored steps that serving would call that kind."""
-    tasks = {kind: task for kind in REGIMES if (task := SOURCES[kind](workout))}
+    """Residuals (bpm) and lead times by information regime, over the scored steps that serving puts there."""
+    tasks = {regime: task for regime in REGIMES if (task := SOURCES[regime](workout))}
     if not tasks:
         return {}
     views = [task.view for task in tasks.values()]
     predictions = network.predictor.predict_steps(workout, views, level=network.level, response=state.response)
     truth = measured_heart_rate(workout)
     residuals = {}
-    for (kind, task), steps in zip(tasks.items(), predictions, strict=True):
-        scored = task.scored & (steps.regimes == REGIMES.index(kind))
-        residuals[kind] = (steps.lead_minutes[scored], (truth - steps.heart_rate)[scored])
+    for (regime, task), steps in zip(tasks.items(), predictions, strict=True):
+        scored = task.scored & (steps.regimes == REGIMES.index(regime))
+        residuals[regime] = (steps.lead_minutes[scored], (truth - steps.heart_rate)[scored])
     return residuals

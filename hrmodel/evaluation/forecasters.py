@@ -1,4 +1,4 @@
-"""What predicts: the network and the baselines answer the same tasks, with a person's state followed the same way."""
+"""Forecasters: the network and the baselines answer the same tasks, with a person's state followed the same way."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class EvaluationData:
         return in_time([*self.train, *self.val, *self.test])
 
     def before_tests(self, states: Sequence[State]) -> list[State]:
-        """Of the states before each of `workouts` and after them all: those before each test workout, and the last."""
+        """Of the states before each of `workouts` and after all: the state before each test workout, and the last."""
         tests = {id(workout) for workout in self.test}
         before = [state for workout, state in zip(self.workouts, states, strict=False) if id(workout) in tests]
         return [*before, *states[len(self.workouts) :]]
@@ -52,7 +52,7 @@ class EvaluationData:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answer:
-    """One prediction of a workout: of its S steps, or of the O steps that were asked for."""
+    """One prediction of a workout: of its S steps, or of O target steps."""
 
     heart_rate: Array  # (S,) or (O,) bpm
     half_width: Mapping[str, Array] = field(default_factory=dict)  # by coverage, as long, bpm; baselines have none
@@ -62,10 +62,10 @@ class Forecaster(BlindForecaster, Protocol):
     """Predicts workouts blind and after observed heart rate, under a person's state."""
 
     def answers(self, workout: GriddedWorkout, views: Sequence[Array], state: PersonState) -> list[Answer]:
-        """One answer per view, (S,) bpm with NaN where not known. No step sees its own or a later heart rate."""
+        """One answer per view, (S,) bpm with NaN where not observed. No step sees its own or a later heart rate."""
 
     def ahead(self, workout: GriddedWorkout, task: Task, state: PersonState) -> Answer:
-        """The O scored steps of the task, each with what the view holds `task.horizon` steps before it and earlier."""
+        """The O scored steps of the task, each from the view's values at least `task.horizon` steps before it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,8 +88,8 @@ class NetworkForecaster:
 
     def predict_blind(self, workout: GriddedWorkout, state: PersonState) -> Array:
         """(S,) bpm."""
-        nothing = np.full(len(measured_heart_rate(workout)), np.nan)
-        return self.predictor.predict_steps(workout, [nothing], level=self.level, response=state.response)[0].heart_rate
+        blind = np.full(len(measured_heart_rate(workout)), np.nan)
+        return self.predictor.predict_steps(workout, [blind], level=self.level, response=state.response)[0].heart_rate
 
     def answers(self, workout: GriddedWorkout, views: Sequence[Array], state: PersonState) -> list[Answer]:
         """Predictions with their bands at `COVERAGES`."""
@@ -123,7 +123,7 @@ def score(
     max_heart_rate: float,
     on_task: Callable[[], None] = no_progress,
 ) -> list[Scored]:
-    """Answer every task of one workout, in its order; those without a horizon share their passes. `on_task` is called
+    """Answer every task of one workout, in order; tasks without a horizon share their passes. `on_task` is called
     before each.
     """  # fmt: skip
     truth = measured_heart_rate(workout)

@@ -84,27 +84,29 @@ def measure(scored: Scored) -> dict[str, float]:
 def covered(scored: Scored) -> dict[str, float]:
     """The share of steps inside each band."""
     return {
-        level: _mean(np.abs(scored.errors) <= width[scored.mask]) for level, width in sorted(scored.half_width.items())
+        coverage: _mean(np.abs(scored.errors) <= width[scored.mask])
+        for coverage, width in sorted(scored.half_width.items())
     }
 
 
 def mean_half_widths(scored: Scored) -> dict[str, float]:
     """The mean half width of each band in bpm."""
-    return {level: _mean(width[scored.mask]) for level, width in sorted(scored.half_width.items())}
+    return {coverage: _mean(width[scored.mask]) for coverage, width in sorted(scored.half_width.items())}
 
 
 def reliability(workouts: Sequence[Scored]) -> dict[str, dict[str, float | None]]:
-    """By nominal coverage, such as "0.9": the `measured` one (0..1) and the `half_width` (bpm), means over workouts.
+    """By nominal coverage, such as "0.9": the `measured` coverage (0..1) and the `half_width` (bpm), means over
+    workouts.
 
     Empty for no workout and without bands.
     """
     measured = over_workouts([covered(scored) for scored in workouts], np.mean)
     widths = over_workouts([mean_half_widths(scored) for scored in workouts], np.mean)
-    return {level: {"measured": measured[level], "half_width": widths[level]} for level in measured}
+    return {name: {"measured": measured[name], "half_width": widths[name]} for name in measured}
 
 
 def over_workouts(rows: Sequence[Mapping[str, float]], how: Callable[[Array], float]) -> dict[str, float | None]:
-    """One number per name, over the workouts that have one; None where none has (JSON knows no NaN)."""
+    """One number per metric, over the workouts with a finite value; None without any (JSON has no NaN)."""
     names = rows[0] if rows else ()
     return {name: _summary(np.array([row[name] for row in rows]), how) for name in names}
 

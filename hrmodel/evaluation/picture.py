@@ -28,21 +28,22 @@ def draw_evaluation(report: Report, target: Path | BinaryIO, title: str = "Evalu
     """Write a PNG, 1000 pixels wide, of a report of `evaluate` or `evaluate_people`.
 
     Above, its `examples`, if it has any: heart rate with the blind band. Below, measured against nominal coverage, and
-    mean absolute error by heart-rate zone. What the report lacks is left out. Uses no pyplot: any thread may call it.
+    mean absolute error by heart-rate zone. Parts that the report lacks are left out. Uses no pyplot: any thread may
+    call it.
     """
     examples = report.get("examples", [])
     height = HEAD + ROW * len(examples) + PANEL
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
-    easy = strongest_baseline(report)
+    baseline = strongest_baseline(report)
     figure.text(LEFT / WIDTH, 1 - 0.34 / height, _headline(title, report), color=INK, fontsize=12, fontweight="bold")
     rows: list[Axes] = []
     for place, example in enumerate(reversed(examples)):  # from below
         rows.insert(0, _axes(figure, PANEL + ROW * place + 0.5, 1.5, sharey=rows[-1] if rows else None))
-        _draw_example(rows[0], example, easy)
+        _draw_example(rows[0], example, baseline)
     panels = [_axes(figure, 0.9, 2.35, right=5.0), _axes(figure, 0.9, 2.35, left=5.65)]
     _draw_reliability(panels[0], report["protocols"])
-    _draw_zones(panels[1], report, easy)
+    _draw_zones(panels[1], report, baseline)
     for axes in (*rows, *panels):
         axes.grid(color=LINES, linewidth=0.8)
         axes.set_axisbelow(True)
@@ -65,8 +66,8 @@ def _axes(
 def strongest_baseline(report: Report) -> str | None:
     """The name of the baseline with the lowest blind mean absolute error; None without any."""
     errors = {name: table.get("P1", {}).get("mae") for name, table in report["baselines"].items()}
-    known = {name: error for name, error in errors.items() if error is not None}
-    return min(known, key=known.__getitem__) if known else None
+    measured = {name: error for name, error in errors.items() if error is not None}
+    return min(measured, key=measured.__getitem__) if measured else None
 
 
 def _headline(title: str, report: Report) -> str:
@@ -74,7 +75,7 @@ def _headline(title: str, report: Report) -> str:
     return f"{title}: {score} over {report['test_workouts']} test workouts"
 
 
-def _draw_example(axes: Axes, example: Report, easy: str | None) -> None:
+def _draw_example(axes: Axes, example: Report, baseline: str | None) -> None:
     minutes, gaps = _with_gaps(np.array(example["minutes"], dtype=np.float64))
 
     def values(name: str) -> Array:
@@ -86,24 +87,24 @@ def _draw_example(axes: Axes, example: Report, easy: str | None) -> None:
     axes.plot(minutes, values("predicted"), color=BLIND, linewidth=1.8, label="predicted blind")
     axes.plot(minutes, values("after_180_s"), color=FORECAST, linewidth=1.5, linestyle=(0, (5, 1.5)),
               label="predicted after 180 s of heart rate")  # fmt: skip
-    axes.set_title(_example_title(example, easy), loc="left", color=INK, fontsize=10)
+    axes.set_title(_example_title(example, baseline), loc="left", color=INK, fontsize=10)
     axes.set_ylabel("heart rate (bpm)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     axes.margins(x=0)
 
 
-def _example_title(example: Report, easy: str | None) -> str:
+def _example_title(example: Report, baseline: str | None) -> str:
     parts = []
     for protocol in ("P1", "P2-180"):
         if example[protocol] is not None:
-            known = example["baselines"][easy][protocol] if easy else None
-            beside = "" if known is None else f" ({_plain(easy)}: {known:.1f})"
+            baseline_error = example["baselines"][baseline][protocol] if baseline else None
+            beside = "" if baseline_error is None else f" ({_plain(baseline)}: {baseline_error:.1f})"
             parts.append(f"{PROTOCOLS[protocol][0]} {example[protocol]:.1f} bpm{beside}")
     return f"{example['which'].capitalize()} workout, mean absolute error: {', '.join(parts)}"
 
 
 def _with_gaps(minutes: Array) -> tuple[Array, NDArray[np.int64]]:
-    """Times with a NaN wherever the recording paused, and where those were put in: no line crosses a pause."""
+    """Times with a NaN wherever the recording paused, and the places of these NaNs: no line crosses a pause."""
     steps = np.diff(minutes)
     usual = np.median(steps) if len(steps) else 0.0
     gaps = np.flatnonzero(steps > 1.5 * usual) + 1
@@ -113,10 +114,10 @@ def _with_gaps(minutes: Array) -> tuple[Array, NDArray[np.int64]]:
 def _draw_reliability(axes: Axes, protocols: Report) -> None:
     axes.plot([45, 100], [45, 100], color=INK, linewidth=1, linestyle=":", label="ideal")
     for name, (label, color, marker) in PROTOCOLS.items():
-        known = {float(c): row for c, row in protocols.get(name, {}).get("reliability", {}).items()}
-        points = [(100 * c, 100 * row["measured"]) for c, row in known.items() if row["measured"] is not None]
+        bands = {float(c): row for c, row in protocols.get(name, {}).get("reliability", {}).items()}
+        points = [(100 * c, 100 * row["measured"]) for c, row in bands.items() if row["measured"] is not None]
         if points:
-            width = known[0.9]["half_width"]
+            width = bands[0.9]["half_width"]
             axes.plot(*zip(*points, strict=True), color=color, marker=marker, markersize=5, linewidth=1.5,
                       label=f"{label} (90 %: ± {width:.1f} bpm)")  # fmt: skip
     axes.set(xlabel="nominal coverage of the band (%)", ylabel="measured coverage (%)", xlim=(45, 100), ylim=(0, 102))
@@ -124,11 +125,11 @@ def _draw_reliability(axes: Axes, protocols: Report) -> None:
     axes.legend(frameon=False, fontsize=9, loc="lower right")
 
 
-def _draw_zones(axes: Axes, report: Report, easy: str | None) -> None:
+def _draw_zones(axes: Axes, report: Report, baseline: str | None) -> None:
     means = {name: report["protocols"].get(name, {}).get("mean", {}) for name in ("P1", "P2-180")}
     bars = [(PROTOCOLS[name][0], PROTOCOLS[name][1], table) for name, table in means.items()]
-    if easy:
-        bars.append((f"{_plain(easy)}, blind", EASY, report["baselines"][easy]["P1"]))
+    if baseline:
+        bars.append((f"{_plain(baseline)}, blind", EASY, report["baselines"][baseline]["P1"]))
     zones = range(1, len(ZONES) + 1)
     for place, (label, color, table) in enumerate(bars):
         heights = np.array([table.get(f"mae_zone_{zone}") for zone in zones], dtype=np.float64)

@@ -24,7 +24,7 @@ Person = Sequence[GriddedWorkout]  # one person's workouts in time order
 
 
 def held_out_person(workouts: Person) -> EvaluationData:
-    """Split one person's workouts as a subject's are, with the level of train + val. Below 8: all train, no test."""
+    """Split one person's workouts as a subject's are, with the scale of train + val. Below 8: all train, no test."""
     splits: dict[str, list[GriddedWorkout]] = {"train": [], "val": [], "test": []}
     for workout, split in zip(workouts, chronological_split(len(workouts)), strict=True):
         splits[split].append(workout)
@@ -34,23 +34,23 @@ def held_out_person(workouts: Person) -> EvaluationData:
 def evaluate_people(
     predictor: Predictor, people: Sequence[Person], *, on_progress: Callable[[float], None] = ignore
 ) -> Report:
-    """Zero-shot: each person's last workouts, under the level of their earlier ones. The means weigh people equally.
+    """Zero-shot: each person's last workouts, in the scale of the earlier workouts. The means weigh people equally.
 
     Same keys as `evaluate`, and in `per_workout` the `person` by number; `test_workouts` counts all of them.
     """
 
-    def heard(place: int, share: float) -> None:
+    def report_share(place: int, share: float) -> None:
         on_progress((place + share) / len(people))
 
     reports = []
     for place, person in enumerate(people):
-        data, tell = held_out_person(person), partial(heard, place)
+        data, report_progress = held_out_person(person), partial(report_share, place)
         network = NetworkForecaster(predictor=predictor, level=data.level)
-        states = person_states(network, data, partial(tell, 0.0))
-        report = evaluate(network, data, states, on_progress=tell)
+        states = person_states(network, data, partial(report_progress, 0.0))
+        report = evaluate(network, data, states, on_progress=report_progress)
         if report["score"] is not None:
             reports.append(report)
-        heard(place, 1.0)
+        report_share(place, 1.0)
     return {
         "score": float(np.mean([report["score"] for report in reports])) if reports else None,
         "selected_on": "test",
@@ -66,10 +66,10 @@ def evaluate_people(
 def calibrate_people(
     predictor: Predictor, people: Sequence[Person], on_workout: Callable[[], None] = no_progress
 ) -> Intervals:
-    """Population bands: each person's workouts after the first, under their level, with the response followed.
+    """Population bands: each person's workouts after the first, in the person's scale, with the response followed.
 
-    People that the network has learned from are welcome: what a band must hold is mostly the difference between days,
-    which no network learns, and three people held out make a poor population (their bands were far too wide).
+    People of the training data may be among them: the width of a band is mostly due to the difference between days,
+    which no network learns. Three held-out people alone make a poor population: their bands were far too wide.
     Fewer than five workouts in all: the predictor's own. `on_workout` is called as work advances.
     """
     if sum(len(person) for person in people) < MIN_WORKOUTS:
@@ -90,7 +90,7 @@ def _residuals(predictor: Predictor, person: Person, on_workout: Callable[[], No
 
 
 def _mean_of(tables: Sequence[Any]) -> Any:
-    """The mean of equally shaped tables, number by number; None where nobody has one."""
+    """The mean of equally shaped tables, number by number; None where no table has a number."""
     present = [table for table in tables if table is not None]
     if not present:
         return {} if not tables else None

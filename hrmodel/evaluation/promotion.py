@@ -1,4 +1,4 @@
-"""Champion against challenger: whether a model may replace the one that serves, on the same held-out workouts."""
+"""Champion against challenger: whether a trained model may replace the serving one, on the same held-out workouts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Whether the challenger replaces the champion, and on what evidence. Errors are in bpm; None: there is none.
+    """Whether the challenger replaces the champion, and the evidence. Errors are in bpm; None: not measured.
 
     `workouts`: test workouts that both were scored on; None when one of the two was not scored at all.
     `difference`: the challenger's error minus the champion's; negative: better.
@@ -63,13 +63,13 @@ def compare(challenger: Report | None, champion: Report | None) -> Decision:
     errors[np.isnan(errors).any(axis=1, keepdims=True).repeat(2, axis=1)] = np.nan  # a protocol counts for both or none
     people: list[Any] = [challenger_rows[digest].get("person") for digest in common]
     units = errors if None in people else _errors_of_people(errors, people)
-    scores = _scores(units)
-    if not np.isfinite(scores).all():
+    totals = _total_errors(units)
+    if not np.isfinite(totals).all():
         return _rejected(
             len(common), "a score is missing, because no common test workout is long enough or a model failed"
         )
     over = f"{len(common)} test workouts" + ("" if None in people else f" of {len(set(people))} people")
-    return _decided(*scores.tolist(), workouts=len(common), over=over, interval=_interval(units))
+    return _decided(*totals.tolist(), workouts=len(common), over=over, interval=_interval(units))
 
 
 def _rejected(workouts: int | None, reason: str) -> Decision:
@@ -111,17 +111,17 @@ def _errors_of_people(errors: Array, people: Sequence[int]) -> Array:
 
 
 def _means(errors: Array) -> Array:
-    """(N, 2, 2) -> (2, 2): mean over those that are known; NaN over none."""
-    known = np.isfinite(errors)
-    counts = known.sum(axis=0)
-    means: Array = np.where(known, errors, 0.0).sum(axis=0) / np.where(counts, counts, np.nan)
+    """(N, 2, 2) -> (2, 2): mean over the finite errors; NaN over none."""
+    finite = np.isfinite(errors)
+    counts = finite.sum(axis=0)
+    means: Array = np.where(finite, errors, 0.0).sum(axis=0) / np.where(counts, counts, np.nan)
     return means
 
 
-def _scores(errors: Array) -> Array:
+def _total_errors(errors: Array) -> Array:
     """(N, 2 models, 2 protocols) -> (2,): mean over workouts or people per protocol, then over the protocols."""
-    scores: Array = _means(errors).mean(axis=-1)
-    return scores
+    totals: Array = _means(errors).mean(axis=-1)
+    return totals
 
 
 def _interval(errors: Array) -> tuple[float, float] | None:
@@ -130,7 +130,7 @@ def _interval(errors: Array) -> tuple[float, float] | None:
         return None
     generator = np.random.default_rng(SEED)
     draws = generator.integers(len(errors), size=(RESAMPLES, len(errors)))
-    differences = np.array([np.subtract(*_scores(errors[draw])) for draw in draws])
+    differences = np.array([np.subtract(*_total_errors(errors[draw])) for draw in draws])
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(differences, [tail, 1 - tail])
     return float(low), float(high)

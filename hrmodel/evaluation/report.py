@@ -1,4 +1,4 @@
-"""How good a model is on a subject's test workouts, beside what is easy. JSON-ready: None instead of NaN."""
+"""The errors of a model on a subject's test workouts, beside the baselines'. JSON-ready: None instead of NaN."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -34,7 +34,7 @@ def evaluate(
 ) -> Report:
     """Score a model and the baselines on the test workouts.
 
-    `states` are those of `person_states`: before each test workout, and after them all. `on_progress` hears the share
+    `states` are those of `person_states`: before each test workout, and after them all. `on_progress` gets the share
     done, 0..1, several times in every workout, so that a job's lease can be renewed there. Without test workouts: score
     None, empty tables.
     """
@@ -51,19 +51,19 @@ def evaluate(
         return report
     parts = len(BASELINES) + 1
     results = _results(network, data, states, partial(_part_of, on_progress, 0, parts))
-    easy: dict[str, list[ByProtocol]] = {}
+    baseline_results: dict[str, list[ByProtocol]] = {}
     for done, (name, fit) in enumerate(BASELINES.items(), start=2):
-        beat = partial(on_progress, (done - 1) / parts)
-        baseline = fit(data, beat)
-        own_states = data.before_tests(replay(baseline, data.workouts, beat))
-        easy[name] = _results(baseline, data, own_states, partial(_part_of, on_progress, done - 1, parts))
+        tick = partial(on_progress, (done - 1) / parts)
+        baseline = fit(data, tick)
+        own_states = data.before_tests(replay(baseline, data.workouts, tick))
+        baseline_results[name] = _results(baseline, data, own_states, partial(_part_of, on_progress, done - 1, parts))
         on_progress(done / parts)
     report["protocols"] = {name: _table(results, name) for name in PROTOCOLS}
-    report["baselines"] = {name: {p: _means(scored, p) for p in PROTOCOLS} for name, scored in easy.items()}
+    report["baselines"] = {name: {p: _means(scored, p) for p in PROTOCOLS} for name, scored in baseline_results.items()}
     report["score"] = _score(report["protocols"])
     report["per_workout"] = [_row(workout, result) for workout, result in zip(data.test, results, strict=True)]
     for which, i in best_median_worst([_error(result, "P1") for result in results]).items():
-        errors = {name: {p: _error(scored[i], p) for p in SCORE_PROTOCOLS} for name, scored in easy.items()}
+        errors = {name: {p: _error(scored[i], p) for p in SCORE_PROTOCOLS} for name, scored in baseline_results.items()}
         shown = series(network, data.test[i], states[i])
         own = {name: report["per_workout"][i][name] for name in ("digest", *SCORE_PROTOCOLS)}
         report["examples"].append({"which": which, **own, "baselines": errors, **shown})
@@ -71,7 +71,7 @@ def evaluate(
 
 
 def _part_of(on_progress: Callable[[float], None], done: int, parts: int, share: float) -> None:
-    """Tell the share of the whole when so many parts are done, and this share of the next."""
+    """Report the share of the whole when so many parts are done, and this share of the next."""
     on_progress((done + share) / parts)
 
 
@@ -82,8 +82,8 @@ def _results(
     highest = data.max_heart_rate
     results = []
     for i, (workout, before) in enumerate(zip(data.test, states[:-1], strict=True)):
-        beat = partial(on_progress, i / len(data.test))
-        results.append(_score_workout(forecaster, workout, before, highest, beat))
+        tick = partial(on_progress, i / len(data.test))
+        results.append(_score_workout(forecaster, workout, before, highest, tick))
         on_progress((i + 1) / len(data.test))
     return results
 

@@ -1,4 +1,4 @@
-"""What a stage has left to learn: heart rate less what the person's response under the start model already explains."""
+"""The targets of a personal stage: heart rate less the person's response under the start model."""
 
 from collections.abc import Callable
 from itertools import count
@@ -14,7 +14,7 @@ from hrmodel.training.batches import ScaledWorkout
 def personal_targets(
     start: Checkpoint, data: EvaluationData, on_progress: Callable[[float], None] = ignore
 ) -> tuple[list[ScaledWorkout], list[ScaledWorkout]]:
-    """Training and validation workouts in the person's scale, each with the response known before it.
+    """Training and validation workouts in the person's scale, each with the person's response before it.
 
     The network then learns beside the response that it will serve beside; trained on the whole heart rate it learns the
     same response a second time. Raises ValueError without a level.

@@ -10,6 +10,6 @@ ARCHITECTURES: dict[str, type[HeartRateNetwork]] = {"lstm": HeartRateLSTM}
 def build_network(config: NetworkConfig) -> HeartRateNetwork:
     """Make a network with fresh random weights. Raises ValueError for an unknown architecture."""
     if config.architecture not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise ValueError(f"unknown architecture {config.architecture!r}; known: {known}")
+        names = ", ".join(sorted(ARCHITECTURES))
+        raise ValueError(f"unknown architecture {config.architecture!r}; known: {names}")
     return ARCHITECTURES[config.architecture](config)

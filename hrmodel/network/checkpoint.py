@@ -1,4 +1,4 @@
-"""The one file that rebuilds a model: weights, scale, configuration, history and what a resume needs."""
+"""The one file that rebuilds a model: weights, scale, configuration, history and the state for a resume."""
 
 import json
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ _WEIGHTS, _TRAINING = "weights.", "training."
 
 
 class InvalidCheckpoint(ValueError):
-    """A file that is no checkpoint of ours, or a damaged one; the message names it and says why."""
+    """A file that is not a Stagewise checkpoint, or is damaged; the message names the file and the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
-    """Everything that a model is. `training` and `training_meta` are None in a file that only serves."""
+    """A whole model. `training` and `training_meta` are None in a file that only serves."""
 
     network: NetworkConfig
     contract: FeatureContract
@@ -46,7 +46,7 @@ class Checkpoint:
     followed: PersonState | None = None  # None: not in the file
 
     def metadata(self) -> str:
-        """Give all but the tensors as sorted JSON. Raises ValueError for NaN or infinity: say None instead."""
+        """Give all but the tensors as sorted JSON. Raises ValueError for NaN or infinity: use None instead."""
         values = {
             "format_version": WITHOUT_FOLLOWED,
             "network": self.network.to_dict(),
@@ -72,7 +72,7 @@ class Checkpoint:
         return data
 
     def write(self, path: Path) -> None:
-        """Write the file. Whoever needs it whole after a crash writes elsewhere and renames."""
+        """Write the file, not atomically: to survive a crash in between, write to another path and rename."""
         path.write_bytes(self.to_bytes())
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What a network is made of, as data."""
+"""The configuration of a network: its architecture and sizes."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any

@@ -34,7 +34,7 @@ class HeartRateLSTM(HeartRateNetwork):
         self.lstm.dropout = _between(self.config, dropout)
 
     def run_layers(self, inputs: Tensor, first: int, end: int) -> Tensor:
-        """Run the LSTM layers [first, end) on their own, with what nn.LSTM itself calls."""
+        """Run the LSTM layers [first, end) on their own, by the function that nn.LSTM itself calls."""
         if first >= end:
             return inputs
         layers = self.lstm.all_weights[first:end]
@@ -66,5 +66,5 @@ class HeartRateLSTM(HeartRateNetwork):
 
 
 def _between(config: NetworkConfig, dropout: float) -> float:
-    """What nn.LSTM is told: one layer has no "between", and torch warns of a dropout there."""
+    """The dropout for nn.LSTM: 0 with one layer, where torch warns of any other."""
     return dropout if config.num_layers > 1 else 0.0

@@ -1,4 +1,4 @@
-"""What training, prediction and checkpoints ask of a network, whatever its layers are."""
+"""The interface of a network for training, prediction and checkpoints, independent of its kind of layers."""
 
 import math
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ State = tuple[Tensor, ...]  # between two steps; each tensor is (layers, B, H)
 class HeartRateNetwork(nn.Module, ABC):
     """A stack of layers over time and a read-out: one heart rate per step of a workout.
 
-    B workouts, T steps, F features, H hidden units. A subclass makes its modules and says how to run them. The base
+    B workouts, T steps, F features, H hidden units. A subclass makes its modules and runs them. The base
     class drops out between the layers and freezes them.
     """
 
@@ -38,7 +38,7 @@ class HeartRateNetwork(nn.Module, ABC):
 
     @abstractmethod
     def layer_parameters(self, layer: int) -> Iterator[nn.Parameter]:
-        """Give the parameters of a layer: those that freezing it holds."""
+        """Give the parameters of a layer, which freezing it excludes from training."""
 
     @abstractmethod
     def start_state(self, rows: int) -> State:
@@ -55,7 +55,7 @@ class HeartRateNetwork(nn.Module, ABC):
     def run_from(self, hidden: Tensor, first: int, masks: Sequence[Tensor] | None = None) -> Tensor:
         """`run_layers(inputs, 0, first)` -> (B, T): the rest of `forward`, its dropout included.
 
-        `masks`: what `draw_dropout` gave for these steps; None draws them here.
+        `masks`: from `draw_dropout` for these steps; None draws them here.
         """
         if masks is None:
             masks = self.draw_dropout(hidden.shape[:2], first)
@@ -109,7 +109,7 @@ class HeartRateNetwork(nn.Module, ABC):
         self.requires_grad_(True)
 
     def cacheable_layers(self) -> int:
-        """Count the layers from 0 up whose output cannot change: frozen, and no dropout drawn below them."""
+        """Count the layers from 0 up whose output cannot change: frozen, without dropout below them."""
         frozen = 0
         while frozen < len(self.layers) and not any(p.requires_grad for p in self.layer_parameters(frozen)):
             frozen += 1
@@ -132,10 +132,10 @@ class HeartRateNetwork(nn.Module, ABC):
 
 
 def dropout_mask(shape: Sequence[int], share: float, device: torch.device) -> Tensor:
-    """What dropout multiplies a tensor by: 0 for about `share` of the values, else what keeps the mean.
+    """Factors for dropout: 0 for about `share` of the values, else the factor that keeps the mean.
 
-    What functional.dropout does on a CPU spends a tenth of a batch on random numbers; 16 bits each do. There `share` is
-    rounded to 1/65536 and the kept values are scaled by what was really dropped.
+    functional.dropout on a CPU spends a tenth of a batch's time on random numbers; 16 bits per value are enough. There
+    `share` is rounded to 1/65536 and the kept values are scaled by the rounded share.
     """
     if device.type != "cpu":
         return functional.dropout(torch.ones(*shape, device=device), share)

@@ -30,16 +30,16 @@ in this file.
 
 
 class UnsupportedNetwork(ValueError):
-    """A network that ONNX export does not write; the message says which ones it does."""
+    """A network that ONNX export does not support; the message names the supported ones."""
 
 
 def to_onnx(checkpoint: Checkpoint) -> bytes:
-    """Give the ONNX file (opset 17); DESCRIPTION, which is in it, says what goes in and out.
+    """Give the ONNX file (opset 17); DESCRIPTION, which is in it, describes inputs and outputs.
 
     The same checkpoint gives the same bytes. Raises UnsupportedNetwork for a network other than the LSTM, and
     InvalidCheckpoint when the weights do not fit the network.
     """
-    # imported when somebody asks: 30 MB that most API processes never need
+    # imported at the first export: 30 MB that most API processes never need
     from onnx import TensorProto, helper, numpy_helper
 
     network = checkpoint.network
@@ -80,14 +80,14 @@ _Node = tuple[str, Sequence[str], Sequence[str], dict[str, Any]]  # operator, in
 
 
 def _nodes(network: NetworkConfig) -> list[_Node]:
-    """Give the graph. Inside time comes first, (T, B, ...): runtimes implement only that layout of an LSTM."""
-    each = range(network.num_layers)
+    """Give the graph. Inside, time is the first axis, (T, B, ...): runtimes implement only that layout of an LSTM."""
+    layers = range(network.num_layers)
     nodes: list[_Node] = [
         ("Transpose", ["inputs"], ["below_0"], {"perm": [1, 0, 2]}),
-        ("Split", ["hidden"], [f"hidden_{layer}" for layer in each], {"axis": 0}),
-        ("Split", ["cell"], [f"cell_{layer}" for layer in each], {"axis": 0}),
+        ("Split", ["hidden"], [f"hidden_{layer}" for layer in layers], {"axis": 0}),
+        ("Split", ["cell"], [f"cell_{layer}" for layer in layers], {"axis": 0}),
     ]
-    for layer in each:
+    for layer in layers:
         weights = [f"{kind}_{layer}" for kind in ("W", "R", "B")]
         reads = [f"below_{layer}", *weights, "", f"hidden_{layer}", f"cell_{layer}"]  # "": no lengths
         gives = [f"directions_{layer}", f"last_hidden_{layer}", f"last_cell_{layer}"]
@@ -99,7 +99,7 @@ def _nodes(network: NetworkConfig) -> list[_Node]:
         ("Add", ["product", "fc.bias"], ["sum"], {}),
         ("Squeeze", ["sum", "axis_2"], ["steps_first"], {}),
         ("Transpose", ["steps_first"], ["outputs"], {"perm": [1, 0]}),
-        *(("Concat", [f"{name}_{layer}" for layer in each], [name], {"axis": 0}) for name in OUTPUTS[1:]),
+        *(("Concat", [f"{name}_{layer}" for layer in layers], [name], {"axis": 0}) for name in OUTPUTS[1:]),
     ]
 
 

@@ -30,7 +30,7 @@ def to_original_pt(checkpoint: Checkpoint, path: Path) -> None:
 
 def original_pt(checkpoint: Checkpoint) -> bytes:
     """Give a `.pt` with the original's keys (model_state_dict, config, history, epoch, best_val_loss) plus `stagewise`,
-    and `training` where there is what a resume needs.
+    and `training` where the checkpoint holds the state for a resume.
     """  # fmt: skip
     network = checkpoint.network
     losses = [entry["val_loss"] for entry in checkpoint.history if entry.get("val_loss") is not None]
@@ -55,7 +55,8 @@ def original_pt(checkpoint: Checkpoint) -> bytes:
 
 
 def from_original_pt(path: Path) -> Checkpoint:
-    """Read start weights from a `.pt` of the original, with a warning; one that we exported comes back whole.
+    """Read start weights from a `.pt` of the original, with a warning; a file of `original_pt` gives the whole
+    checkpoint.
 
     Raises InvalidCheckpoint naming the path and the reason, or FileNotFoundError.
     """

@@ -18,7 +18,7 @@ BASE_DATA_HELP = "file of many people with a split (train or val) per workout"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line instead of a page of usage."""
+    """Reports an error in one line instead of a page of usage."""
 
     def error(self, message: str) -> NoReturn:
         print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
@@ -26,7 +26,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the arguments; `command` names what to do. Exits with 2 and one line on stderr when they make no sense."""
+    """Read the arguments; `command` is the command's name. Exits with 2 and one line on stderr for invalid ones."""
     parser = _Parser(prog="python -m hrmodel", description="Train and evaluate a personal heart-rate model offline.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in personal_stages():
@@ -40,7 +40,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def hyperparameters(args: argparse.Namespace) -> dict[str, Any]:
-    """Those that were given explicitly."""
+    """The hyperparameters that the arguments set explicitly."""
     return {name: value for name in HYPERPARAMETERS if (value := getattr(args, name)) is not None}
 
 
@@ -66,7 +66,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     _add_data(parser)
     text = "the model (default: the last stage's best below --out, else an earlier one's, else the base model)"
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=text)
-    text = "so many seconds of each workout's heart rate are given; default 0: none"
+    text = "read the first seconds of each workout's heart rate; default 0: none"
     parser.add_argument("--observed", type=_seconds, default=0.0, metavar="SECONDS", help=text)
     _add_device(parser)
     _add_out(parser)
@@ -80,7 +80,7 @@ def _seconds(text: str) -> float:
 
 
 def _add_parameters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, metavar="DIR", help="not read: here for the likeness of the commands")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="ignored; accepted so that all commands take it")
     _add_models(parser)
     parser.add_argument("--stage", choices=personal_stages(), help="default: all, side by side")
     parser.add_argument("--freeze-layers", type=int, nargs="*", metavar="LAYER", help="instead of the stage's own")

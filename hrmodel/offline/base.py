@@ -1,4 +1,4 @@
-"""Train the base model that we ship: real people plus simulated ones; held-out people tell how good it is."""
+"""Train the shipped base model on real and simulated people; held-out people measure its error."""
 
 import json
 import logging
@@ -45,9 +45,10 @@ class People:
 
 
 def train_base(data: Path, folder: Path, hyperparameters: dict[str, Any], architecture: str) -> None:
-    """Train a new network on the people of `data` marked `train`, score on those marked `val`, write the shipped files.
+    """Train a new network on the people of `data` marked `train`, score on the people marked `val`, write the shipped
+    files.
 
-    Raises ValueError when `data` does not tell people and their split apart.
+    Raises ValueError when `data` does not name each workout's person and split.
     """
     people = read_people(data)
     stage = resolve("base", "auto", hyperparameters, workouts=sum(map(len, people.train.values())))
@@ -56,10 +57,10 @@ def train_base(data: Path, folder: Path, hyperparameters: dict[str, Any], archit
     checkpoint = _fit(people, stage, architecture)
     predictor = Predictor(checkpoint)
     golden_check(predictor)
-    everybody = [*people.train.values(), *people.val.values()]
-    total, done = 2 * sum(map(len, everybody)), count(1)
+    all_people = [*people.train.values(), *people.val.values()]
+    total, done = 2 * sum(map(len, all_people)), count(1)
     with progress_bar("bands") as show:
-        bands = calibrate_people(predictor, everybody, lambda: show(min(next(done) / total, 1.0)))
+        bands = calibrate_people(predictor, all_people, lambda: show(min(next(done) / total, 1.0)))
     checkpoint = replace(checkpoint, intervals=bands)
     with progress_bar("evaluate") as show:
         report = evaluate_people(Predictor(checkpoint), list(people.val.values()), on_progress=show)
@@ -69,7 +70,7 @@ def train_base(data: Path, folder: Path, hyperparameters: dict[str, Any], archit
 
 def read_people(data: Path) -> People:
     """Read and clean every workout of a population file."""
-    found: dict[str, list[Workout]] = {}
+    workouts_by_person: dict[str, list[Workout]] = {}
     splits: dict[str, str] = {}
     for workout in read_workouts(data):
         cleaned = clean(workout).workout
@@ -77,11 +78,11 @@ def read_people(data: Path) -> People:
             continue
         if workout.person is None or workout.split not in ("train", "val"):
             raise ValueError(f"{workout.source}: a population needs a person and a split (train or val) per workout")
-        found.setdefault(workout.person, []).append(cleaned)
+        workouts_by_person.setdefault(workout.person, []).append(cleaned)
         splits[workout.person] = workout.split
     people = People()
-    for person in sorted(found):
-        ordered = sorted(found[person], key=lambda workout: workout.sort_key)
+    for person in sorted(workouts_by_person):
+        ordered = sorted(workouts_by_person[person], key=lambda workout: workout.sort_key)
         getattr(people, splits[person])[person] = [to_grid(workout, workout.digest) for workout in ordered]
     return people
 
@@ -128,11 +129,11 @@ def _fit(people: People, stage: StageConfig, architecture: str) -> Checkpoint:
 
 
 def _scaled(people: Iterable[list[GriddedWorkout]], contract: FeatureContract) -> list[ScaledWorkout]:
-    """Everybody's workouts, each person in their own scale."""
+    """The workouts of all people, each in the person's own scale."""
     scaled = []
     for workouts in people:
-        level = fit_scale(workouts, contract)
-        scaled += [ScaledWorkout(gridded=workout, level=level) for workout in workouts]
+        scale = fit_scale(workouts, contract)
+        scaled += [ScaledWorkout(gridded=workout, level=scale) for workout in workouts]
     return scaled
 
 

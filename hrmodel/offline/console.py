@@ -1,4 +1,4 @@
-"""What a person sees: log lines on the terminal and in a file, and a progress bar that neither disturbs."""
+"""The commands' output: log lines on the terminal and in a file, and a progress bar that does not disturb them."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ class _ConsoleHandler(logging.Handler):
 
 @contextmanager
 def logging_to(path: Path | None) -> Iterator[None]:
-    """Print what `hrmodel` logs; with a path, append it to that file too, and there how it ended if it failed."""
+    """Print what `hrmodel` logs; with a path, append it to that file too, and there also the error that ended it."""
     handlers: list[logging.Handler] = [_ConsoleHandler(logging.INFO)]
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""One person's workouts from any readable file or folder, cleaned and split as the service does it."""
+"""One person's workouts from any readable file or folder, cleaned and split as in the service."""
 
 import logging
 from collections import defaultdict
@@ -30,17 +30,16 @@ log = logging.getLogger("hrmodel.data")
 def load_data(
     path: Path, *, person: str | None = None, units: Units | None = None, sport: SaidSport | None = None
 ) -> EvaluationData:
-    """Read, clean, split and grid one person's workouts; the level is fitted on train + val.
+    """Read, clean, split and grid one person's workouts; the scale is fitted on train + val.
 
-    `units` go to the formats that do not fix theirs, `sport` is that of files that name none. Raises UserError when
-    there is nothing to learn from or several people are in the file and none is chosen, InvalidFile when no file can be
-    read.
+    `units`: for formats without fixed units; `sport`: for files that name no sport. Raises UserError without a workout
+    to learn from, and for several people when none is chosen. Raises InvalidFile when no file can be read.
     """
     return prepare(read_person(path, person, units, sport), str(path))
 
 
 def prepare(workouts: Sequence[Workout], origin: str) -> EvaluationData:
-    """Clean, split and grid one person's workouts; the level is fitted on train + val.
+    """Clean, split and grid one person's workouts; the scale is fitted on train + val.
 
     `origin` names the workouts in messages. Raises UserError when there is nothing to learn from.
     """
@@ -51,8 +50,8 @@ def prepare(workouts: Sequence[Workout], origin: str) -> EvaluationData:
         splits[split].append(to_grid(workout, workout.digest))
     if not splits["train"]:
         raise UserError(f"{origin} holds no training workouts: train.pt is missing, empty, or all of it was dropped.")
-    level = fit_scale(splits["train"] + splits["val"], FeatureContract())
-    data = EvaluationData(**splits, level=level)
+    scale = fit_scale(splits["train"] + splits["val"], FeatureContract())
+    data = EvaluationData(**splits, level=scale)
     _describe(data, own_split=has_split(recorded))
     return data
 
@@ -63,14 +62,14 @@ def has_split(workouts: Sequence[Workout]) -> bool:
 
 
 def split_of(workouts: Sequence[Workout]) -> list[str]:
-    """The split of each of one person's workouts in time order: their own where all bring one, else by time."""
+    """The split of each workout of one person in time order: its own where all have one, else by time."""
     if has_split(workouts):
         return [str(workout.split) for workout in workouts]
     return chronological_split(len(workouts))
 
 
 def training_digest(data: EvaluationData) -> str:
-    """Names what a model has learned from and was chosen by."""
+    """Names the workouts that a model has learned from and was chosen by."""
     return digest_of(workout.digest for workout in (*data.train, *data.val))
 
 
@@ -87,13 +86,13 @@ def read_person(path: Path, person: str | None, units: Units | None, sport: Said
     if person is None and len(people) > 1:
         raise UserError(f"{path} holds workouts of {len(people)} people; choose one with --person: {_list(people)}.")
     if person is not None and not read:
-        known = f"it has {_list(people)}" if people else "its workouts name no person, so leave --person out"
-        raise UserError(f"{path} holds no workouts of --person {person}: {known}.")
+        alternative = f"it has {_list(people)}" if people else "its workouts name no person, so leave --person out"
+        raise UserError(f"{path} holds no workouts of --person {person}: {alternative}.")
     return with_trusted_split(read)
 
 
 def with_trusted_split(read: Sequence[FoundWorkout]) -> list[Workout]:
-    """The workouts, without a split unless all come from the original's files: train.pt, val.pt and test.pt say it."""
+    """The workouts, without a split unless all come from the original's files: train.pt, val.pt and test.pt."""
     trusted = all(item.format == ORIGINAL_FORMAT for item in read)
     return [item.workout if trusted else replace(item.workout, split=None) for item in read]
 
@@ -101,9 +100,9 @@ def with_trusted_split(read: Sequence[FoundWorkout]) -> list[Workout]:
 def usable(workouts: Sequence[Workout], origin: str) -> tuple[list[Workout], list[Workout]]:
     """The workouts fit to learn from, each once, in time order: as they were recorded, and cleaned.
 
-    Raises UserError when none is.
+    Raises UserError when no workout is fit.
     """
-    kept: dict[str, tuple[Workout, Workout]] = {}  # recorded and cleaned, by the digest of the cleaned one
+    workouts_by_digest: dict[str, tuple[Workout, Workout]] = {}  # recorded and cleaned, by the cleaned digest
     dropped: defaultdict[str, list[str]] = defaultdict(list)  # messages by code
     repaired = 0
     for workout in workouts:
@@ -112,22 +111,22 @@ def usable(workouts: Sequence[Workout], origin: str) -> tuple[list[Workout], lis
             main = cleaned.reasons[0]  # the drop comes before the repairs
             dropped[main.code].append(main.message)
             log.debug("dropped %s: %s", workout.source, main.message)
-        elif cleaned.workout.digest in kept:
+        elif cleaned.workout.digest in workouts_by_digest:
             dropped["duplicate"].append("the same workout twice")
         else:
-            kept[cleaned.workout.digest] = (workout, cleaned.workout)
+            workouts_by_digest[cleaned.workout.digest] = (workout, cleaned.workout)
             repaired += cleaned.verdict == "repaired"
-    digests = list(kept)
-    extents = [extent_of(cleaned) for _, cleaned in kept.values()]
+    digests = list(workouts_by_digest)
+    extents = [extent_of(cleaned) for _, cleaned in workouts_by_digest.values()]
     for worse, better in duplicates(extents).items():
         dropped["duplicate"].append(why_dropped(extents[worse], extents[better]))
-        del kept[digests[worse]]
-    _tell_what_was_dropped(origin, len(kept), repaired, dropped)
-    ordered = sorted(kept.values(), key=lambda pair: pair[1].sort_key)
+        del workouts_by_digest[digests[worse]]
+    _log_drops(origin, len(workouts_by_digest), repaired, dropped)
+    ordered = sorted(workouts_by_digest.values(), key=lambda pair: pair[1].sort_key)
     return [recorded for recorded, _ in ordered], [cleaned for _, cleaned in ordered]
 
 
-def _tell_what_was_dropped(origin: str, kept: int, repaired: int, dropped: Mapping[str, Sequence[str]]) -> None:
+def _log_drops(origin: str, kept: int, repaired: int, dropped: Mapping[str, Sequence[str]]) -> None:
     """Log the counts. Raises UserError when nothing is left."""
     if not kept:
         why = "; ".join(f"{len(messages)} {code} ({messages[0]})" for code, messages in dropped.items())
@@ -143,9 +142,9 @@ def _describe(data: EvaluationData, *, own_split: bool) -> None:
     log.info("split%s: %s", " (the files' own)" if own_split else " in time order", counts)
     if not own_split and not data.test:
         log.info("fewer than %d workouts: all of them train, none is held out, no early stopping", MIN_WORKOUTS)
-    level = data.level
-    if level is not None:
-        values = (level.heart_rate, level.spread, level.speed, level.workouts)
+    scale = data.level
+    if scale is not None:
+        values = (scale.heart_rate, scale.spread, scale.speed, scale.workouts)
         log.info("level: %.1f bpm, spread %.1f bpm, mean speed %.2f m/s (train + val, %d workouts)", *values)
 
 

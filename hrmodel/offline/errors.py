@@ -1,4 +1,4 @@
-"""What a person at the command line can put right."""
+"""Errors that the user of the command line can fix."""
 
 import torch
 
@@ -9,11 +9,11 @@ from hrmodel.workouts.errors import InvalidFile
 
 
 class UserError(ValueError):
-    """One sentence: what is wrong, and what to do."""
+    """One sentence: the problem and its fix."""
 
 
 class Interrupted(Exception):
-    """Ctrl-C during a training; the sentence says what is left on disk."""
+    """Ctrl-C during a training; the sentence names the checkpoint on disk."""
 
 
 USER_ERRORS = (

@@ -1,4 +1,4 @@
-"""The models of all stages side by side on one person's test workouts, beside what is easy."""
+"""The models of all stages side by side on one person's test workouts, beside the baselines."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from hrmodel.offline.console import progress_bar
 from hrmodel.offline.data import training_digest
 from hrmodel.offline.errors import UserError
 from hrmodel.offline.paths import Folders, shipped_base
-from hrmodel.offline.start import Found, read_base, read_checkpoint
+from hrmodel.offline.start import ModelFile, read_base, read_checkpoint
 from hrmodel.offline.tables import MISSING, error_table, reliability_table, workout_table
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.training.stages import STAGES, personal_stages
@@ -35,29 +35,29 @@ def evaluate_versions(
     """Score every version that exists, print tables and write results/evaluation.json and results/evaluation.png.
 
     `checkpoint` is scored in a column of its own. The picture and the tables of bands and workouts are of the version
-    with the lowest score. Without test workouts the file says so, holds no numbers and has no picture. Raises UserError
+    with the lowest score. Without test workouts the file holds no numbers, and there is no picture. Raises UserError
     when no version exists or a named file is missing.
     """
-    found = _versions(folders, pretrained, checkpoint) if data.test else {}
+    versions = _versions(folders, pretrained, checkpoint) if data.test else {}
     if not data.test:
         log.warning("there are no test workouts: nothing can be scored")
-    reports = _score(found, data, device)
+    reports = _score(versions, data, device)
     _say(error_table(reports, [*STAGES, EXTRA] if checkpoint else list(STAGES)))
-    _write(folders.evaluation, data, found, reports)
+    _write(folders.evaluation, data, versions, reports)
     log.info("wrote %s", folders.evaluation)
     _show_best(folders.evaluation.with_suffix(".png"), reports)
 
 
 def _show_best(picture: Path, reports: Mapping[str, Report]) -> None:
     """Draw and print the version with the lowest score, of equals the earlier one. Without a score, no picture."""
-    scores = {name: report["score"] for name, report in reports.items() if report["score"] is not None}
-    picture.unlink(missing_ok=True)  # one of an earlier evaluation would lie beside the new numbers
-    if not scores:
+    errors = {name: report["score"] for name, report in reports.items() if report["score"] is not None}
+    picture.unlink(missing_ok=True)  # a picture of an earlier evaluation would lie beside the new numbers
+    if not errors:
         return
-    best = min(scores, key=scores.__getitem__)
+    best = min(errors, key=errors.__getitem__)
     _say(reliability_table(best, reports[best]))
     _say(workout_table(best, reports[best]))
-    draw_evaluation(reports[best], picture, f"{best}, the best of {', '.join(scores)}" if len(scores) > 1 else best)
+    draw_evaluation(reports[best], picture, f"{best}, the best of {', '.join(errors)}" if len(errors) > 1 else best)
     log.info("wrote %s, of %s", picture, best)
 
 
@@ -66,41 +66,41 @@ def _say(lines: Sequence[str]) -> None:
         log.info("%s", line)
 
 
-def _versions(folders: Folders, pretrained: Path | None, checkpoint: Path | None) -> dict[str, Found]:
+def _versions(folders: Folders, pretrained: Path | None, checkpoint: Path | None) -> dict[str, ModelFile]:
     """The versions that can be scored, each note about a missing one logged."""
-    found: dict[str, Found] = {}
+    versions: dict[str, ModelFile] = {}
     if pretrained or shipped_base().exists():
-        found["base"] = read_base(pretrained)
+        versions["base"] = read_base(pretrained)
     else:
         log.info("base %s: %s is missing; name another file with --pretrained FILE", MISSING, shipped_base())
     for stage in personal_stages():
         path = folders.best(stage)
         if path.exists():
-            found[stage] = read_checkpoint(path)
+            versions[stage] = read_checkpoint(path)
         else:
             log.info("%s %s: %s is missing; run `python -m hrmodel %s --data DIR`", stage, MISSING, path, stage)
     if checkpoint is not None:
         if not checkpoint.exists():
             raise UserError(f"--checkpoint {checkpoint} does not exist.")
-        found[EXTRA] = read_checkpoint(checkpoint)
-    for name in [name for name, version in found.items() if version.warning]:
-        log.warning("%s %s: not scored. %s", name, MISSING, found.pop(name).warning)
-    if not found:
+        versions[EXTRA] = read_checkpoint(checkpoint)
+    for name in [name for name, version in versions.items() if version.warning]:
+        log.warning("%s %s: not scored. %s", name, MISSING, versions.pop(name).warning)
+    if not versions:
         first = f"run `python -m hrmodel {personal_stages()[0]} --data DIR` first"
         raise UserError(f"There is no model to evaluate: {first}.")
-    return found
+    return versions
 
 
-def _score(found: Mapping[str, Found], data: EvaluationData, device: str) -> dict[str, Report]:
+def _score(versions: Mapping[str, ModelFile], data: EvaluationData, device: str) -> dict[str, Report]:
     """Each version's report, under its own level; response and bands are followed from the first workout on."""
     reports: dict[str, Report] = {}
     with progress_bar("evaluate") as show:
-        for name, version in found.items():
+        for name, version in versions.items():
             _warn_of_other_data(name, version, data)
             done = len(reports)
 
             def show_share(share: float, done: int = done) -> None:
-                show((done + share) / len(found))
+                show((done + share) / len(versions))
 
             reports[name] = report_of(version.checkpoint, data, device, show_share)
     return reports
@@ -116,18 +116,18 @@ def report_of(
     return evaluate(network, own, states, on_progress=on_progress)
 
 
-def _warn_of_other_data(name: str, version: Found, data: EvaluationData) -> None:
+def _warn_of_other_data(name: str, version: ModelFile, data: EvaluationData) -> None:
     personal = version.checkpoint.level is not None
     if personal and version.checkpoint.data_digest != training_digest(data):
         log.warning("%s was trained on other data than this: it may know some of these test workouts", name)
 
 
-def _write(path: Path, data: EvaluationData, found: Mapping[str, Found], reports: Mapping[str, Report]) -> None:
+def _write(path: Path, data: EvaluationData, versions: Mapping[str, ModelFile], reports: Mapping[str, Report]) -> None:
     content = {
         "data_digest": training_digest(data),
         "workouts": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
-        "files": {name: str(version.path) for name, version in found.items()},
-        "versions": {name: reports.get(name) for name in (*STAGES, *(EXTRA,) * (EXTRA in found))},
+        "files": {name: str(version.path) for name, version in versions.items()},
+        "versions": {name: reports.get(name) for name in (*STAGES, *(EXTRA,) * (EXTRA in versions))},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")

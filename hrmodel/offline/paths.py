@@ -20,7 +20,7 @@ class Folders:
 
     @property
     def predictions(self) -> Path:
-        """What `predict` writes step by step; beside it a `.json` with one entry per workout."""
+        """The output of `predict`, one row per step; beside it a `.json` with one entry per workout."""
         return self.out / "results" / "predictions.csv"
 
     def best(self, stage: str) -> Path:

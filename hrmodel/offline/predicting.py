@@ -16,7 +16,7 @@ from hrmodel.evaluation.protocols import after_prefix
 from hrmodel.offline.console import progress_bar
 from hrmodel.offline.errors import UserError
 from hrmodel.offline.paths import Folders
-from hrmodel.offline.start import Found, read_base, read_checkpoint
+from hrmodel.offline.start import ModelFile, read_base, read_checkpoint
 from hrmodel.offline.tables import prediction_table
 from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
@@ -38,7 +38,7 @@ log = logging.getLogger("hrmodel.predict")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recording:
-    """One workout to predict. `follow`: its heart rate is good enough to learn from; else `why` says what is wrong."""
+    """One workout to predict. `follow`: its heart rate is good enough to learn from; else `why` is the reason."""
 
     gridded: GriddedWorkout
     source: str
@@ -48,7 +48,7 @@ class Recording:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One predicted workout. Errors are mean absolute ones in bpm, None where too little was measured."""
+    """One predicted workout. Errors are mean absolute errors in bpm, None where too little was measured."""
 
     digest: str
     source: str
@@ -59,36 +59,36 @@ class Outcome:
     measured: float | None  # mean, bpm
     predicted: float  # mean, bpm
     blind_error: float | None
-    error: float | None  # over the steps after those that were given
+    error: float | None  # over the steps after the observed prefix
 
 
-def find_model(folders: Folders, checkpoint: Path | None) -> Found:
+def find_model(folders: Folders, checkpoint: Path | None) -> ModelFile:
     """The file that --checkpoint names, else the newest stage's best model, else the shipped base.
 
-    Raises UserError when it is missing or is none of ours.
+    Raises UserError when it is missing or is not a Stagewise checkpoint.
     """
     if checkpoint is not None and not checkpoint.exists():
         raise UserError(f"--checkpoint {checkpoint} does not exist.")
     trained = [best for stage in reversed(personal_stages()) if (best := folders.best(stage)).exists()]
     path = checkpoint or next(iter(trained), None)
-    found = read_checkpoint(path) if path else read_base(None)
-    if found.warning:
-        raise UserError(f"{found.path} cannot predict. {found.warning}")
-    log.info("predicts with %s (%s)", found.path, found.checkpoint.stage)
-    return found
+    model = read_checkpoint(path) if path else read_base(None)
+    if model.warning:
+        raise UserError(f"{model.path} cannot predict. {model.warning}")
+    log.info("predicts with %s (%s)", model.path, model.checkpoint.stage)
+    return model
 
 
 def predict_workouts(
-    workouts: Sequence[Workout], found: Found, folders: Folders, device: str, *, observed: float = 0.0
+    workouts: Sequence[Workout], model: ModelFile, folders: Folders, device: str, *, observed: float = 0.0
 ) -> list[Outcome]:
     """Predict all workouts in time order; print a table, write results/predictions.csv and results/predictions.json.
 
-    The first `observed` seconds of heart rate are given. After a workout that came later than those the model learned
-    from, the response follows it, as the service does: the next one is predicted with what it taught.
+    The first `observed` seconds of heart rate are read. As in the service, each workout later than the training data
+    updates the response, with which the next workout is predicted.
     """
-    _log_person_state(found)
+    _log_person_state(model)
     recordings = _recordings(workouts)
-    network = NetworkForecaster(predictor=Predictor(found.checkpoint, device), level=found.checkpoint.level)
+    network = NetworkForecaster(predictor=Predictor(model.checkpoint, device), level=model.checkpoint.level)
     path = folders.predictions
     path.parent.mkdir(parents=True, exist_ok=True)
     outcomes, done = [], count(1)
@@ -99,7 +99,7 @@ def predict_workouts(
             writer.writerows(_rows(recording, blind, answer))
             outcomes.append(_outcome(recording, blind, answer, observed, learned))
             show(next(done) / len(recordings))
-    summary = _summary(found, observed, outcomes)
+    summary = _summary(model, observed, outcomes)
     path.with_suffix(".json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     for line in prediction_table(summary):
         log.info("%s", line)
@@ -107,15 +107,15 @@ def predict_workouts(
     return outcomes
 
 
-def _log_person_state(found: Found) -> None:
-    checkpoint = found.checkpoint
+def _log_person_state(model: ModelFile) -> None:
+    checkpoint = model.checkpoint
     if checkpoint.level is None:
-        log.warning("%s knows no person: it predicts a person whom it has never seen", found.path)
+        log.warning("%s holds no data of the person: it predicts as for an unknown person", model.path)
     elif checkpoint.followed is None:
         log.warning(
             "%s does not hold the person's response (an earlier version wrote it, or its training did not end): errors "
             "are higher until enough workouts of --data were followed. Train again to have it in the file.",
-            found.path,
+            model.path,
         )
     else:
         until = f"{checkpoint.followed.last_workout:%Y-%m-%d}"
@@ -123,9 +123,12 @@ def _log_person_state(found: Found) -> None:
 
 
 def _recordings(workouts: Sequence[Workout]) -> list[Recording]:
-    """All workouts in time order, each recording once; what cannot be learned from is predicted as it was recorded."""
+    """All workouts in time order, each recording once; a workout unfit for learning is predicted as it was recorded."""
     cleaned = [clean(workout) for workout in workouts]
-    usable = [each.workout or take_out(within_bounds(w)[0])[0] for each, w in zip(cleaned, workouts, strict=True)]
+    usable = [
+        result.workout or take_out(within_bounds(workout)[0])[0]
+        for result, workout in zip(cleaned, workouts, strict=True)
+    ]
     twice = duplicates([extent_of(workout) for workout in usable])
     once = {workout.digest: i for i, workout in reversed(list(enumerate(usable))) if i not in twice}
     recordings = [
@@ -143,7 +146,7 @@ def _recordings(workouts: Sequence[Workout]) -> list[Recording]:
 def _in_time(
     network: NetworkForecaster, recordings: Sequence[Recording], observed: float
 ) -> Iterator[tuple[Recording, Answer, Answer, bool]]:
-    """Each workout's blind prediction and the one with what was observed, and whether the model learned from it."""
+    """Each workout, its predictions (blind, and after the observed prefix), and whether the model learned from it."""
     stored = network.predictor.followed
     state = stored or PersonState.start(network.size)
     learned_until = stored.last_workout if stored else None
@@ -190,18 +193,18 @@ def _outcome(recording: Recording, blind: Answer, answer: Answer, observed: floa
 
 
 def _error(gridded: GriddedWorkout, predicted: Array, observed: float) -> float | None:
-    """As `evaluate` scores P1 and P2: over the measured steps after the observed ones; None for too few."""
+    """As `evaluate` scores P1 and P2: over the measured steps after the observed prefix; None for too few."""
     task = after_prefix(observed)(gridded)
     return None if task is None else float(np.abs(predicted - measured_heart_rate(gridded))[task.scored].mean())
 
 
-def _summary(found: Found, observed: float, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """`mean`: over the workouts that the model did not learn from and whose heart rate can be believed."""
+def _summary(model: ModelFile, observed: float, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """`mean`: over the workouts that the model did not learn from and whose heart rate is plausible."""
     new = [outcome for outcome in outcomes if outcome.use == NEW]
-    followed = found.checkpoint.followed
+    followed = model.checkpoint.followed
     return {
-        "model": str(found.path),
-        "response": "followed" if followed else "missing" if found.checkpoint.level else "none",
+        "model": str(model.path),
+        "response": "followed" if followed else "missing" if model.checkpoint.level else "none",
         "observed_seconds": observed,
         "mean": {"workouts": len(new)}
         | {name: _mean([getattr(outcome, name) for outcome in new]) for name in ("blind_error", "error")},
@@ -210,8 +213,8 @@ def _summary(found: Found, observed: float, outcomes: Sequence[Outcome]) -> dict
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    finite = [value for value in values if value is not None]
+    return float(np.mean(finite)) if finite else None
 
 
 def _known(value: float) -> float | None:

@@ -55,7 +55,7 @@ def train_stage(task: StageRun) -> None:
         with progress_bar("following the person") as show:
             keep.end(state, show)
     except KeyboardInterrupt as error:
-        raise Interrupted(_what_is_left(task, keep.epochs)) from error
+        raise Interrupted(_interruption(task, keep.epochs)) from error
     except torch.OutOfMemoryError as error:
         raise UserError(explain_out_of_memory(stage.batch_size)) from error
     draw_curves(state.history, task.folders.curves(name), f"Training of {name}")
@@ -71,7 +71,7 @@ def original_history(history: list[Entry]) -> dict[str, Any]:
     columns |= {"epoch_times": "epoch_time", "trainable_parameters": "trainable_parameters"}
     if any("gpu_peak_bytes" in entry for entry in history):
         columns["gpu_peak_bytes"] = "gpu_peak_bytes"
-    lists = {ours: [entry.get(theirs) for entry in history] for ours, theirs in columns.items()}
+    lists = {column: [entry.get(key) for entry in history] for column, key in columns.items()}
     return {**lists, "best_epoch": best[0] if best else None, "best_val_loss": best[1] if best else None}
 
 
@@ -93,7 +93,7 @@ def _model(task: StageRun) -> HeartRateNetwork:
 
 
 class _Keeper:
-    """What happens after each epoch: files, then a line in the log. `epochs` of them are on disk."""
+    """Keeps each epoch: files, then a line in the log. `epochs` of them are on disk."""
 
     def __init__(self, task: StageRun) -> None:
         self._task = task
@@ -101,7 +101,7 @@ class _Keeper:
         self.epochs = 0
 
     def planned(self, model: HeartRateNetwork) -> Checkpoint:
-        """What this training writes, before its first epoch."""
+        """The checkpoint that this training would write before its first epoch."""
         return replace(self._task.checkpoint(model.config, model.state_dict(), []), training_meta=self._start)
 
     def begin(self, state: TrainingState) -> None:
@@ -136,7 +136,7 @@ class _Keeper:
 
 
 def _write(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a `.pt` that holds the whole checkpoint; whoever reads sees the old file or the new one."""
+    """Write a `.pt` with the whole checkpoint, atomically: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     to_original_pt(checkpoint, unfinished)
@@ -152,7 +152,7 @@ def _announce(task: StageRun, model: HeartRateNetwork) -> None:
     log.info("%d of %d parameters train; frozen layers: %s", *values)
 
 
-def _what_is_left(task: StageRun, epochs: int) -> str:
+def _interruption(task: StageRun, epochs: int) -> str:
     if not epochs:
         return "Interrupted before the first epoch was finished: no checkpoint was written."
     latest = task.folders.latest(task.stage.stage)

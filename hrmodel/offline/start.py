@@ -1,4 +1,4 @@
-"""The checkpoint that a command starts from: found, read, or missed in a sentence that helps."""
+"""The checkpoint that a command starts from, or an error that says how to get one."""
 
 import logging
 import warnings
@@ -17,16 +17,16 @@ log = logging.getLogger("hrmodel.start")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
-    """A checkpoint read from `path`. `warning`: it is not ours and can only start a training."""
+class ModelFile:
+    """A checkpoint read from `path`. `warning`: it is not a Stagewise file and can only start a training."""
 
     path: Path
     checkpoint: Checkpoint
     warning: str | None = None
 
 
-def read_checkpoint(path: Path) -> Found:
-    """Read a `.safetensors` checkpoint or a `.pt`: our own come back whole, the original's as start weights.
+def read_checkpoint(path: Path) -> ModelFile:
+    """Read a `.safetensors` checkpoint or a `.pt`: whole if Stagewise wrote it, only start weights if the original did.
 
     Raises InvalidCheckpoint, UserError for a network that this code does not know, FileNotFoundError.
     """
@@ -38,10 +38,10 @@ def read_checkpoint(path: Path) -> Found:
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
     messages = [str(warning.message) for warning in caught if warning.category is UserWarning]
-    return Found(path=path, checkpoint=checkpoint, warning=messages[0] if messages else None)
+    return ModelFile(path=path, checkpoint=checkpoint, warning=messages[0] if messages else None)
 
 
-def read_base(pretrained: Path | None) -> Found:
+def read_base(pretrained: Path | None) -> ModelFile:
     """The file that --pretrained names, else the shipped base. Raises UserError when it is missing."""
     path = pretrained or shipped_base()
     if not path.exists():
@@ -50,8 +50,8 @@ def read_base(pretrained: Path | None) -> Found:
     return read_checkpoint(path)
 
 
-def read_start(stage: str, pretrained: Path | None, checkpoint: Path | None, folders: Folders) -> Found:
-    """What a personal stage starts from: a base model, or the best model of the stage before.
+def read_start(stage: str, pretrained: Path | None, checkpoint: Path | None, folders: Folders) -> ModelFile:
+    """The checkpoint that a personal stage starts from: a base model, or the best model of the stage before.
 
     `pretrained` and `checkpoint` are the options of the command. Raises UserError when the option for the other kind
     of start is used, or the file is missing.
@@ -70,11 +70,11 @@ def read_start(stage: str, pretrained: Path | None, checkpoint: Path | None, fol
     return read_checkpoint(path)
 
 
-def announce(found: Found) -> None:
+def announce(start: ModelFile) -> None:
     """Log where a training starts."""
-    if found.warning:
-        log.warning("%s", found.warning)
-    log.info("starts from %s (%s)", found.path, found.checkpoint.stage)
+    if start.warning:
+        log.warning("%s", start.warning)
+    log.info("starts from %s (%s)", start.path, start.checkpoint.stage)
 
 
 def choose_device(name: str) -> str:

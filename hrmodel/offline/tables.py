@@ -26,9 +26,9 @@ def error_table(reports: Mapping[str, Report], versions: Sequence[str]) -> list[
 def reliability_table(name: str, report: Report) -> list[str]:
     """By protocol and nominal coverage: measured coverage in % and the band's mean half width in bpm."""
     tables = {protocol: table["reliability"] for protocol, table in report["protocols"].items()}
-    levels = sorted({level for table in tables.values() for level in table})
-    rows = {protocol: [_band(table.get(level)) for level in levels] for protocol, table in tables.items()}
-    lines = _lines("in band of", [f"{100 * float(level):.0f} %" for level in levels], rows, 15)
+    coverages = sorted({coverage for table in tables.values() for coverage in table})
+    rows = {protocol: [_band(table.get(coverage)) for coverage in coverages] for protocol, table in tables.items()}
+    lines = _lines("in band of", [f"{100 * float(coverage):.0f} %" for coverage in coverages], rows, 15)
     return [f"{name}: measured coverage of the bands, and their mean half widths in bpm", *lines]
 
 
@@ -44,15 +44,15 @@ def workout_table(name: str, report: Report) -> list[str]:
 
 
 def prediction_table(summary: Mapping[str, Any]) -> list[str]:
-    """One line per predicted workout: start, length, mean heart rates, errors in bpm; last, the mean over new ones."""
+    """One line per predicted workout: start, length, mean heart rates, errors (bpm); then means over new workouts."""
     seconds = summary["observed_seconds"]
     after = [f"after {seconds:g} s"] if seconds else []
     rows = {}
     for outcome in summary["workouts"]:
         errors = [_cell(outcome["blind_error"]), *([_cell(outcome["error"])] if seconds else [])]
-        levels = [_cell(outcome[name], 1) for name in ("minutes", "measured", "predicted")]
+        means = [_cell(outcome[name], 1) for name in ("minutes", "measured", "predicted")]
         started = (outcome["started_at"] or MISSING)[:16].replace("T", " ")
-        rows[outcome["digest"][:8]] = [started, *levels, *errors, outcome["use"]]
+        rows[outcome["digest"][:8]] = [started, *means, *errors, outcome["use"]]
     columns = ["started", "minutes", "measured", "predicted", "blind", *after, "the model"]
     mean = summary["mean"]
     lines = _lines("workout", columns, rows, 18)

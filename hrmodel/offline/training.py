@@ -1,4 +1,4 @@
-"""Training one stage for one person, in memory: the commands keep its files, the Python API returns its result."""
+"""Training one stage for one person, in memory: the commands write files, the Python API returns the model."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,13 +41,13 @@ class Training:
         return self.best(fit(model, train, val, self.stage))
 
     def build(self) -> HeartRateNetwork:
-        """The network with its start weights, frozen as the stage says. Raises ValueError for an unknown layer."""
+        """The network with its start weights, frozen as the stage requires. Raises ValueError for an unknown layer."""
         model = self.start.build()
         model.freeze_layers(self.stage.freeze_layers)  # fit does it too: here a wrong layer costs nothing yet
         return model.to(self.device)
 
     def views(self, on_progress: Callable[[float], None] = ignore) -> tuple[TrainingViews, ValidationViews]:
-        """What the stage trains on, and what it validates on."""
+        """The training and the validation views of the stage."""
         contract = self.start.contract
         train, val = personal_targets(self.start, self.data, on_progress)
         return (

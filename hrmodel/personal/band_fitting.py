@@ -20,14 +20,15 @@ Residuals = dict[str, tuple[Array, Array]]
 EDGES = (1.0, 3.0, 10.0, 30.0)  # min: where the bins of residuals end; the last has no end
 LEAD_MINUTES = (0.5, 2.0, 6.0, 17.0, 45.0)  # min: the bins' middles; half widths are linear between them
 
-# Chosen on 23 people, without the personal ones' test workouts, by quantile loss and coverage of the 80 % and 90 %
-# bands. The loss is flat around here (FORGETTING 0.85..0.98, PRIOR_WORKOUTS 2..10: within 0.5 %); a smaller FORGETTING
-# brings the people's coverages closer together. A factor on the widths that follows the coverage (adaptive conformal
-# inference) cost 0.5 to 2 %. NEXT_WORKOUT came last, after a first look at the tests; its size is from the others.
-FORGETTING = 0.9  # weight of a workout against the one after it
+# Chosen on 23 people, without the test workouts of those with a personal model, by quantile loss and coverage of the 80
+# % and 90 % bands. The loss is flat around here (FORGETTING 0.85..0.98, PRIOR_WORKOUTS 2..10: within 0.5 %); a smaller
+# FORGETTING brings the people's coverages closer together. A factor on the widths that follows the coverage (adaptive
+# conformal inference) cost 0.5 to 2 %. NEXT_WORKOUT came last, after a first look at the tests; its size is from the
+# others.
+FORGETTING = 0.9  # weight of a workout relative to the next workout
 WINDOW = 50  # workouts: older ones weigh less than 0.9^50 = 0.5 % and are not read
 PRIOR_WORKOUTS = 5.0  # the weight of the prior's shape, in new workouts
-SCALE_WORKOUTS = 1.0  # ... and of its scale, which a person's first workouts tell apart sooner
+SCALE_WORKOUTS = 1.0  # ... and of its scale, which a person's first workouts determine sooner
 NEXT_WORKOUT = 0.1  # weight of the workout to come, at infinity; 1 guarantees whole workouts, and is far too wide
 _PROBABILITIES = (np.arange(200) + 0.5) / 200  # where a prior's quantile function is read
 
@@ -120,8 +121,8 @@ def _scale(means: Array, pool: _Pool, weights: Array) -> float:
     """The person's absolute residuals as a multiple of the prior's; `means` (bins,) bpm are the prior's."""
     expected: Array = pool.counts @ means  # (n,) bpm, summed over a workout's steps
     observed = np.bincount(pool.workout, weights=pool.values, minlength=len(expected))
-    known = expected > 0
-    ratios, own = observed[known] / expected[known], weights[known]
+    comparable = expected > 0
+    ratios, own = observed[comparable] / expected[comparable], weights[comparable]
     return float((SCALE_WORKOUTS + own @ ratios) / (SCALE_WORKOUTS + own.sum()))
 
 

@@ -1,6 +1,6 @@
 """Bands around a prediction: half widths in bpm by information regime, lead time and coverage.
 
-band_fitting.py says how they are fitted to a person's residuals.
+band_fitting.py fits them to a person's residuals.
 """
 
 import math

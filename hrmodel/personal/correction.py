@@ -1,4 +1,4 @@
-"""The within-workout correction: what the heart rate observed so far adds to the blind prediction.
+"""The within-workout correction: the bpm that the heart rate observed so far adds to the blind prediction.
 
 A Kalman filter over the residuals (heart rate minus blind prediction). A residual is the sum of three states and noise:
 the day's offset, which stays; a rise, which fades from the workout's start on (sensors and hearts take minutes to
@@ -29,7 +29,7 @@ FORECASTS = ((400.0, "forecast_600"), (120.0, "forecast_180"), (0.0, "forecast_6
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ObservedState:
-    """What earlier observations of one workout say before each of its S steps; every array is (S,)."""
+    """The filter's prediction before each of the S steps, from the earlier observations; every array is (S,)."""
 
     offset: Array  # bpm, of the day
     rise: Array  # bpm
@@ -40,7 +40,7 @@ class ObservedState:
 
     @property
     def correction(self) -> Array:
-        """(S,) bpm: what the observed residuals add to the blind prediction."""
+        """(S,) bpm: the sum of the three states, added to the blind prediction."""
         return self.offset + self.rise + self.wander
 
     @cached_property
@@ -65,8 +65,8 @@ def observed_state(
     """Filter a workout's residuals: heart rate minus blind prediction (S,) in bpm, NaN where not observed.
 
     `elapsed` (S,) counts steps from the workout's start and increases by more than 1 across a recording gap.
-    `offset_variance`: of the level's offset before this workout, bpm^2. `horizon`: a step reads only what was observed
-    so many steps before it or earlier. Linear in S; the only loop is over the observed steps.
+    `offset_variance`: of the level's offset before this workout, bpm^2. `horizon`: a step reads only observations
+    at least so many steps before it. Linear in S; the only loop is over the observed steps.
     """
     observed = np.flatnonzero(np.isfinite(residuals))
     if not len(observed):
@@ -89,7 +89,7 @@ def observed_state(
 
 
 def _posterior_means(elapsed: NDArray[np.int64], residuals: Array, offset_variance: float) -> Array:
-    """(n,) observed steps -> (n + 1, 3): offset, rise and wander in bpm before the first and after each of them."""
+    """(n,) observed steps -> (n + 1, 3): posterior offset, rise and wander (bpm) before the first and after each."""
     means = np.zeros((len(elapsed) + 1, 3))
     passed = np.diff(elapsed, prepend=0)
     without_gap = len(passed) > 0 and passed[0] == 0 and (passed[1:] == 1).all()

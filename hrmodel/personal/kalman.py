@@ -6,7 +6,7 @@ one draw for the whole workout (the day) plus noise of the steps, which is autoc
 a day's offset lasts. So two filters with different noise run side by side, and each is weighted by how likely it made
 the person's recent workouts (a static multiple-model estimator, Bar-Shalom, Li and Kirubarajan 2001, section 11.6.2;
 the log-likelihoods are discounted, so that habits may change). Constants were fitted on the people of the population
-data (docs/explanation/decisions/model.md says what else was tried).
+data (docs/explanation/decisions/model.md names the alternatives).
 """
 
 from dataclasses import dataclass, replace
@@ -80,10 +80,10 @@ class FilterState:
 
     def predict(self) -> "FilterState":
         """The state one workout later, before that workout is observed."""
-        kept, process = np.full(len(self.mean), WEIGHT_KEPT), np.full(len(self.mean), WEIGHT_PROCESS_NOISE)
-        kept[0], process[0] = OFFSET_KEPT, self.noise.process
-        covariance = np.outer(kept, kept) * self.covariance + np.diag(process)
-        return replace(self, mean=kept * self.mean, covariance=covariance)
+        decay, process = np.full(len(self.mean), WEIGHT_KEPT), np.full(len(self.mean), WEIGHT_PROCESS_NOISE)
+        decay[0], process[0] = OFFSET_KEPT, self.noise.process
+        covariance = np.outer(decay, decay) * self.covariance + np.diag(process)
+        return replace(self, mean=decay * self.mean, covariance=covariance)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,9 +1,9 @@
-"""What one person's heart rate adds to the network's answer: a linear response to their own effort, in bpm.
+"""The difference of one person's heart rate from the network's answer: a linear response to their own effort, in bpm.
 
-The network knows runners; a person differs from them in ways that are nearly linear in speed, climb and time: how steep
-their answer to speed is, how fast they warm up, how much they drift. Sixteen numbers say it, and they are followed from
-workout to workout (kalman.py). On people whom the base model never saw they take 0.7 bpm off the blind error, where
-following the mean alone leaves 5.5 bpm (docs/explanation/decisions/model.md).
+The network describes the average runner; a person differs from them nearly linearly in speed, climb and time: in the
+slope of the answer to speed, in warm-up and in drift. Sixteen weights describe the difference, and they are followed
+from workout to workout (kalman.py). On people whom the base model never saw they take 0.7 bpm off the blind error,
+where following the mean alone leaves 5.5 bpm (docs/explanation/decisions/model.md).
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ RISES = (60.0, 300.0)  # s, of the rise at a workout's start
 FASTEST = 6.0  # spreads from the usual speed, either way: a wrong speed must not move the whole workout
 BLOCK = 32  # steps
 BLOCKS = 64  # of a stretch
-WHOLE = 4  # features that are means over the whole workout, the last ones
-LONGEST = 7200.0  # s: drift is not drawn on beyond it
+WHOLE = 4  # the last features are means over the whole workout
+LONGEST = 7200.0  # s: drift is constant beyond it
 
 NAMES = (
     "level",
@@ -46,7 +46,7 @@ NAMES = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Response:
-    """What is added to the network's answer at each step: `response_features @ weights`."""
+    """The bpm added to the network's answer at each step: `response_features @ weights`."""
 
     weights: Array  # (F,) bpm per unit of a feature, in the order of NAMES; the first is the level's offset
     variance: float  # bpm^2: how unsure the offset is before the next workout
@@ -69,15 +69,15 @@ class Response:
         return Response(weights=np.array([float(weights[name]) for name in NAMES]), variance=float(values["variance"]))
 
 
-def response_features(gridded: GriddedWorkout, level: SubjectScale, contract: FeatureContract) -> Array:
+def response_features(gridded: GriddedWorkout, scale: SubjectScale, contract: FeatureContract) -> Array:
     """(S, F) features of all S steps in the order of NAMES, each about 1 large; unknown speed and climb count as usual.
 
     Some are means over the whole workout: speed and route are known ahead. None uses heart rate.
     """
     memories = len(MEMORIES)
-    known = known_or_zero((channel(gridded, "speed") - level.speed) / contract.population_speed_spread)
+    relative_speed = known_or_zero((channel(gridded, "speed") - scale.speed) / contract.population_speed_spread)
     climb = vertical_speed(channel(gridded, "altitude"), contract, segment_begins(gridded))
-    motion = np.column_stack([np.clip(known, -FASTEST, FASTEST), climb])
+    motion = np.column_stack([np.clip(relative_speed, -FASTEST, FASTEST), climb])
     means = np.empty((len(motion), 2 * memories))
     for rows in rows_of(gridded):
         _put_means(rows, motion, means)
@@ -130,8 +130,8 @@ def running_mean(values: Array, memory: float) -> Array:
 def running_means(values: Array, memories: tuple[float, ...]) -> Array:
     """(T, C) -> (T, C * M): the running means of every column with every memory in s, a column's side by side.
 
-    Block by block, so that two products carry the recurrence: one within all blocks, one from block to block of a
-    stretch. From stretch to stretch it goes one by one, so that time and memory grow with T alone.
+    Two matrix products compute the recurrence block-wise: one within all blocks, one from block to block of a stretch.
+    The stretches run one after another, so that time and memory grow with T alone.
     """
     stretch = BLOCK * BLOCKS
     parts = [np.empty((0, values.shape[1] * len(memories)))]
@@ -159,8 +159,8 @@ def _stretch_means(values: Array, memories: tuple[float, ...], before: Array | N
 
 @lru_cache(maxsize=32)
 def _recurrence(memories: tuple[float, ...], count: int) -> tuple[Array, Array, Array]:
-    """What a block's steps give to each later one (M * BLOCK, BLOCK), what the step before a block gives to each of its
-    steps (M, BLOCK), and what the ends of blocks give to the steps before later ones (M, count, count).
+    """The weights of a block's steps in each later step's mean (M * BLOCK, BLOCK), of the step before a block in each
+    of its steps (M, BLOCK), and of the ends of blocks in the steps before later blocks (M, count, count).
     """  # fmt: skip
     keep = np.exp(-STEP_SECONDS / np.array(memories))[:, None, None]
     later = np.arange(BLOCK)[:, None] - np.arange(BLOCK)

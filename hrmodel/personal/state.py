@@ -1,4 +1,4 @@
-"""What is known of a person beside the network, and how each workout moves it on."""
+"""The state of a person beside the network's weights, and its update by each workout."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -20,10 +20,10 @@ class BlindForecaster(Protocol):
 
     @property
     def size(self) -> int:
-        """F: how many weights a state has under this forecaster; 0: it knows no person."""
+        """F: the number of weights of a state under this forecaster; 0: without a person's scale."""
 
     def features(self, workout: GriddedWorkout) -> Array:
-        """(S, F) what the weights are multiplied with."""
+        """(S, F) the features that the weights are multiplied with."""
 
     def predict_blind(self, workout: GriddedWorkout, state: "PersonState") -> Array:
         """(S,) bpm, with `features @ state.filter.mean` in it."""
@@ -45,11 +45,11 @@ class PersonState:
 
     @property
     def response(self) -> Response | None:
-        """What is added to the network's output in the next workout; None without the response's weights."""
+        """The response in the next workout; None without the response's weights."""
         return self.filter.response if self.filter.size == len(NAMES) else None
 
     def advance(self, forecaster: BlindForecaster, workout: GriddedWorkout) -> "PersonState":
-        """The state after one more workout, which is later than all known ones.
+        """The state after one more workout, which is later than all before.
 
         One blind prediction and one filter update, however many workouts came before. Raises ValueError as `update`.
         """
@@ -111,7 +111,7 @@ def in_time(workouts: Iterable[GriddedWorkout]) -> list[GriddedWorkout]:
 def replay(
     forecaster: BlindForecaster, workouts: Iterable[GriddedWorkout], on_workout: Callable[[], None] = no_progress
 ) -> list[PersonState]:
-    """The state before each of n workouts in time order, and last the one after them all: n + 1, without bands.
+    """The state before each of n workouts in time order, and last the state after all: n + 1 states, without bands.
 
     Each workout is predicted blind with the state before it, and only then observed. `on_workout` is called after each
     of them, and may raise.

@@ -13,9 +13,9 @@ ZONES = ((0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, np.inf))
 HIGHEST_SPREADS = 3.0
 
 
-def likely_highest(level: SubjectScale) -> float:
+def likely_highest(scale: SubjectScale) -> float:
     """An estimate of a person's highest heart rate in bpm: level + 3 spreads."""
-    return level.heart_rate + HIGHEST_SPREADS * level.spread
+    return scale.heart_rate + HIGHEST_SPREADS * scale.spread
 
 
 def seconds_in_zones(heart_rate: Array, seconds: Array, highest: float) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""The search for the fastest speeds under a heart-rate cap, by bisection (plan.py says what a plan is)."""
+"""The search for the fastest speeds under a heart-rate cap, by bisection (plan.py defines a plan)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ from hrmodel.prediction.predictor import Prediction
 from hrmodel.workouts.workout import Array, Workout
 
 Predict = Callable[[Workout], Prediction]  # blind: the workout has no heart rate
-MAX_SECONDS = 16 * 3600.0  # of a plan; what a try would be beyond is not looked at
+MAX_SECONDS = 16 * 3600.0  # of a plan; a try is only evaluated up to here
 
 
 class Blind(Protocol):
-    """Blind heart rates of workouts of which many are tried."""
+    """Blind heart rates of the many workouts that a search tries."""
 
     def many(self, workouts: Sequence[Workout]) -> list[Array]:
-        """(S,) bpm of each."""
+        """(S,) bpm for each workout."""
 
     def until(self, workout: Workout, seconds: float) -> Array:
         """(S,) bpm of the steps that begin before `seconds`."""
 
 
 @dataclass(frozen=True)
-class Each:
+class ByPrediction:
     """Tries by whole predictions."""
 
     predict: Predict
 
     def many(self, workouts: Sequence[Workout]) -> list[Array]:
-        """(S,) bpm of each."""
+        """(S,) bpm for each workout."""
         return [self.predict(workout).heart_rate for workout in workouts]
 
     def until(self, workout: Workout, seconds: float) -> Array:
@@ -40,7 +40,7 @@ class Each:
         return self.predict(workout).heart_rate
 
 
-EFFORTS = 9  # evenly tried from the slowest up: only the first crossing of the cap is believed
+EFFORTS = 9  # evenly tried from the slowest up: only the first crossing of the cap counts
 AT_ONCE = 4  # efforts that are tried together between two of them
 PRECISION = 0.02  # m/s, where bisection ends: 3 s per km at an easy pace
 FINE_METRES, COARSEST = 20_000.0, 4.0  # longer routes are planned less finely: each try costs more
@@ -55,15 +55,15 @@ def fastest_speeds(blind: Blind, route: Route, edges: Array, cap: float, *, slow
     """(K,) m/s for the K segments between `edges` (K + 1,) in m, so that the heart rate keeps the cap (bpm).
 
     Greedy alone would sprint while heart rate still rises and pay for it later. So the same effort everywhere (equal
-    energy on slopes, the fastest that keeps the cap all the way) is found first. Nobody runs faster than that in the
-    first 5 minutes, nor ever by more than 15 %, and what is tried in a segment must be possible for one more minute (at
-    most at the even effort): a heart rate that still rises at a segment's end would turn the next one into a walk.
-    A route of more than 45 km is run at the even effort: trying each segment of hours anew costs more than it gives.
+    energy on slopes, the fastest that keeps the cap all the way) is found first. No segment is faster than that in the
+    first 5 minutes, nor ever by more than 15 %. A speed tried in a segment must be possible for one more minute, at
+    most at the even effort: a heart rate that still rises at a segment's end would turn the next one into a walk. A
+    route of more than 45 km is run at the even effort: trying each segment of hours anew costs more than it gives.
     """
     search = _Search(blind, route, edges, cap, slowest, fastest)
     even = search.even_effort()
     if route.metres > EVEN_METRES or np.sum(search.lengths / even) > HEADROOM * MAX_SECONDS:
-        return even  # beyond the time nothing makes it a plan
+        return even  # it takes too long for a plan at any speed
     speeds = even.copy()
     for segment in np.flatnonzero(~search.hopeless).tolist():
         speeds[segment] = search.fastest_in(segment, speeds, even)
@@ -109,12 +109,12 @@ class _Search:
         return low
 
     def fastest_in(self, segment: int, speeds: Array, even: Array) -> float:
-        """The fastest speed (m/s) of a segment, given those before it; the slowest where none keeps the cap."""
+        """The fastest speed (m/s) of a segment, with earlier segments planned; the slowest where none keeps the cap."""
         usual = float(even[segment])
         warm = self._reached(segment, speeds) >= WARM_UP_SECONDS
         top = min(self.fastest, usual * HEADROOM) if warm else usual
         steps = sorted({self.slowest, max(self.slowest, usual / HEADROOM), usual, top}, reverse=True)
-        # what the segments before left behind may be a little over the cap at any speed
+        # after the segments before, heart rate may be a little over the cap at any speed
         for limit in (self.cap, self.cap + TOLERANCE):
 
             def keeps(speed: float, limit: float = limit) -> bool:
@@ -126,7 +126,7 @@ class _Search:
         return self.slowest
 
     def repaired(self, speeds: Array) -> Array:
-        """Slow segments down that are over the cap now that what comes after them is planned, too."""
+        """Slow down the segments that are over the cap now that the later segments are planned, too."""
         for _ in range(REPAIRS):
             over = (self._highest(speeds) > self.cap + TOLERANCE) & (speeds > self.slowest)
             if not over.any():
@@ -139,11 +139,11 @@ class _Search:
         return np.where(self.hopeless, self.slowest, speeds)
 
     def _keep(self, efforts: Sequence[float]) -> list[bool]:
-        """Whether each even effort keeps the cap wherever that can be."""
+        """Whether each even effort keeps the cap in all segments in which a speed can."""
         passages = [self._passage(self._at(effort)) for effort in efforts]
         rates = self.blind.many([passage.workout for passage in passages])
         highest = [self._by_segment(passage, rate) for passage, rate in zip(passages, rates, strict=True)]
-        return [bool((each[~self.hopeless] <= self.cap).all()) for each in highest]
+        return [bool((heart_rates[~self.hopeless] <= self.cap).all()) for heart_rates in highest]
 
     def _keeps_in(self, segment: int, speed: float, speeds: Array, even: Array, limit: float) -> bool:
         """Whether a speed keeps the limit in the segment and a minute beyond, the rest at the even effort."""

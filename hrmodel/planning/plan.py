@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.planning.pacing import MAX_SECONDS, TOLERANCE, Blind, Each, Predict, fastest_speeds
+from hrmodel.planning.pacing import MAX_SECONDS, TOLERANCE, Blind, ByPrediction, Predict, fastest_speeds
 from hrmodel.planning.route import Passage, Route, run
 from hrmodel.prediction.predictor import Prediction
 from hrmodel.signals.scale import SubjectScale
@@ -36,7 +36,7 @@ class PlannedSegment:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """Speeds by segment, and what they lead to on the 10 s grid."""
+    """Speeds by segment, and the predicted passage on the 10 s grid."""
 
     segments: tuple[PlannedSegment, ...]
     passage: Passage  # S steps
@@ -49,9 +49,9 @@ class Plan:
         return float(self.passage.seconds.sum())
 
 
-def known_speeds(level: SubjectScale) -> tuple[float, float]:
-    """The slowest and the fastest speed (m/s) to plan with for somebody of this level."""
-    fastest = level.speed + KNOWN_SPREADS * level.speed_spread
+def known_speeds(scale: SubjectScale) -> tuple[float, float]:
+    """The slowest and the fastest speed (m/s) to plan with for a person with this scale."""
+    fastest = scale.speed + KNOWN_SPREADS * scale.speed_spread
     return SLOWEST, float(np.clip(fastest, SLOWEST + 0.5, FASTEST))
 
 
@@ -66,15 +66,16 @@ def plan_route(
 ) -> Plan:
     """The fastest speeds (m/s) by segment whose predicted mean heart rate stays under `cap` (bpm), within 0.5.
 
-    A segment where even `slowest` is over the cap is run at `slowest` and says so. `blind` says the same as `predict`
-    in less time (`Predictor.tries`). Raises ValueError for a cap or speeds out of bounds, PlanTooLong over 16 h.
+    A segment where even `slowest` is over the cap is run at `slowest` and marked `over_cap`. `blind` predicts the same
+    as `predict`, but faster (`Predictor.tries`). Raises ValueError for a cap or speeds out of bounds, and PlanTooLong
+    over 16 h.
     """
     if not CAPS[0] <= cap <= CAPS[1]:
         raise ValueError(f"a heart-rate cap must be within {CAPS[0]:g}..{CAPS[1]:g} bpm, not {cap}")
     if not MEDIAN_BOUNDS[0] <= slowest < fastest <= MEDIAN_BOUNDS[1]:
         raise ValueError(f"speeds must increase within {MEDIAN_BOUNDS} m/s, not {slowest}..{fastest}")
     edges = route.edges()
-    speeds = fastest_speeds(blind or Each(predict), route, edges, cap, slowest=slowest, fastest=fastest)
+    speeds = fastest_speeds(blind or ByPrediction(predict), route, edges, cap, slowest=slowest, fastest=fastest)
     passage = run(route, edges, speeds)
     if passage.seconds.sum() > MAX_SECONDS:
         raise PlanTooLong(f"under {cap:g} bpm it takes more than 16 h")

@@ -1,4 +1,4 @@
-"""A route as distances and altitudes, and what running it at planned speeds looks like in time."""
+"""A route as distances and altitudes, and a passage: the route run at planned speeds, in time."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ MAX_SEGMENTS = 30
 SEGMENT_WORK = 800_000.0  # m: segments times length; every segment is tried on the whole route
 EVEN_METRES = 45_000.0  # beyond, one effort is tried for all segments
 STEEPEST = 0.3  # the energy cost of slopes was measured up to 0.45; no road is steeper for a whole segment
-FASTEST_DOWNHILL = 1.1  # times the speed on the flat: what a slope saves in energy costs legs
+FASTEST_DOWNHILL = 1.1  # times the speed on the flat: downhill, legs limit the speed more than energy does
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,17 +79,17 @@ class Passage:
         """The steps that begin before `seconds`."""
         if self.t[-1] < seconds:
             return self
-        kept = slice(int(np.searchsorted(self.t, seconds)))
+        beginning = slice(int(np.searchsorted(self.t, seconds)))
         return Passage(
-            t=self.t[kept],
-            seconds=self.seconds[kept],
-            distance=self.distance[kept],
-            speed=self.speed[kept],
-            altitude=None if self.altitude is None else self.altitude[kept],
+            t=self.t[beginning],
+            seconds=self.seconds[beginning],
+            distance=self.distance[beginning],
+            speed=self.speed[beginning],
+            altitude=None if self.altitude is None else self.altitude[beginning],
         )
 
     def touched(self, edges: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(S,) the segment in which each step begins, and the one in which it ends. `edges`: (K + 1,) m."""
+        """(S,) the segments in which each step begins and ends. `edges`: (K + 1,) m."""
         last = len(edges) - 2
         ends = self.distance + self.speed * self.seconds
         begun = np.searchsorted(edges, self.distance, side="right") - 1

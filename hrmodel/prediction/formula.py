@@ -40,11 +40,11 @@ def predict_heart_rate(
     """The whole formula, for the S steps of one workout.
 
     `network` (S,): the network's output without heart rate; `free_network` (S,): with the observed heart rate as its
-    history; both in the subject's scale. `observed` (S,): heart rate in bpm, NaN where not observed; a step reads what
-    was observed `horizon` steps before it or earlier. Raises ValueError for a coverage outside 0.5..0.99.
+    history; both in the subject's scale. `observed` (S,): heart rate in bpm, NaN where not observed; a step reads
+    only observations at least `horizon` steps before it. Raises ValueError for a coverage outside 0.5..0.99.
     """
-    level, spread = query.scale.heart_rate, query.scale.spread
-    blind = level + spread * network + query.response
+    centre, spread = query.scale.heart_rate, query.scale.spread
+    blind = centre + spread * network + query.response
     state = observed_state(query.elapsed, observed - blind, query.offset_variance, horizon)
     corrected = blind + (state.offset + state.rise + state.wander)
     free_run = blind + spread * (free_network - network)  # = level + spread * free_network + response

@@ -22,7 +22,7 @@ def golden_workout() -> Workout:
 def golden_check(predictor: Predictor) -> None:
     """Predict the golden workout. Raises ValueError unless every value is finite and inside 25..240 bpm.
 
-    A value at a bound fails too: predictions are cut there, so it stands for one beyond.
+    A value at a bound fails too: predictions are clipped there, so it stands for a value beyond.
     """
     (prediction,) = predictor.predict([Query(workout=golden_workout())])
     _check("heart rate", prediction.heart_rate)

@@ -16,12 +16,12 @@ LEAST_FILLED = 0.8  # a sequence shorter than this share of the longest goes int
 
 
 def run_separately(network: HeartRateNetwork, inputs: Sequence[Features]) -> list[Array]:
-    """(B, T, 3) inputs, T different in each -> (B, T) outputs in the subject's scale, a pass each."""
+    """(B, T, 3) inputs, T different in each -> (B, T) outputs in the subject's scale; one pass per input."""
     return [_run_rows(network, array) for array in inputs]
 
 
 def run_batched(network: HeartRateNetwork, inputs: Sequence[Features]) -> list[Array]:
-    """The same within 1e-5, similar lengths in one batch: a batch of 8 takes half the time of 8 batches.
+    """The same within 1e-5, with similar lengths in one batch: a batch of 8 takes half the time of 8 passes.
 
     Shorter sequences are padded at the end, where no earlier output sees it.
     """

@@ -36,9 +36,9 @@ from hrmodel.workouts.workout import Array, Workout
 class Query:
     """One workout to predict, and the person's own terms.
 
-    `level` None: the checkpoint's, else the population's. `response` None: the checkpoint's, else no workout was
-    followed yet. `intervals` None: the checkpoint's, the person's own before the population's. `correct` False: the
-    free run alone after observed heart rate.
+    `level` None: the checkpoint's scale, else the population's. `response` None: the checkpoint's response, else that
+    of a person without workouts. `intervals` None: the checkpoint's bands, the person's before the population's.
+    `correct` False: without the correction, the free run alone follows observed heart rate.
     """
 
     workout: Workout
@@ -62,7 +62,7 @@ class Prediction:
 
 
 class Predictor:
-    """Serves one checkpoint. Holds nothing that a request changes: threads may share it."""
+    """Serves one checkpoint. Thread-safe: a request changes nothing in it."""
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
         self.checkpoint = checkpoint
@@ -97,7 +97,7 @@ class Predictor:
 
     def run(self, prepared: Sequence[PreparedQuery]) -> list[list[Array]]:
         """The network's passes alone: for each query the outputs (rows, L) of its inputs."""
-        # alone, the shapes do not depend on which heart rates are there: then neither do the last bits
+        # for one query, shapes do not depend on which heart rates are observed: then neither do the last bits
         run = run_batched if len(prepared) > 1 else run_separately
         outputs = iter(run(self._network, [inputs for query in prepared for inputs in query.inputs]))
         return [[next(outputs) for _ in query.inputs] for query in prepared]
@@ -108,8 +108,8 @@ class Predictor:
         network, (free_network,) = prepared.read_outputs(outputs)
         steps = predict_heart_rate(prepared, network, free_network, view)
         step = step_of_sample(gridded)
-        # samples follow the blind course inside a step, which leaks no heart rate; right after an observed step they
-        # get their step's value, nothing finer
+        # inside a step samples follow the blind prediction, which leaks no heart rate; right after an observed step
+        # they all get their step's value
         finer = np.where(steps.regimes[step] == NOWCAST, 0.0, within_step(query.workout.t, gridded, steps.blind))
         value = np.clip(steps.heart_rate[step] + finer, LOWEST, HIGHEST)
         until, protocol = _observed_until(gridded, view)
@@ -151,7 +151,7 @@ class Predictor:
         level: SubjectScale | None = None,
         response: Response | None = None,
     ) -> StepPrediction:
-        """Predict the steps `targets` (O,), each from what `view` (S,) holds `horizon` steps before it and earlier.
+        """Predict the steps `targets` (O,), each from the values of `view` (S,) at least `horizon` steps before it.
 
         Equal within 1e-6 bpm to `predict_steps` with a view per target, in one pass: linear in S.
         """
@@ -161,9 +161,9 @@ class Predictor:
         free_network = free_run_ahead(self._network, prepared, network, targets, horizon)
         return predict_heart_rate(prepared, network, free_network, view, horizon).at(targets)
 
-    def tries(self, level: SubjectScale, response: Response | None = None) -> Tries:
-        """For many blind predictions of one person on one route, each a little different from the one before."""
-        return Tries(self._network, self.checkpoint.contract, level, response or self._own_response(level) or NEW)
+    def tries(self, scale: SubjectScale, response: Response | None = None) -> Tries:
+        """For many blind predictions of one person on one route, each a little different from the last."""
+        return Tries(self._network, self.checkpoint.contract, scale, response or self._own_response(scale) or NEW)
 
     def _prepare(
         self,
@@ -198,9 +198,9 @@ class Predictor:
             rows=rows_of(gridded),
         )
 
-    def _own_response(self, level: SubjectScale | None) -> Response | None:
-        """The checkpoint's, which is in the scale of its own level."""
-        same = level is None or level == self.checkpoint.level
+    def _own_response(self, scale: SubjectScale | None) -> Response | None:
+        """The checkpoint's response, which is only valid in the checkpoint's own scale."""
+        same = scale is None or scale == self.checkpoint.level
         return self.followed.response if self.followed and same else None
 
 
@@ -213,9 +213,9 @@ def _without_implausible(workout: Workout) -> Workout:
 
 
 def _observed_until(gridded: GriddedWorkout, observed: Array) -> tuple[float | None, str]:
-    """End of the last observed step in s, and the protocol that this makes."""
-    known = np.flatnonzero(np.isfinite(observed))
-    if not len(known):
+    """End of the last observed step in s, and the resulting protocol."""
+    steps = np.flatnonzero(np.isfinite(observed))
+    if not len(steps):
         return None, "blind"
-    until = float((step_bins(gridded)[known[-1]] + 1) * STEP_SECONDS)
-    return until, "nowcast" if known[-1] == len(observed) - 1 else "forecast"
+    until = float((step_bins(gridded)[steps[-1]] + 1) * STEP_SECONDS)
+    return until, "nowcast" if steps[-1] == len(observed) - 1 else "forecast"

@@ -1,4 +1,4 @@
-"""A query on the 10 s grid: the terms of the formula that need no network, and the network's inputs and outputs."""
+"""A query on the 10 s grid: the formula's terms that need no network, and the network's inputs and outputs."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hrmodel.personal.bands import Intervals
 from hrmodel.signals.features import Features, history_feature
-from hrmodel.signals.grid import GriddedWorkout, carried
+from hrmodel.signals.grid import GriddedWorkout, forward_fill
 from hrmodel.signals.scale import SubjectScale
 from hrmodel.signals.steps import Rows
 from hrmodel.workouts.workout import Array
@@ -17,7 +17,7 @@ from hrmodel.workouts.workout import Array
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedQuery:
-    """One workout of S steps in n segments, with V views of its heart rate: what each forecast may read of it."""
+    """One workout of S steps in n segments, with V views of its heart rate: the part that each forecast may read."""
 
     gridded: GriddedWorkout
     views: Sequence[Array]  # V of (S,) bpm, NaN where not observed
@@ -33,7 +33,7 @@ class PreparedQuery:
     motion: Features  # (S, 2)
     rows: list[Rows]  # all segments
     has_history: NDArray[np.bool_] = field(init=False)  # (V, n): in which segments a view's free run reads heart rate
-    inputs: list[Features] = field(init=False)  # (rows, L, 3) of each pass: the blind ones, then the free runs
+    inputs: list[Features] = field(init=False)  # (rows, L, 3) of each pass: blind passes, then free runs
 
     def __post_init__(self) -> None:
         """Build the network's inputs."""
@@ -42,7 +42,7 @@ class PreparedQuery:
 
     @property
     def size(self) -> int:
-        """A measure of its cost: steps of all passes, and samples."""
+        """The cost of the query: steps of all passes, and samples."""
         return sum(math.prod(rows.shape[:2]) for rows in self.inputs) + len(self.gridded.bin_of_sample)
 
     def read_outputs(self, outputs: Sequence[Array]) -> tuple[Array, Array]:
@@ -60,7 +60,7 @@ class PreparedQuery:
         return network, free
 
     def read_blind(self, outputs: Sequence[Array]) -> Array:
-        """The first outputs, those without heart rate -> (S,)."""
+        """The first outputs, without heart rate -> (S,)."""
         network = np.empty(len(self.motion))
         for rows, output in zip(self.rows, outputs, strict=False):
             rows.put(output, network)
@@ -75,7 +75,7 @@ class PreparedQuery:
         return observed
 
     def _views_with_history(self, rows: Rows) -> NDArray[np.intp]:
-        """All segments of a view are run, or none: the shape of a pass must not tell which hold heart rate."""
+        """Views of which all segments are run: the shape of a pass must not depend on where heart rate is observed."""
         return np.flatnonzero(self.has_history[:, rows.segments].any(axis=1))
 
     def _blind_inputs(self) -> list[Features]:
@@ -93,7 +93,7 @@ class PreparedQuery:
 
     def _history(self, view: int) -> Features:
         """(S,) observed heart rate less the response, forward filled."""
-        filled = carried(self.views[view] - self.response, self.begins)
+        filled = forward_fill(self.views[view] - self.response, self.begins)
         return history_feature(filled, self.scale.heart_rate, self.scale.spread, self.begins)
 
 

@@ -1,7 +1,7 @@
 """Many blind predictions of one route at slightly different speeds: their common beginning is run once.
 
 The network reads a workout from its beginning on. So a try is run from the first step in which it differs from the try
-before, and only as far as its output is read. Only the response, which is cheap, uses means over the whole workout.
+before, up to the last step whose output is read. Only the response, which is cheap, uses means over the whole workout.
 """
 
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ class Tries:
     """Blind heart rates of one person. Workouts have one sample per step of 10 s, without gaps and heart rate."""
 
     def __init__(
-        self, network: HeartRateNetwork, contract: FeatureContract, level: SubjectScale, response: Response
+        self, network: HeartRateNetwork, contract: FeatureContract, scale: SubjectScale, response: Response
     ) -> None:
-        self._network, self._contract, self._level, self._response = network, contract, level, response
+        self._network, self._contract, self._scale, self._response = network, contract, scale, response
         self._inputs: Features = np.empty((0, 3), dtype=np.float32)
         self._states: list[tuple[int, State]] = [(0, network.start_state(1))]  # of the network, before some steps
         self._scaled = np.empty(0)
@@ -59,12 +59,12 @@ class Tries:
     def _features(self, gridded: GriddedWorkout) -> Features:
         """(S, 3)"""
         climb = vertical_speed(channel(gridded, "altitude"), self._contract)
-        motion = motion_of(channel(gridded, "speed"), climb, self._level)
+        motion = motion_of(channel(gridded, "speed"), climb, self._scale)
         return np.column_stack([motion, np.zeros(len(motion), dtype=np.float32)])
 
     def _bpm(self, gridded: GriddedWorkout, scaled: Array) -> Array:
-        added = response_features(gridded, self._level, self._contract) @ self._response.weights
-        bpm: Array = np.clip(self._level.heart_rate + self._level.spread * scaled + added, LOWEST, HIGHEST)
+        added = response_features(gridded, self._scale, self._contract) @ self._response.weights
+        bpm: Array = np.clip(self._scale.heart_rate + self._scale.spread * scaled + added, LOWEST, HIGHEST)
         return bpm
 
     def _first_difference(self, inputs: Features) -> int:

@@ -8,7 +8,7 @@ from hrmodel.signals.grid import STEP_SECONDS
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureContract:
-    """What the numbers in a network's input mean. Stored in its checkpoint: other constants need another network."""
+    """The constants that define a network's inputs. Stored in its checkpoint: other constants need another network."""
 
     step_seconds: float = STEP_SECONDS
     vertical_speed_clip: float = 2.0  # m/s

@@ -11,15 +11,15 @@ from hrmodel.workouts.workout import Array
 Features = NDArray[np.float32]
 
 
-def motion_features(segment: Segment, level: SubjectScale, contract: FeatureContract) -> Features:
+def motion_features(segment: Segment, scale: SubjectScale, contract: FeatureContract) -> Features:
     """(T, 2): speed in the subject's scale, and vertical speed; 0 where either is unknown."""
-    return motion_of(segment.speed, vertical_speed(segment.altitude, contract), level)
+    return motion_of(segment.speed, vertical_speed(segment.altitude, contract), scale)
 
 
-def motion_of(speed: Array, climb: Array, level: SubjectScale) -> Features:
+def motion_of(speed: Array, climb: Array, scale: SubjectScale) -> Features:
     """The same from (T,) speed in m/s and (T,) `vertical_speed`."""
     features = np.empty((len(speed), 2), dtype=np.float32)
-    features[:, 0] = known_or_zero((speed - level.speed) / level.speed_spread)
+    features[:, 0] = known_or_zero((speed - scale.speed) / scale.speed_spread)
     features[:, 1] = climb
     return features
 
@@ -28,7 +28,7 @@ def vertical_speed(altitude: Array, contract: FeatureContract, begins: NDArray[n
     """(T,): centred difference of the bin altitudes in m/s (one-sided at the ends), clipped and scaled; 0 if unknown.
 
     It may look one step ahead: a route's altitude is known before it is run. It does not look beyond a segment, and
-    `begins` (T,) is the first step of each step's own.
+    `begins` (T,) is the first step of each step's segment.
     """
     most, first = contract.vertical_speed_clip, np.arange(len(altitude)) == begins
     last = np.append(first[1:], True)
@@ -42,9 +42,9 @@ def history_feature(
     heart_rate: Array, level_heart_rate: float, spread: float, begins: NDArray[np.int64] | int = 0
 ) -> Features:
     """(T,): at step t the heart rate of step t-1 as (bpm - level) / spread; 0 where it is unknown and at the first
-    step of a segment: `begins` (T,) is the one of each step's own.
+    step of a segment: `begins` (T,) is the first step of each step's segment.
 
-    `heart_rate` is (T,) bpm less the subject's response, carried, NaN where unobserved.
+    `heart_rate` is (T,) bpm less the subject's response, forward filled, NaN where unobserved.
     """
     history = np.zeros(heart_rate.shape, dtype=np.float32)
     history[1:] = scaled(heart_rate[:-1], level_heart_rate, spread)
@@ -59,5 +59,5 @@ def scaled(heart_rate: Array, level_heart_rate: float, spread: float) -> Array:
 
 def known_or_zero(values: Array) -> Array:
     """The values, 0 where they are NaN."""
-    known: Array = np.where(np.isnan(values), 0.0, values)
-    return known
+    filled: Array = np.where(np.isnan(values), 0.0, values)
+    return filled

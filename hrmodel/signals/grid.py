@@ -16,14 +16,14 @@ from hrmodel.workouts.workout import EPOCH, Array, Workout
 
 STEP_SECONDS = bounds.STEP_SECONDS
 SEGMENT_GAP_SECONDS = bounds.GAP_SECONDS
-FILL_STEPS = 3  # 30 s: the longest gap that is bridged, in speed, altitude and carried heart rate
+FILL_STEPS = 3  # 30 s: the longest gap that is filled, in speed and altitude (linear) and heart rate (forward fill)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segment:
     """T consecutive steps without a recording gap over 60 s; the network's state starts anew in each.
 
-    `speed` (m/s) and `altitude` (m) bridge up to three empty steps (30 s) linearly between measured ones and are NaN
+    `speed` (m/s) and `altitude` (m) are interpolated over up to three empty steps (30 s) and are NaN
     in longer gaps and before the first or after the last measured step. `heart_rate` (bpm) is measured, else NaN.
     """
 
@@ -49,7 +49,7 @@ class GriddedWorkout:
 
     @property
     def sort_key(self) -> datetime:
-        """Orders workouts in time; those without a start stay in the order that they are in."""
+        """Orders workouts in time; workouts without a start keep their order."""
         return self.started_at or EPOCH
 
     @property
@@ -67,7 +67,7 @@ def to_grid(workout: Workout, digest: str = "") -> GriddedWorkout:
     """Bin means of every channel, in segments: samples more than 60 s apart belong to different segments.
 
     Each segment covers all bins from its first sample's to its last sample's. Such samples are at least six bins
-    apart, so two segments never share a bin. At most 7 steps per sample come out, whatever the times are.
+    apart, so two segments never share a bin. For any times there are at most 7 steps per sample.
     """
     bins = np.floor_divide(workout.t, STEP_SECONDS).astype(np.int64)
     starts = np.concatenate([[0], np.flatnonzero(np.diff(workout.t) > SEGMENT_GAP_SECONDS) + 1])
@@ -83,7 +83,7 @@ def to_grid(workout: Workout, digest: str = "") -> GriddedWorkout:
         for values in (workout.speed, workout.altitude, workout.heart_rate)
     )
     segment = np.repeat(np.arange(len(starts)), lengths)
-    speed, altitude = _bridged(speed, segment), _bridged(altitude, segment)
+    speed, altitude = _interpolate_short_gaps(speed, segment), _interpolate_short_gaps(altitude, segment)
     segments = tuple(
         Segment(first_step=bin_number, speed=speed[part], altitude=altitude[part], heart_rate=heart_rate[part])
         for bin_number, part in zip(first.tolist(), _parts(offsets, lengths), strict=True)
@@ -91,17 +91,17 @@ def to_grid(workout: Workout, digest: str = "") -> GriddedWorkout:
     return GriddedWorkout(segments=segments, bin_of_sample=bins, digest=digest, started_at=workout.started_at)
 
 
-def carried(heart_rate: Array, begins: NDArray[np.int64] | int = 0) -> Array:
-    """(T,) bpm -> (T,): an empty step takes the last measured value of the three steps (30 s) before it; never a later
-    one, nor one of another segment: `begins` (T,) is the first step of each step's own. For history only: targets,
-    metrics and residuals use the measured steps."""
+def forward_fill(heart_rate: Array, begins: NDArray[np.int64] | int = 0) -> Array:
+    """(T,) bpm -> (T,): an empty step takes the last measured value of the three steps (30 s) before it, never a value
+    of another segment: `begins` (T,) is the first step of each step's segment. For history only: targets, metrics and
+    residuals use the measured steps."""
     steps = np.arange(len(heart_rate))
     last = np.maximum.accumulate(np.where(np.isfinite(heart_rate), steps, -1 - FILL_STEPS))
     return np.where((steps - last <= FILL_STEPS) & (last >= begins), heart_rate[np.maximum(last, 0)], np.nan)
 
 
-def carried_on(heart_rate: Array, origins: NDArray[np.intp], steps: int) -> Array:
-    """(T,) bpm, (O,) steps -> (O, steps): what `carried` gives from each origin on when nothing after it is known."""
+def forward_fill_from(heart_rate: Array, origins: NDArray[np.intp], steps: int) -> Array:
+    """(T,) bpm, (O,) steps -> (O, steps): `forward_fill` from each origin on, with nothing observed after it."""
     own = np.arange(len(heart_rate))
     last = np.maximum.accumulate(np.where(np.isfinite(heart_rate), own, -1 - FILL_STEPS))[origins]
     since = origins[:, None] + np.arange(steps) - last[:, None]
@@ -126,19 +126,21 @@ def _bin_means(values: Array | None, slot: NDArray[np.int64], size: int) -> Arra
     return means
 
 
-def _bridged(values: Array, segment: NDArray[np.int64]) -> Array:
-    """Linear over at most `FILL_STEPS` empty steps between two measured ones of the same segment; `segment` (S,)."""
+def _interpolate_short_gaps(values: Array, segment: NDArray[np.int64]) -> Array:
+    """Linear over at most `FILL_STEPS` empty steps between two measured steps of the same segment; `segment` (S,)."""
     measured = np.isfinite(values)
     if measured.all() or not measured.any():
         return values
-    known = np.flatnonzero(measured)
+    measured_steps = np.flatnonzero(measured)
     steps = np.arange(len(values))
-    before = np.searchsorted(known, steps, side="right") - 1
-    inside = ~measured & (before >= 0) & (before < len(known) - 1)
-    inside[inside] = segment[known[before[inside]]] == segment[known[before[inside] + 1]]
+    before = np.searchsorted(measured_steps, steps, side="right") - 1
+    inside = ~measured & (before >= 0) & (before < len(measured_steps) - 1)
+    inside[inside] = segment[measured_steps[before[inside]]] == segment[measured_steps[before[inside] + 1]]
     gap = np.zeros(len(values), dtype=np.int64)
-    gap[inside] = np.diff(known)[before[inside]] - 1
-    return np.where(measured | ((gap > 0) & (gap <= FILL_STEPS)), np.interp(steps, known, values[known]), np.nan)
+    gap[inside] = np.diff(measured_steps)[before[inside]] - 1
+    return np.where(
+        measured | ((gap > 0) & (gap <= FILL_STEPS)), np.interp(steps, measured_steps, values[measured_steps]), np.nan
+    )
 
 
 def _mean(values: Array) -> float:

@@ -36,10 +36,10 @@ class SubjectScale:
 
 
 def fit_scale(workouts: Sequence[GriddedWorkout], contract: FeatureContract) -> SubjectScale:
-    """The level of n workouts: the mean of the workouts' means, so that a long one does not count more.
+    """The scale of n workouts. Its means are over the workouts' means, so that a long workout does not count more.
 
     Each spread is n/(n+4) sd + 4/(n+4) prior: sd over all measured steps of all workouts about their common mean
-    (it therefore holds the days' differences too), prior the population's. Workouts without heart rate do not count.
+    (so it includes the differences between days), prior the population's. Workouts without heart rate do not count.
     Raises ValueError when none has any.
     """
     used = [workout for workout in workouts if np.isfinite(workout.mean_heart_rate)]
@@ -58,7 +58,7 @@ def fit_scale(workouts: Sequence[GriddedWorkout], contract: FeatureContract) -> 
 
 
 def population_scale(contract: FeatureContract, mean_speed: float) -> SubjectScale:
-    """The level of a person nothing is known about, but who runs at `mean_speed` (m/s) in this request."""
+    """The scale for an unknown person, who runs at `mean_speed` (m/s) in this request."""
     return SubjectScale(
         heart_rate=contract.population_heart_rate,
         spread=contract.population_spread,

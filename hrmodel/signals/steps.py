@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, Segment
 from hrmodel.workouts.workout import Array
 
-ROUNDED = 16  # steps: torch prepares a pass anew for every length that it has not seen lately, for a millisecond
+ROUNDED = 16  # steps: torch prepares a pass for each new length, which takes a millisecond
 
 Number = TypeVar("Number", np.float32, np.float64)
 
@@ -38,7 +38,7 @@ def segment_lengths(gridded: GriddedWorkout) -> NDArray[np.int64]:
 
 
 def segment_begins(gridded: GriddedWorkout) -> NDArray[np.int64]:
-    """(S,) for every step the place of the first step of its own segment among the S steps."""
+    """(S,) for every step the index of its segment's first step."""
     if len(gridded.segments) == 1:
         return np.zeros(gridded.segments[0].steps, dtype=np.int64)
     lengths = segment_lengths(gridded)
@@ -72,7 +72,7 @@ def segment_slices(gridded: GriddedWorkout) -> Iterator[tuple[Segment, slice]]:
 
 
 def within_step(t: Array, gridded: GriddedWorkout, values: Array) -> Array:
-    """(N,) difference between each sample's interpolated value and its step's own.
+    """(N,) difference between each sample's interpolated value and its step's value.
 
     `t` (N,) s; `values` (S,), interpolated linearly between step centres inside each segment. Zero when samples are no
     denser than steps.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.features import history_feature, motion_features
-from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, Segment, carried
+from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, Segment, forward_fill
 from hrmodel.signals.scale import SubjectScale
 from hrmodel.signals.steps import segment_slices
 from hrmodel.workouts.workout import Array
@@ -76,7 +76,7 @@ class SegmentFeatures:
     mask: NDArray[np.bool_]  # (T,)
 
     def known_steps(self, view: View) -> int:
-        """Steps of the history input that may be non-zero: those up to the one after the last observed step."""
+        """Steps of the history input that may be non-zero: up to the step after the last observed step."""
         if view.prefix_seconds <= 0:
             return 0
         ended = int(min(view.prefix_seconds, 1e12) // STEP_SECONDS) - self.offset
@@ -96,16 +96,16 @@ def features_of(workouts: Sequence[ScaledWorkout], contract: FeatureContract) ->
 def _features(
     workout: ScaledWorkout, index: int, number: int, segment: Segment, part: slice, contract: FeatureContract
 ) -> SegmentFeatures:
-    level = workout.level
+    scale = workout.level
     measured = np.isfinite(segment.heart_rate)
     heart_rate = segment.heart_rate if workout.response is None else segment.heart_rate - workout.response[part]
-    scaled = (heart_rate - level.heart_rate) / level.spread
+    scaled = (heart_rate - scale.heart_rate) / scale.spread
     return SegmentFeatures(
         workout=index,
         segment=number,
         offset=segment.first_step - workout.gridded.segments[0].first_step,
-        motion=motion_features(segment, level, contract),
-        history=history_feature(carried(heart_rate), level.heart_rate, level.spread),
+        motion=motion_features(segment, scale, contract),
+        history=history_feature(forward_fill(heart_rate), scale.heart_rate, scale.spread),
         target=np.where(measured, scaled, 0.0).astype(np.float32),
         mask=measured,
     )
@@ -119,9 +119,9 @@ def assemble(items: Sequence[tuple[SegmentFeatures, View]], part: Part) -> Batch
     mask = torch.zeros(shape, dtype=torch.bool)
     x, y, m = inputs.numpy(), target.numpy(), mask.numpy()  # the same memory: numpy's slicing costs a tenth
     for row, (sequence, view) in enumerate(items):
-        steps, known = lengths[row], sequence.known_steps(view)
+        steps, with_history = lengths[row], sequence.known_steps(view)
         x[row, :steps, :2] = sequence.motion
-        x[row, : min(known, steps), 2] = sequence.history[:known]
+        x[row, : min(with_history, steps), 2] = sequence.history[:with_history]
         if view.drop_altitude:
             x[row, :, 1] = 0.0
         y[row, :steps] = sequence.target

@@ -1,17 +1,17 @@
-"""Padding is computed like any other step: sequences of similar lengths go through a recurrence together."""
+"""Length bucketing: sequences of similar lengths go through a recurrence together, because padding costs time too."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-STEP_COST = 2.0  # rows: what a step of a recurrence costs beside its rows (64 hidden units, one core, both directions)
+STEP_COST = 2.0  # rows: the fixed cost of a step of a recurrence (64 hidden units, one core, both directions)
 
 
 def buckets_of(lengths: Sequence[int], step_cost: float = STEP_COST) -> list[list[int]]:
     """Rows in buckets of similar lengths, each padded to its own longest: the split that costs least.
 
-    A bucket of B rows and T steps costs T (B + `step_cost`). Rows are sorted by length, so a bucket is a stretch of
-    them, and the best cut before each row follows from the best ones before (dynamic programming).
+    A bucket of B rows and T steps costs T (B + `step_cost`). Rows are sorted by length, so a bucket is a contiguous
+    run of rows, and the best cut before each row follows from earlier best cuts (dynamic programming).
     """
     order = np.argsort(-np.asarray(lengths), kind="stable")
     sizes = np.asarray(lengths)[order]

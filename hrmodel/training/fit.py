@@ -1,4 +1,4 @@
-"""The training loop: one, for every stage."""
+"""The training loop of every stage."""
 
 import math
 import time
@@ -46,9 +46,9 @@ def fit(
     """Train one stage until its epochs are over or validation stops improving, on the device where the model is.
 
     Every callback may raise `Stop`, which passes through; an epoch that was not finished is run again by a fit that
-    gets `resume`, a state restored from the checkpoint of the last finished one. During `on_validation`, after each
-    validation batch, the model holds the averaged weights. `model` ends with the weights of the last step; the ones to
-    keep are `state.best_weights`. torch's global random state is the same afterwards.
+    gets `resume`, a state restored from the last finished epoch's checkpoint. During `on_validation`, after each
+    validation batch, the model holds the averaged weights. `model` ends with the weights of the last step; the
+    weights to keep are `state.best_weights`. torch's global random state is the same afterwards.
     Raises NonFiniteLoss, and ValueError without training batches.
     """
     train, val = views_of(train), views_of(val)
@@ -66,7 +66,7 @@ def fit(
 
 
 def explain_out_of_memory(batch_size: int) -> str:
-    """Say what to do after a torch.cuda.OutOfMemoryError (`fit` lets it through)."""
+    """The message for a torch.cuda.OutOfMemoryError (`fit` lets it through)."""
     return f"The GPU is out of memory: lower batch_size (it is {batch_size}) or use --device cpu."
 
 
@@ -78,7 +78,7 @@ def _epoch(
     on_batch: Callable[[TrainingState], None],
     on_validation: Callable[[TrainingState], None],
 ) -> Entry:
-    """Train and validate once; what the history says about it."""
+    """Train and validate once; returns the epoch's entry in the history."""
     on_gpu = state.device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(state.device)

@@ -15,9 +15,9 @@ CACHE_BYTES = 512 * 2**20
 class FrozenLayerCache:
     """Output of the lowest frozen layers per sequence, kept up to `limit_bytes` on the model's device.
 
-    `layers` counts the layers whose output is kept (`HeartRateNetwork.cacheable_layers` unless said otherwise). Each
+    `layers` counts the layers whose output is kept (`HeartRateNetwork.cacheable_layers`). Each
     sequence goes through alone, without padding: its value never depends on the batch that it came in, so a job that
-    lost its cache goes on bit for bit.
+    lost its cache resumes bit for bit.
     """
 
     def __init__(self, model: HeartRateNetwork, limit_bytes: int = CACHE_BYTES) -> None:

@@ -31,7 +31,7 @@ class InvalidHyperparameter(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """How one stage trains. The defaults are what the original's two stages have in common."""
+    """How one stage trains. The defaults are the common values of the original's two stages."""
 
     stage: str = "stage2"
     freeze_layers: tuple[int, ...] = ()
@@ -60,11 +60,11 @@ class StageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStage:
-    """What sets a stage apart from the others. Whatever depends on a stage asks here, not for its name."""
+    """The properties of a stage. Code that depends on a stage reads these, not the stage's name."""
 
     personal: bool  # trains on one person's workouts; else on many people's
-    starts_from: str | None  # the stage whose model it goes on with; None: a new network
-    summary: str  # what trains, for the help of the commands
+    starts_from: str | None  # the stage that gives the start model; None: a new network
+    summary: str  # the trainable layers, for the help of the commands
     original: StageConfig  # the original's numbers, however many workouts there are
     auto_rate: float = 1.0  # of the learning rate of the recipe `auto`
 
@@ -99,12 +99,12 @@ def personal_stages() -> list[str]:
 
 
 def stages_after(name: str | None) -> list[str]:
-    """The stages that start from the model of this one; None: those that start from a new network."""
-    return [other for other, stage in STAGES.items() if stage.starts_from == name]
+    """The stages that start from the model of this one; None: the stages that start from a new network."""
+    return [after for after, stage in STAGES.items() if stage.starts_from == name]
 
 
 def way_to(name: str) -> list[str]:
-    """The personal stages from a base model to this one: each starts from the one before."""
+    """The personal stages from a base model to this one: each starts from the stage before."""
     stage = STAGES[name]
     if not stage.personal:
         return []
@@ -135,7 +135,7 @@ DEPRECATED_RECIPES = {"seed": "original"}  # deprecated since 2.0; stored jobs a
 
 
 def recipe_name(text: str) -> str:
-    """The recipe's present name: a deprecated one is replaced, any other text comes back as it is."""
+    """The recipe's present name: a deprecated name is replaced, any other text is unchanged."""
     return DEPRECATED_RECIPES.get(text, text)
 
 

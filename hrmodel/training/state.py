@@ -1,4 +1,4 @@
-"""All that a stage knows between two epochs, and its way into a checkpoint and back."""
+"""The state of a training between two epochs, saved to and restored from a checkpoint."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,9 +16,9 @@ _SCHEDULER = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
 
 
 class TrainingState:
-    """One stage on one model. A new one freezes the model's layers and sets its dropout as the stage says.
+    """One stage on one model. A new state freezes the model's layers and sets its dropout as the stage requires.
 
-    `epoch` counts finished epochs; `batch` of `batches` are done in the one under way. `best_weights` are the averaged
+    `epoch` counts finished epochs; `batch` of `batches` are done in the current epoch. `best_weights` are the averaged
     weights of the epoch with the lowest validation loss, of the last epoch when nothing validates.
     """
 
@@ -40,7 +40,7 @@ class TrainingState:
         self.best_epoch = 0
         self.best_weights: dict[str, Tensor] = self.weights()
         self.epochs_without_improvement = 0
-        self.stops_early = False  # fit decides: it knows how many workouts there are
+        self.stops_early = False  # fit sets it from the number of workouts
         self.random = _seeded(stage.seed, self.device)
 
     @property
@@ -50,7 +50,7 @@ class TrainingState:
 
     @property
     def learning_rate(self) -> float:
-        """What the optimiser uses now."""
+        """The optimiser's current learning rate."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     @property
@@ -85,7 +85,7 @@ class TrainingState:
             self._set(own)
 
     def weights(self) -> dict[str, Tensor]:
-        """Give a copy, on the CPU, of the weights that serve: the averaged ones, and the frozen ones as they are."""
+        """Give a copy, on the CPU, of the weights to serve: the averaged weights, and the frozen weights unchanged."""
         with self.averaged() as model:
             return _copy(model.state_dict())
 
@@ -111,7 +111,7 @@ class TrainingState:
             torch.cuda.set_rng_state(self.random.get("cuda", fresh), self.device)
 
     def to_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Give what `Checkpoint.training` and `.training_meta` hold. Call it between epochs (in `on_epoch`)."""
+        """Give the values of `Checkpoint.training` and `.training_meta`. Call it between epochs (in `on_epoch`)."""
         tensors = {f"weights.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
         tensors |= {f"random.{kind}": tensor for kind, tensor in self.random.items()}
@@ -136,7 +136,7 @@ class TrainingState:
     def from_tensors(
         cls, model: HeartRateNetwork, stage: StageConfig, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]
     ) -> "TrainingState":
-        """Rebuild the state that `to_tensors` gave, and put its weights into `model`. Raises KeyError if incomplete."""
+        """The inverse of `to_tensors`; puts the state's weights into `model`. Raises KeyError if incomplete."""
         model.load_state_dict(_under(tensors, "weights."))
         state = cls(model, stage)
         if state.average is not None:
@@ -173,7 +173,7 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _seeded(seed: int, device: torch.device) -> dict[str, Tensor]:
     devices = {torch.device("cpu"), device}
-    return {each.type: torch.Generator(each).manual_seed(seed).get_state() for each in devices}
+    return {place.type: torch.Generator(place).manual_seed(seed).get_state() for place in devices}
 
 
 def _random_now(device: torch.device) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Views of workouts (which heart rate is known) and the batches that training reads."""
+"""Views of workouts (the observed part of heart rate) and the batches of a training."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -19,11 +19,11 @@ LONGEST_STRETCH = 32  # batches
 _VIEWS, _ORDER = 1, 2  # purposes: each has random numbers of its own
 
 BLIND = View(0.0)
-SCORED_VIEWS = (BLIND, View(180.0))  # what validation loss is the mean over
+SCORED_VIEWS = (BLIND, View(180.0))  # the views over which the validation loss is averaged
 
 
 class Views(Protocol):
-    """What `fit` reads. `workouts` counts them; the length is the number of batches in an epoch."""
+    """The batches for `fit`. `workouts`: the number of workouts; the length: the number of batches in an epoch."""
 
     workouts: int
 
@@ -106,7 +106,7 @@ class FixedViews:
         return len(self._batches)
 
     def batches(self, epoch: int = 1) -> Iterator[Batch]:
-        """Give the same batches, whatever the epoch."""
+        """Give the same batches in every epoch."""
         return iter(self._batches)
 
 

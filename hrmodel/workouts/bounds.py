@@ -1,4 +1,4 @@
-"""How long a workout may be: everything that is done with one grows with its steps."""
+"""Bounds on a workout's length: the cost of all processing grows with its steps."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,12 +21,12 @@ def within_bounds(workout: Workout) -> tuple[Workout, tuple[Reason, ...]]:
     samples = len(workout.t)
     if end == samples:
         return workout, ()
-    kept = first_samples(workout, end)
+    shorter = first_samples(workout, end)
     most = (
         f"{MAX_RECORDED_SECONDS / 3600:g} h of recorded time, {MAX_STEPS:,} steps of 10 s and {MAX_SAMPLES:,} samples"
     )
-    message = f"left out the last {lasting(workout.t[-1] - kept.t[-1])}: a workout has at most {most}"
-    return kept, (Reason(code="too_long", samples=samples - end, message=message),)
+    message = f"left out the last {lasting(workout.t[-1] - shorter.t[-1])}: a workout has at most {most}"
+    return shorter, (Reason(code="too_long", samples=samples - end, message=message),)
 
 
 def first_samples(workout: Workout, end: int) -> Workout:
@@ -41,7 +41,7 @@ def _allowed(workout: Workout) -> int:
     gaps = np.diff(workout.t)
     inside = gaps <= GAP_SECONDS
     recorded = np.cumsum(np.where(inside, gaps, 0.0))
-    # a sample's new steps: those since the one before, or one where a segment begins
+    # a sample's new steps: since the sample before, or 1 where a segment begins
     steps = 1 + np.cumsum(np.where(inside, np.diff(np.floor_divide(workout.t, STEP_SECONDS)), 1.0))
     over = np.flatnonzero((recorded > MAX_RECORDED_SECONDS) | (steps > MAX_STEPS))
     return int(over[0]) + 1 if len(over) else len(workout.t)

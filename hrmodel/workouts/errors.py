@@ -1,8 +1,8 @@
-"""What a file reader says when it cannot go on."""
+"""The error of a file reader that cannot read on."""
 
 
 class InvalidFile(ValueError):
-    """A file that is not a workout file we can read: a code for programs, where it broke, and what to do.
+    """A file that is not a workout file we can read: a code for programs, the place, and what to do.
 
     Readers name the place inside the file (`where`, perhaps empty); the catalogue puts the file's name before it.
     str() is a sentence that may be shown to the person who uploaded the file.

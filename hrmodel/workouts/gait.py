@@ -1,9 +1,9 @@
-"""How somebody moved: on foot or on wheels, running or walking, by the speed, its changes, and the steps.
+"""How a person moved: on foot or on wheels, running or walking, by the speed, its changes, and the steps.
 
 The bounds are set on 17,142 recorded runs, 658 rides and 954 walks and hikes. A runner keeps a speed: from one half
 minute to the next it changes by 0.09 m/s (the middle of runs; 0.5 in one of a hundred), a rider's by 0.6 on the road. A
 step of a run is 0.6 to 1.6 m long; the best of the world reach 2 m, at 165 steps a minute and more. Legs of a runner
-never rest at speed, those of a rider do for a tenth of the time.
+never rest at speed, a rider's legs do for a tenth of the time.
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from hrmodel.workouts.spells import durations
 from hrmodel.workouts.workout import Array, Workout
 
 MOVING_SPEED = 0.5  # m/s
-LONGEST_GAP = 60.0  # s: what is longer was not recorded
+LONGEST_GAP = 60.0  # s: a longer gap is no recorded time
 BLOCK_SECONDS = 30.0
 MIN_BLOCKS = 6
 
 # steps
-ONE_FOOT = 120.0  # counts a minute: what is more is of both feet, whatever the speed
+ONE_FOOT = 120.0  # counts a minute: more are of both feet, at any speed
 WALK_RATIO = 0.0065 / 60.0  # step length in m, divided by steps a second, over 60: the same at all speeds of a walk
 RESTING = 20.0  # counts a minute: legs that do not move
-RESTING_SPEED = 2.5  # m/s: faster than anybody walks
+RESTING_SPEED = 2.5  # m/s: faster than any walk
 MAX_RESTING = 0.08  # of the time at speed
-LONG_STRIDE, FEW_STEPS = 1.7, 155.0  # nobody takes so long steps so seldom
+LONG_STRIDE, FEW_STEPS = 1.7, 155.0  # no runner takes steps this long this seldom
 
 # rides
 RIDE_SPEED, RIDE_CHANGE = 3.2, 0.4  # m/s: mean moving speed, and its usual change from one half minute to the next
@@ -36,7 +36,7 @@ DESCENT_SPEED, DESCENT_BLOCKS = 7.0, 4  # m/s, for two minutes in all
 
 @dataclass(frozen=True, kw_only=True)
 class Gait:
-    """What a workout's movement is made of. Speeds in m/s; NaN where nothing was recorded.
+    """Numbers that describe a workout's movement. Speeds in m/s; NaN where nothing was recorded.
 
     `mean`, `median`, `fast` (the speed that is exceeded a tenth of the time): while moving; `change`: the median
     difference between half minutes that follow each other; `best`: the fourth fastest half minute. `steps`: the median
@@ -64,7 +64,7 @@ class Gait:
 
     @property
     def of_a_ride(self) -> bool:
-        """True when it was too fast, or too uneven for its speed, for somebody on foot."""
+        """True when it was too fast, or too uneven for its speed, for a person on foot."""
         if self.steps_of_a_run or not np.isfinite(self.mean):
             return False
         uneven = self.mean > RIDE_SPEED and self.change > RIDE_CHANGE
@@ -96,8 +96,8 @@ def gait_of(workout: Workout) -> Gait:
 def both_feet(cadence: Array, speed: Array) -> Array | None:
     """(N,) steps of both feet a minute from counts that may be of one foot; None when they are no steps at all.
 
-    At the speed of a walk or a run one of the two readings is near the usual number of steps. Turns of a crank are told
-    by the length that the steps would have.
+    At the speed of a walk or a run one of the two readings is near the usual number of steps. Turns of a crank are
+    recognised by the length that the steps would have.
     """
     stepping = cadence > 0
     if not stepping.any():
@@ -131,10 +131,10 @@ def _steps(workout: Workout, moving: np.ndarray) -> tuple[float, float, float]:
 
 def _blocks(t: Array, speed: Array, seconds: Array) -> Array:
     """(B,) mean speed of each half minute that was recorded and moved."""
-    known = np.isfinite(speed) & (speed >= 0)
+    measured = np.isfinite(speed) & (speed >= 0)
     block = np.unique(t // BLOCK_SECONDS, return_inverse=True)[1]  # a pause of a year takes no memory
-    recorded = np.bincount(block, weights=np.where(known, seconds, 0.0))
-    distance = np.bincount(block, weights=np.where(known, speed, 0.0) * seconds)
+    recorded = np.bincount(block, weights=np.where(measured, seconds, 0.0))
+    distance = np.bincount(block, weights=np.where(measured, speed, 0.0) * seconds)
     full = recorded >= BLOCK_SECONDS / 2
     means = distance[full] / recorded[full]
     return np.asarray(means[means > MOVING_SPEED])

@@ -1,4 +1,4 @@
-"""What cleaning says about a workout."""
+"""The reasons for cleaning's changes to a workout, and for dropping it."""
 
 from dataclasses import dataclass
 

@@ -93,20 +93,20 @@ def _draw_physiology(rng: Generator) -> Physiology:
 def _simulate_workout(body: Physiology, offset: float, person: str, number: int, rng: Generator) -> Workout:
     program = PROGRAMS[rng.integers(len(PROGRAMS))]
     t = np.arange(0.0, 60.0 * rng.uniform(25, 60), SAMPLE_SECONDS)
-    wanted = body.easy_speed * _pace_program(program, t, rng)
-    slope = _slopes(wanted, body.hilliness * (2.5 if program == "hills" else 1.0), rng)
+    target = body.easy_speed * _pace_program(program, t, rng)
+    slope = _slopes(target, body.hilliness * (2.5 if program == "hills" else 1.0), rng)
     cost = COST_ON_SLOPE(slope) / FLAT_COST
-    speed = wanted / (1 + 0.6 * (cost - 1))  # slower uphill, but not by so much that the effort stays even
+    speed = target / (1 + 0.6 * (cost - 1))  # slower uphill, but not by so much that the effort stays even
     climbed = np.cumsum(slope * speed) * SAMPLE_SECONDS
     heart_rate = _respond(body, _demand(body, speed * cost, t, offset), rng)
     heart_rate = np.round(heart_rate + _wander(len(t), body.noise, 40.0, rng))
     _lose_contact(heart_rate, rng)
-    kept = _without_pause(t, rng)
+    recorded = _without_pause(t, rng)
     return Workout(
-        t=t[kept],
-        speed=np.maximum(speed + 0.08 * rng.standard_normal(len(t)) * (speed > 0), 0.0)[kept],
-        altitude=(100.0 + climbed + 0.2 * rng.standard_normal(len(t)))[kept],
-        heart_rate=heart_rate[kept],
+        t=t[recorded],
+        speed=np.maximum(speed + 0.08 * rng.standard_normal(len(t)) * (speed > 0), 0.0)[recorded],
+        altitude=(100.0 + climbed + 0.2 * rng.standard_normal(len(t)))[recorded],
+        heart_rate=heart_rate[recorded],
         started_at=FIRST_DAY + timedelta(days=DAYS_BETWEEN * number),
         person=person,
         source=f"simulated {person} {number:03d}",
@@ -144,8 +144,8 @@ def _demand(body: Physiology, effective_speed: Array, t: Array, offset: float) -
     steady = body.easy_heart_rate + body.slope * (effective_speed - body.easy_speed)
     drift = body.drift * np.clip((t - 600.0) / 1800.0, 0.0, 1.5)
     warm_up = -body.warm_up * np.exp(-t / body.warm_up_seconds)
-    wanted = np.maximum(steady + drift + warm_up + offset, body.resting + 15.0)
-    return body.maximum - 6.0 * np.logaddexp(0.0, (body.maximum - wanted) / 6.0)
+    target = np.maximum(steady + drift + warm_up + offset, body.resting + 15.0)
+    return body.maximum - 6.0 * np.logaddexp(0.0, (body.maximum - target) / 6.0)
 
 
 def _respond(body: Physiology, demand: Array, rng: Generator) -> Array:
@@ -183,5 +183,5 @@ def _without_pause(t: Array, rng: Generator) -> NDArray[np.bool_]:
     if rng.random() > 1 / 12:
         return np.ones(len(t), dtype=bool)
     begin = rng.uniform(300, t[-1] - 300)
-    kept: NDArray[np.bool_] = (t < begin) | (t > begin + rng.uniform(70, 200))
-    return kept
+    recorded: NDArray[np.bool_] = (t < begin) | (t > begin + rng.uniform(70, 200))
+    return recorded

@@ -1,4 +1,4 @@
-"""Stretches of samples and sudden changes: what the detectors of sensor faults are made of."""
+"""Runs of equal samples (spells) and sudden changes (jumps), for the detectors of sensor faults."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def spells_of(chosen: Mask, t: Array, max_gap: float) -> tuple[Index, Index]:
 
 
 def durations(t: Array, longest: float) -> Array:
-    """(N,) s from each sample to the next, at most `longest`; the last one lasts as long as the one before."""
+    """(N,) s from each sample to the next, at most `longest`; the last gap is taken as long as the gap before."""
     gaps = np.minimum(np.diff(t), longest)
     return np.append(gaps, gaps[-1:] if len(gaps) else 0.0)
 
@@ -53,16 +53,16 @@ def jumps(t: Array, values: Array, *, size: float, seconds: float, rate: float) 
     longest = int(min(MAX_SHIFT, len(gaps), max(1.0, seconds // gaps.min(initial=seconds))))
     if _wanders_less(values, size, longest):
         return []
-    found = np.zeros(len(values), dtype=np.int8)  # sign of the change that ends here
+    sign = np.zeros(len(values), dtype=np.int8)  # sign of the change that ends here
     began = np.zeros(len(values), dtype=np.int64)
     for shift in range(1, longest + 1):
         change, gap = values[shift:] - values[:-shift], t[shift:] - t[:-shift]
         near = gap <= seconds
         if shift == 1:
             near |= np.abs(change) >= rate * gap
-        ends = np.flatnonzero(near & (np.abs(change) >= size) & (found[shift:] == 0)) + shift
-        found[ends], began[ends] = np.sign(change[ends - shift]), ends - shift
-    return _merged(values, found, began)
+        ends = np.flatnonzero(near & (np.abs(change) >= size) & (sign[shift:] == 0)) + shift
+        sign[ends], began[ends] = np.sign(change[ends - shift]), ends - shift
+    return _merged(values, sign, began)
 
 
 def _wanders_less(values: Array, size: float, samples: int) -> bool:
@@ -71,17 +71,17 @@ def _wanders_less(values: Array, size: float, samples: int) -> bool:
     return samples == 0 or bool((way[samples:] - way[:-samples]).max() < size)
 
 
-def _merged(values: Array, found: NDArray[np.int8], began: Index) -> list[Jump]:
+def _merged(values: Array, sign: NDArray[np.int8], began: Index) -> list[Jump]:
     """One jump for neighbouring samples that end changes of one sign."""
-    ends = np.flatnonzero(found)
+    ends = np.flatnonzero(sign)
     if not len(ends):
         return []
-    first = np.concatenate([[True], (np.diff(ends) > 1) | (np.diff(found[ends]) != 0)])
+    first = np.concatenate([[True], (np.diff(ends) > 1) | (np.diff(sign[ends]) != 0)])
     cuts = np.append(np.flatnonzero(first), len(ends)).tolist()
     merged = []
     for a, b in pairwise(cuts):
         group = ends[a:b]
-        # the change was over at the first sample of those that look back at the latest beginning
+        # the change was over at the first of the samples that have the latest beginning
         after = int(group[np.argmax(began[group])])
         before = int(began[group[0]])
         merged.append(Jump(before, after, float(values[after] - values[before])))
@@ -89,14 +89,14 @@ def _merged(values: Array, found: NDArray[np.int8], began: Index) -> list[Jump]:
 
 
 def on_measured(t: Array, values: Array | None, find: Callable[[Array, Array], Mask]) -> Mask:
-    """(N,): `find` on the samples that hold a value; the others are never found."""
+    """(N,): `find` on the samples that hold a value; False at the others."""
     bad = np.zeros(len(t), dtype=bool)
     if values is None:
         return bad
     measured = np.isfinite(values)
     if measured.all():
         return find(t, values) if len(t) >= 2 else bad
-    known = np.flatnonzero(measured)
-    if len(known) >= 2:
-        bad[known] = find(t[known], values[known])
+    places = np.flatnonzero(measured)
+    if len(places) >= 2:
+        bad[places] = find(t[places], values[places])
     return bad

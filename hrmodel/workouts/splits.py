@@ -1,4 +1,4 @@
-"""Which workouts teach, which stop the training, which measure it: whole workouts, in time order."""
+"""The split into training, validation and test workouts: whole workouts, in time order."""
 
 from collections.abc import Sequence
 
@@ -19,16 +19,16 @@ def chronological_split(n: int) -> list[str]:
 def extend_split(inherited: Sequence[str | None]) -> list[str]:
     """The split of one subject's workouts in time order, when some of them have one from before (None: new).
 
-    Those keep theirs: a test workout never becomes a training workout, nor the other way round. Of the new ones the
-    last are held out until val and test have the sizes that `chronological_split` gives all of them, so that test sets
-    also grow for someone who brings one workout at a time. While nothing is held out as `test`, all are split anew:
-    a first upload that was too small must not keep the subject without a test set for ever.
+    Workouts with a split keep it: a test workout never becomes a training workout, nor vice versa. Of the new workouts
+    the last are held out until val and test have the sizes that `chronological_split` gives all of them, so that test
+    sets also grow for a person who brings one workout at a time. While nothing is held out as `test`, all are split
+    anew: a first upload that was too small must not keep the subject without a test set for ever.
     """
-    wanted = chronological_split(len(inherited))
+    target = chronological_split(len(inherited))
     if "test" not in inherited:
-        return wanted
+        return target
     new = inherited.count(None)
-    n_test = min(new, max(0, wanted.count("test") - inherited.count("test")))
-    n_val = min(new - n_test, max(0, wanted.count("val") - inherited.count("val")))
+    n_test = min(new, max(0, target.count("test") - inherited.count("test")))
+    n_val = min(new - n_test, max(0, target.count("val") - inherited.count("val")))
     fresh = iter(["train"] * (new - n_val - n_test) + ["val"] * n_val + ["test"] * n_test)
     return [split or next(fresh) for split in inherited]

@@ -76,7 +76,7 @@ def pace(speed: float) -> str:
 def check_running_speed(speed: Array, units: Units) -> None:
     """Raise ImplausibleSpeed when the median of the moving samples (above 0) is outside 0.3..8 m/s.
 
-    `speed`: (N,) m/s, already converted from `units`, which name what it was converted from. Without a moving sample
+    `speed`: (N,) m/s, already converted from `units`. Without a moving sample
     there is nothing to judge.
     """
     moving = speed[speed > 0]  # NaN compares false
@@ -91,9 +91,11 @@ def check_running_speed(speed: Array, units: Units) -> None:
 def _likely_unit(median: float, declared: SpeedUnit) -> tuple[SpeedUnit | None, float]:
     """The other unit in which the numbers as written come closest to a usual running speed, and that speed in m/s; no
     unit if none is near."""
-    one = np.ones(1)
-    written = 1000.0 / (60.0 * median) if declared == "min/km" else median / SPEED_UNITS[declared](one)[0]
-    speeds = {unit: float(convert(written * one)[0]) for unit, convert in SPEED_UNITS.items() if unit != declared}
+    unit_speed = np.ones(1)
+    written = 1000.0 / (60.0 * median) if declared == "min/km" else median / SPEED_UNITS[declared](unit_speed)[0]
+    speeds = {
+        unit: float(convert(written * unit_speed)[0]) for unit, convert in SPEED_UNITS.items() if unit != declared
+    }
     near = {unit: speed for unit, speed in speeds.items() if TYPICAL_SPEED / 3.0 < speed < TYPICAL_SPEED * 3.0}
     best = min(near, key=lambda unit: abs(math.log(near[unit] / TYPICAL_SPEED)), default=None)
     return best, near[best] if best else math.nan

@@ -1,8 +1,8 @@
-"""Walks that were recorded as runs, runs that were partly walked, and recordings that nobody stopped.
+"""Walks that were recorded as runs, runs that were partly walked, and recordings that were not stopped.
 
 People walk at 1.2 to 1.5 m/s and change to running at 1.9 to 2.1 m/s (Bohannon 1997, Age and Ageing 26:15; Hreljac
-1993, Med Sci Sports Exerc 25:1158). In between both are found, and cadence decides wherever it was recorded: running
-takes 150 steps a minute and more, walking 90 to 130. Without it only a speed that never was a run's tells a walk.
+1993, Med Sci Sports Exerc 25:1158). In between both occur, and cadence decides wherever it was recorded: running
+takes 150 steps a minute and more, walking 90 to 130. Without it only a speed below every run's shows a walk.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ KEPT_SECONDS = 180.0  # recovery, which is real
 
 def looks_walked(workout: Workout, gait: Gait) -> bool:
     """True when steps and speed are a walk's. Without steps, when the speed was a walk's throughout, or most of the
-    time and not in the mountains; whoever climbs faster than people hike was running.
+    time and not in the mountains; a climb faster than people hike is a run.
     """
     if not np.isfinite(gait.median):
         return False
@@ -48,7 +48,7 @@ def walked(workout: Workout) -> tuple[Mask, float]:
 
 
 def end_of_run(workout: Workout) -> int:
-    """One past the last sample of the run: recordings often go on until somebody remembers to stop them.
+    """One past the last sample of the run: people often forget to stop the recording.
 
     All samples, unless the last five minutes or more are without movement; recovery is a part of the run.
     """
@@ -67,7 +67,7 @@ def end_of_run(workout: Workout) -> int:
 
 
 def _cadence(workout: Workout) -> np.ndarray:
-    """(N,) steps/min; NaN where none was recorded: 0 is how watches say so."""
+    """(N,) steps/min; NaN where none was recorded, which watches write as 0."""
     if workout.cadence is None:
         return np.full(len(workout.t), np.nan)
     return np.where(workout.cadence > 0, workout.cadence, np.nan)

@@ -57,10 +57,10 @@ class Workout:
     person: str | None = None  # in files of many people
     sport: str = "running"
     source: str = ""  # file name (and member) that it came from
-    sport_source: str = ""  # who said the sport when it was not the file's own field
+    sport_source: str = ""  # where the sport is from when it is not the file's own field
     split: str | None = None  # only original-format data and population Parquet
     removed_samples: int = 0  # left out by the reader: no time, or one that fits nowhere
-    mended: tuple[Reason, ...] = ()  # what else the reader mended: clocks, units
+    mended: tuple[Reason, ...] = ()  # other repairs by the reader: clocks, units
     marks: NDArray[np.uint16] | None = None  # (N,) bits of `MARKS`; None when no value was taken as missing
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class Workout:
     def to_bytes(self) -> bytes:
         """The content as safetensors; equal content gives equal bytes.
 
-        Leaves out person, source, split and what was mended.
+        Leaves out person, source, split and repairs by the reader.
         """
         arrays = {"t": self.t} | {name: getattr(self, name) for name in CHANNELS if getattr(self, name) is not None}
         started_at = None if self.started_at is None else self.started_at.isoformat()
@@ -124,7 +124,7 @@ class Workout:
 
         Columns: `speed` (m/s) and, where recorded, `altitude` (m), `heart_rate` (bpm), `cadence` (steps/min, both
         feet); others are ignored, NaN is a missing value. The time is the column `t` (s since the start) or an index
-        of times with a time zone; such an index also says the start. Raises ValueError for missing columns.
+        of times with a time zone; such an index also gives the start. Raises ValueError for missing columns.
         """
         present = [name for name in ("t", *CHANNELS) if name in frame.columns]
         columns = {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in present}

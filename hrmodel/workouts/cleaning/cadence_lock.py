@@ -1,8 +1,8 @@
-"""Cadence lock: an optical sensor that counts the steps for the beats.
+"""Cadence lock: an optical sensor that counts steps instead of beats.
 
-A heart rate may well equal the cadence by chance: 155 bpm at 165 steps a minute is what running is like. So equality
-alone is no fault; the heart rate must also leap to the cadence or away from it, or come from another level or go to one
-while speed, slope and cadence stay what they were. A lock over a whole workout cannot be told from a real heart rate.
+A heart rate may well equal the cadence by chance: 155 bpm at 165 steps a minute is usual in running. So equality alone
+is no fault; the heart rate must also leap to the cadence or away from it, or come from another level or go to one while
+speed, slope and cadence stay the same. A lock over a whole workout cannot be distinguished from a real heart rate.
 """
 
 from dataclasses import dataclass
@@ -48,20 +48,20 @@ def cadence_lock(workout: Workout) -> Mask:
     bad = np.zeros(len(workout.t), dtype=bool)
     if workout.heart_rate is None or workout.cadence is None:
         return bad
-    known = np.flatnonzero(np.isfinite(workout.heart_rate))
-    if len(known) < MIN_SAMPLES:
+    measured = np.flatnonzero(np.isfinite(workout.heart_rate))
+    if len(measured) < MIN_SAMPLES:
         return bad
     recording = _Recording(
-        t=workout.t[known],
-        heart_rate=workout.heart_rate[known],
-        speed=workout.speed[known],
-        cadence=workout.cadence[known],
-        altitude=None if workout.altitude is None else workout.altitude[known],
+        t=workout.t[measured],
+        heart_rate=workout.heart_rate[measured],
+        speed=workout.speed[measured],
+        cadence=workout.cadence[measured],
+        altitude=None if workout.altitude is None else workout.altitude[measured],
     )
     for ratio in RATIOS:
         for first, end in _following(recording, ratio):
             if _leaps(recording, first, end) or _left_its_level(recording, first, end):
-                bad[known[first:end]] = True
+                bad[measured[first:end]] = True
     return bad
 
 
@@ -73,15 +73,15 @@ def _following(recording: _Recording, ratio: float) -> list[tuple[int, int]]:
     if not len(near):
         return []
     every = np.ones(len(near), dtype=bool)
-    found = []
+    locks = []
     for a, b in zip(*spells_of(every, t[near], LET_GO_SECONDS), strict=True):
         first, end = int(near[a]), int(near[b - 1]) + 1
         if t[end - 1] - t[first] < LOCK_SECONDS:
             continue
         inside = distance[first:end][running[first:end]]
         if len(near[a:b]) >= FOLLOWING_SHARE * len(inside) and np.median(inside) <= MEDIAN_BPM:
-            found.append((first, end))
-    return found
+            locks.append((first, end))
+    return locks
 
 
 def _leaps(recording: _Recording, first: int, end: int) -> bool:
@@ -97,7 +97,7 @@ def _leaps(recording: _Recording, first: int, end: int) -> bool:
 
 
 def _left_its_level(recording: _Recording, first: int, end: int) -> bool:
-    """Whether heart rate came to the lock or left it by a change that nothing the runner did explains."""
+    """Whether heart rate came to the lock or left it by a change that the runner's movement does not explain."""
     t = recording.t
     near, far = OUTSIDE_SECONDS
     begun, ended = float(t[first]), float(t[end - 1])
@@ -128,7 +128,7 @@ def _unexplained(recording: _Recording, outside: slice, inside: slice) -> bool:
 
 
 def _is_even(recording: _Recording, begin: float, end: float, inside: slice) -> bool:
-    """Whether the runner neither paused nor walked: heart rate takes minutes to come back from that."""
+    """Whether the runner neither paused nor walked: heart rate takes minutes to recover from that."""
     part = _part(recording.t, begin, end)
     t, speed, cadence = recording.t[part], recording.speed[part], recording.cadence[part]
     disturbed = (speed < KEPT_SPEED * recording.speed[inside].mean()) | (cadence < RUNNING_CADENCE)

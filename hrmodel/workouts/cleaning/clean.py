@@ -1,4 +1,4 @@
-"""Which workouts are fit to learn from, and what in them is a sensor fault. Each decision has its reason."""
+"""Cleaning: which workouts are fit to learn from, which of their values are sensor faults, and the reasons."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from hrmodel.workouts.walking import PARTLY_WALKED, end_of_run, looks_walked, wa
 from hrmodel.workouts.workout import MARKS, Workout
 
 PAUSE_SECONDS = 60.0  # a longer gap is no recorded time
-MOSTLY_FAULTY = 0.5  # of the heart-rate readings: the others are not to be believed either
+MOSTLY_FAULTY = 0.5  # of the heart-rate readings: beyond it, the rest is not trusted either
 SAY_SO = (
     "if such files are runs, upload them again and say so: ?sport=running, --sport running, or the choice on the page"
 )
@@ -37,11 +37,11 @@ class Cleaned:
 
 
 def clean(workout: Workout, *, min_hr_per_minute: float = 6.0, on_fault: Callable[[], None] = lambda: None) -> Cleaned:
-    """Mark faulty values as missing, then drop what is no run, too short, or has too little heart rate to learn from.
-    What is longer than a day is cut first.
+    """Mark faulty values as missing, then drop a workout that is no run, too short, or has too little heart rate to
+    learn from. A workout longer than a day is cut first.
 
     `min_hr_per_minute`: measured heart-rate samples per minute of recorded time (pauses over 60 s do not count, nor
-    does standing still for long). `on_fault` is called after each kind of fault was looked for.
+    does standing still for long). `on_fault` is called after the search for each kind of fault.
     """
     bounded, longer = within_bounds(workout)
     ended, cut = _cut(bounded)
@@ -66,7 +66,7 @@ def heart_rate_density(workout: Workout) -> float:
 
 
 def _mended(workout: Workout) -> tuple[Reason, ...]:
-    """What the reader left out or changed."""
+    """The samples that the reader left out, and its changes."""
     if not workout.removed_samples:
         return workout.mended
     message = "removed samples without a time, or whose time fits nowhere"
@@ -74,13 +74,13 @@ def _mended(workout: Workout) -> tuple[Reason, ...]:
 
 
 def _cut(workout: Workout) -> tuple[Workout, tuple[Reason, ...]]:
-    """Without what was recorded after the run."""
+    """Without the samples after the end of the run."""
     end = end_of_run(workout)
     if end == len(workout.t):
         return workout, ()
-    kept = first_samples(workout, end)
-    message = f"left out the last {lasting(workout.t[-1] - kept.t[-1])}: you had stopped moving, the recording had not"
-    return kept, (Reason(code="forgotten_stop", samples=len(workout.t) - end, message=message),)
+    run = first_samples(workout, end)
+    message = f"left out the last {lasting(workout.t[-1] - run.t[-1])}: you had stopped moving, the recording had not"
+    return run, (Reason(code="forgotten_stop", samples=len(workout.t) - end, message=message),)
 
 
 def _not_a_run(workout: Workout) -> tuple[Reason, ...]:

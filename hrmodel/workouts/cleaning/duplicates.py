@@ -1,7 +1,7 @@
 """The same workout in two formats or from two devices: found by its time, and the better recording stays.
 
-A program that writes local time as UTC moves a copy by whole quarters of an hour: then its course tells it. Such a copy
-is a file of its own: two workouts of one file, as intervals are, stay two however alike they are.
+A program that writes local time as UTC moves a copy by whole quarters of an hour: then the equal course shows it. Only
+workouts of different files count as copies: two workouts of one file, such as intervals, both stay however alike.
 """
 
 import re
@@ -19,8 +19,8 @@ from hrmodel.workouts.workout import Array, Workout
 FIRST_CLOCK = datetime(1990, 1, 2, tzinfo=UTC)  # before: days counted from 1970, or a FIT device's unset clock
 OVERLAP = 0.5  # of the shorter one
 PARTS = 24  # of a workout, whose means are its course
-QUARTER = 900.0  # s: clocks of the world differ by whole ones
-MAX_CLOCK = 14 * 3600.0  # s between two of them
+QUARTER = 900.0  # s: time zones differ by whole quarters of an hour
+MAX_CLOCK = 14 * 3600.0  # s between two time zones
 CLOSE = 2.0  # s that lengths and starts may differ by
 SAME_BPM, SAME_SPEED = 1.0, 0.2  # bpm in every part; m/s in half of them
 CHANGE = 1.0  # bpm: a heart rate that changes less has no course
@@ -41,7 +41,7 @@ class Extent:
 
     @property
     def has_clock(self) -> bool:
-        """False when the start is no instant: nothing can then be said about the same time."""
+        """False when the start is no instant: two workouts can then not be compared in time."""
         return self.started_at is not None and self.started_at >= FIRST_CLOCK and self.seconds > 0
 
     @property
@@ -52,16 +52,16 @@ class Extent:
 
     @property
     def quality(self) -> tuple[int, int]:
-        """Heart-rate readings a minute, then samples: more is better; nearly as many are as many.
+        """Heart-rate readings a minute, then samples: more is better; both are rounded, so that close counts are equal.
 
-        One with a route may have some samples fewer than one without, from before the first fix.
+        A recording with a route may lack some samples, from before the first fix.
         """
         per_minute = 60.0 * self.heart_rate_readings / self.seconds if self.seconds > 0 else 0.0
         return round(per_minute), round(2.0 * log2(max(1, self.samples)))
 
     @property
     def file(self) -> str:
-        """The file that it is from."""
+        """The file of the recording."""
         return PLACE_IN_FILE.sub("", self.source)
 
 
@@ -84,15 +84,15 @@ def _course(workout: Workout) -> Array | None:
     part = np.minimum((workout.t / workout.t[-1] * PARTS).astype(np.int64), PARTS - 1)
     rows = []
     for values in (workout.heart_rate, workout.speed):
-        known = np.isfinite(values)
-        counts = np.bincount(part[known], minlength=PARTS)
-        total = np.bincount(part[known], values[known], PARTS)
+        measured = np.isfinite(values)
+        counts = np.bincount(part[measured], minlength=PARTS)
+        total = np.bincount(part[measured], values[measured], PARTS)
         rows.append(np.divide(total, counts, out=np.full(PARTS, np.nan), where=counts > 0))
     return np.array(rows)
 
 
 def same_workout(a: Extent, b: Extent) -> bool:
-    """True when both have a clock and share more than half of the shorter one's time."""
+    """True when both have a clock and overlap for more than half of the shorter workout."""
     if not (a.has_clock and b.has_clock):
         return False
     (begin_a, end_a), (begin_b, end_b) = a.interval, b.interval
@@ -108,15 +108,15 @@ def same_under_another_clock(a: Extent, b: Extent) -> bool:
     if not QUARTER - CLOSE <= apart <= MAX_CLOCK + CLOSE or rest > CLOSE or abs(a.seconds - b.seconds) > CLOSE:
         return False
     bpm, speed = np.abs(a.course - b.course)
-    known = np.isfinite(bpm)
-    if known.sum() < PARTS / 2 or np.ptp(a.course[0][known]) < CHANGE or bpm[known].max() > SAME_BPM:
+    measured = np.isfinite(bpm)
+    if measured.sum() < PARTS / 2 or np.ptp(a.course[0][measured]) < CHANGE or bpm[measured].max() > SAME_BPM:
         return False
     speed = speed[np.isfinite(speed)]
     return not len(speed) or bool(np.median(speed) <= SAME_SPEED)
 
 
 class _ByLength:
-    """Workouts by their length and by what their start has beyond whole quarters of an hour."""
+    """Workouts by their length and by their start modulo a quarter of an hour."""
 
     def __init__(self, extents: Sequence[Extent]) -> None:
         self._extents = extents
@@ -131,23 +131,24 @@ class _ByLength:
         self._places[self._place(i)].append(i)
 
     def same(self, i: int) -> int | None:
-        """One of those that is workout number i under another clock."""
+        """A workout that is the same as number i under another clock."""
         length, start = self._place(i)
         starts = round(QUARTER / (2 * CLOSE))
         for nearby in ((length + a, (start + b) % starts) for a in (0, -1, 1) for b in (0, -1, 1)):
-            for other in self._places.get(nearby, ())[-MAX_LOOKS:]:
-                if same_under_another_clock(self._extents[other], self._extents[i]):
-                    return other
+            for earlier in self._places.get(nearby, ())[-MAX_LOOKS:]:
+                if same_under_another_clock(self._extents[earlier], self._extents[i]):
+                    return earlier
         return None
 
 
 def duplicates(extents: Sequence[Extent]) -> dict[int, int]:
-    """Index of a workout to drop -> index of the one that stays instead; O(n log n).
+    """Index of a workout to drop -> index of the recording that stays instead; O(n log n).
 
-    The best recordings are taken first (the earlier in the list of equal ones), and each one that is the same workout
-    as a taken one is dropped: of a long recording and two short ones inside it either the long one stays, or both.
+    The best recordings are taken first (the earlier in the list of equal ones), and each recording of the same
+    workout as a taken one is dropped: of a long recording and two short ones inside it, either the long or both short
+    ones stay.
     """
-    begins: list[float] = []  # of those that stay, in time order
+    begins: list[float] = []  # of the staying workouts, in time order
     staying: list[int] = []
     dropped: dict[int, int] = {}
     by_length = _ByLength(extents)
@@ -167,10 +168,10 @@ def duplicates(extents: Sequence[Extent]) -> dict[int, int]:
 
 
 def _first_same(extents: Sequence[Extent], staying: list[int], place: int, i: int) -> int | None:
-    """One of those that stay and begin before `place` that is the same workout as number i.
+    """A staying recording that begins before `place` and is the same workout as number i.
 
-    None of those that stay lies inside another, so they end in the order in which they begin, and at most two of them
-    share any moment: of those that overlap number i all but a few lie inside it, and the first such ends the search.
+    No staying recording lies inside another, so they end in the order in which they begin, and at most two of them
+    share any moment: of the recordings that overlap number i, all but a few lie inside it; the first ends the search.
     """
     begin, _ = extents[i].interval
     for k in range(place - 1, -1, -1):
@@ -182,7 +183,7 @@ def _first_same(extents: Sequence[Extent], staying: list[int], place: int, i: in
 
 
 def why_dropped(worse: Extent, better: Extent) -> str:
-    """What to say of a recording that is dropped for a better one."""
+    """The message for a recording that is dropped for a better one."""
     if worse.has_clock and not same_workout(worse, better):
         apart = abs(worse.interval[0] - better.interval[0]) / 3600
         return f"the same workout as {better.source}, which stays, but {apart:.3g} h apart: one clock was not UTC"

@@ -1,4 +1,4 @@
-"""The faults that cleaning looks for: each with its code, how it is found, and what to say of it."""
+"""The sensor faults that cleaning looks for, each with its code, its detector and its message."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,12 +13,12 @@ from hrmodel.workouts.running import MAX_CLIMB, SPEED_BOUNDS
 from hrmodel.workouts.spells import Mask, durations
 from hrmodel.workouts.workout import MARKS, Workout
 
-LONGEST_SAMPLE = 10.0  # s that one sample stands for in what is said
+LONGEST_SAMPLE = 10.0  # s that one sample counts for in messages
 
 
 @dataclass(frozen=True, kw_only=True)
 class SensorFault:
-    """`find`: which values of `channel` are not to be believed; `why` completes "took 34 s of speed as missing:"."""
+    """`find`: which values of `channel` are faulty; `why` completes "took 34 s of speed as missing:"."""
 
     code: str
     channel: str
@@ -26,7 +26,7 @@ class SensorFault:
     why: str
 
 
-# in this order: each looks at what the ones before believed
+# in this order: each detector sees the workout without the faults found before it
 FAULTS: tuple[SensorFault, ...] = (
     SensorFault(
         code="speed_impossible",
@@ -92,9 +92,9 @@ FAULTS: tuple[SensorFault, ...] = (
 
 
 def take_out(workout: Workout, on_fault: Callable[[], None] = lambda: None) -> tuple[Workout, tuple[Reason, ...]]:
-    """The workout with every value that is not to be believed missing and marked, and a reason for each fault.
+    """The workout with every faulty value missing and marked, and a reason for each fault.
 
-    `on_fault` is called after each kind was looked for.
+    `on_fault` is called after the search for each kind of fault.
     """
     reasons = []
     marks = np.zeros(len(workout.t), dtype=np.uint16) if workout.marks is None else workout.marks.copy()
@@ -103,8 +103,8 @@ def take_out(workout: Workout, on_fault: Callable[[], None] = lambda: None) -> t
         on_fault()
         if not bad.any():
             continue
-        believed: dict[str, Any] = {fault.channel: np.where(bad, np.nan, getattr(workout, fault.channel))}
-        workout = replace(workout, **believed)
+        cleaned: dict[str, Any] = {fault.channel: np.where(bad, np.nan, getattr(workout, fault.channel))}
+        workout = replace(workout, **cleaned)
         marks[bad] |= MARKS[fault.code]
         amount = lasting(durations(workout.t, LONGEST_SAMPLE)[bad].sum())
         message = f"took {amount} of {fault.channel.replace('_', ' ')} as missing: {fault.why}"

@@ -1,7 +1,7 @@
 """Faults of heart-rate sensors that the heart rate and the speed alone give away.
 
-Every `find` takes a Workout and returns (N,): which heart rates are not to be believed. All look at a recording as a
-whole, backwards too: they clean stored workouts and never what a prediction is asked for.
+Every detector takes a Workout and returns (N,): which heart rates are implausible. All look at a recording as a whole,
+backwards too: they clean stored workouts, never the heart rate that a prediction reads.
 """
 
 import numpy as np
@@ -21,11 +21,11 @@ MAX_JUMPS_APART = 4  # between the two that make an excursion: bounds the search
 KEPT_SPEED = 0.7  # a longer one is a fault only when the runner went on at this share of the speed before
 
 # equal integers for over 60 s on end are usual in even running; for over 120 s they are in 0.4 % of the workouts of 21
-# of the 23 recorded people, in 5 and 14 % of those of the two whose sensors are known to hold
+# of the 23 recorded people, in 5 and 14 % of the workouts of two people whose sensors do hold
 HELD_SECONDS = 120.0
 HELD_UNTIL_JUMP_SECONDS = 30.0  # a hold of this length that ends in a jump was one, too
 FRESH_SECONDS = 10.0  # of a hold: the value was measured when it began
-VARYING_SPEED = 0.2  # m/s between slow and fast tenth: what keeps its speed to the digit may keep its heart rate
+VARYING_SPEED = 0.2  # m/s between slow and fast tenth: a speed equal to the digit may go with an equal heart rate
 
 START_JUMP_BPM, START_JUMP_SECONDS = 30.0, 10.0
 START_SECONDS = 240.0
@@ -33,14 +33,14 @@ RUNNING_SECONDS = 45.0  # after them heart rate has risen by itself
 MAX_START_JUMPS = 50  # a sensor that finds the heart jumps once; bounds the search in noise
 EVEN_SPEED = 0.9  # of the speed after the jump
 STANDING_SPEED = 0.5  # m/s
-STEPPING = 90.0  # steps/min: not standing, whatever the speed says
+STEPPING = 90.0  # steps/min: not standing, at any recorded speed
 
 RECOVERED_SECONDS = 180.0  # the fall while standing is over: -21 bpm after 120 s, -23 after 180 s, -22 after 300 s
 SEGMENT_SECONDS = 60.0  # a longer gap is no recorded time
 
 
 def impossible(workout: Workout) -> Mask:
-    """No heart has these: 0 (no contact), 255 (no value) and the like."""
+    """Impossible heart rates: 0 (no contact), 255 (no value) and the like."""
     if workout.heart_rate is None:
         return np.zeros(len(workout.t), dtype=bool)
     low, high = HEART_RATE_BOUNDS
@@ -63,7 +63,7 @@ def held(workout: Workout) -> Mask:
 
 
 def late_start(workout: Workout) -> Mask:
-    """A low heart rate in the first minutes of even running that jumps up by 30 bpm and stays: found too late."""
+    """A low heart rate in the first minutes of even running that jumps up by 30 bpm and stays: a late sensor."""
     return on_measured(workout.t, workout.heart_rate, lambda t, h: _late_start(workout, t, h))
 
 
@@ -86,17 +86,17 @@ def _speed_at(workout: Workout, t: Array) -> Array:
 
 
 def _excursions(workout: Workout, t: Array, heart_rate: Array) -> NDArray[np.int8]:
-    """(M,): 1 in a spike, -1 in a dropout. In time order, so that what lies between two dropouts is no spike."""
+    """(M,): 1 in a spike, -1 in a dropout. In time order, so that samples between two dropouts are no spike."""
     sign = np.zeros(len(t), dtype=np.int8)
-    found = jumps(t, heart_rate, size=JUMP_BPM, seconds=JUMP_SECONDS, rate=JUMP_RATE)
-    if len(found) < 2:
+    changes = jumps(t, heart_rate, size=JUMP_BPM, seconds=JUMP_SECONDS, rate=JUMP_RATE)
+    if len(changes) < 2:
         return sign
     speed = _speed_at(workout, t)
     done = 0
-    for i, first in enumerate(found):
-        for j in range(i + 1, min(i + 1 + MAX_JUMPS_APART, len(found))) if i >= done else ():
-            if _is_excursion(t, heart_rate, speed, first, found[j]):
-                sign[first.before + 1 : found[j].after] = np.sign(first.size)
+    for i, first in enumerate(changes):
+        for j in range(i + 1, min(i + 1 + MAX_JUMPS_APART, len(changes))) if i >= done else ():
+            if _is_excursion(t, heart_rate, speed, first, changes[j]):
+                sign[first.before + 1 : changes[j].after] = np.sign(first.size)
                 done = j + 1
                 break
     return sign
@@ -124,8 +124,8 @@ def _held(workout: Workout, t: Array, heart_rate: Array) -> Mask:
     bad = np.zeros(len(t), dtype=bool)
     starts, ends = spells((np.diff(heart_rate) == 0) & (np.diff(t) <= SEGMENT_SECONDS))
     seconds = t[ends - 1] - t[starts]
-    found = jumps(t, heart_rate, size=JUMP_BPM, seconds=JUMP_SECONDS, rate=JUMP_RATE)
-    left_by_jump = np.isin(ends - 1, [jump.before for jump in found]) & (seconds >= HELD_UNTIL_JUMP_SECONDS)
+    changes = jumps(t, heart_rate, size=JUMP_BPM, seconds=JUMP_SECONDS, rate=JUMP_RATE)
+    left_by_jump = np.isin(ends - 1, [jump.before for jump in changes]) & (seconds >= HELD_UNTIL_JUMP_SECONDS)
     suspect = np.flatnonzero(left_by_jump | (seconds > HELD_SECONDS))
     if not len(suspect):
         return bad
@@ -138,8 +138,8 @@ def _held(workout: Workout, t: Array, heart_rate: Array) -> Mask:
 
 
 def _varies(speed: Array) -> bool:
-    known = speed[np.isfinite(speed)]
-    return len(known) > 1 and float(np.subtract(*np.quantile(known, [0.9, 0.1]))) > VARYING_SPEED
+    measured = speed[np.isfinite(speed)]
+    return len(measured) > 1 and float(np.subtract(*np.quantile(measured, [0.9, 0.1]))) > VARYING_SPEED
 
 
 def _late_start(workout: Workout, t: Array, heart_rate: Array) -> Mask:
@@ -148,12 +148,12 @@ def _late_start(workout: Workout, t: Array, heart_rate: Array) -> Mask:
     pauses = np.flatnonzero(np.diff(t[:begun]) > SEGMENT_SECONDS)
     begun = int(pauses[0]) + 1 if len(pauses) else begun
     rate = START_JUMP_BPM / START_JUMP_SECONDS
-    found = jumps(t[:begun], heart_rate[:begun], size=START_JUMP_BPM, seconds=START_JUMP_SECONDS, rate=rate)
-    if not found:
+    changes = jumps(t[:begun], heart_rate[:begun], size=START_JUMP_BPM, seconds=START_JUMP_SECONDS, rate=rate)
+    if not changes:
         return bad
     soon = slice(0, int(np.searchsorted(t, t[begun - 1] + SEGMENT_SECONDS, side="right")))
     speed = _speed_at(workout, t[soon])
-    after_a_while = [jump for jump in found if t[jump.before] - t[0] >= RUNNING_SECONDS]
+    after_a_while = [jump for jump in changes if t[jump.before] - t[0] >= RUNNING_SECONDS]
     for jump in after_a_while[:MAX_START_JUMPS]:
         if _found_late(t[soon], heart_rate[soon], speed, jump):
             stood = np.flatnonzero(~(speed[: jump.before + 1] >= STANDING_SPEED))

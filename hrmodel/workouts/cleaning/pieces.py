@@ -1,7 +1,7 @@
 """Workouts that were recorded in pieces, one lap or file after another: joined again.
 
-Which pieces belong together is known when the whole upload has been read. Until then the workouts lie in a temporary
-file, so that memory does not grow with them.
+The pieces of a workout are only complete when the whole upload has been read. Until then the workouts lie in a
+temporary file, so that memory does not grow with them.
 """
 
 import tempfile
@@ -20,15 +20,15 @@ from hrmodel.workouts.formats.upload import FileReport, FoundWorkout
 from hrmodel.workouts.workout import CHANNELS, Array, Workout, advancing
 
 RECORDED = frozenset({"gpx", "tcx", "fit", "apple_health"})  # formats in which a person's device writes pieces
-MAX_GAP = 120.0  # s from the end of one to the beginning of the next
-MAX_OVERLAP = 1.0  # s: a lap may begin with the last point of the one before
-MAX_SECONDS = 86_400.0  # of the whole
+MAX_GAP = 120.0  # s from the end of a piece to the beginning of the next
+MAX_OVERLAP = 1.0  # s: a lap may begin with the last point of the lap before
+MAX_SECONDS = 86_400.0  # of the joined workout
 MAX_LOOKS = 20  # at pieces that end at about the same time
 STORED = {"t", "marks", "started_at", "sport", *CHANNELS}  # fields of a workout that are in its bytes
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Kept:
+class _StoredPiece:
     """A workout in the temporary file."""
 
     place: int
@@ -37,43 +37,43 @@ class _Kept:
     sport: str
     person: str | None
     extent: Extent
-    facts: dict[str, Any]  # what is not in its bytes
+    facts: dict[str, Any]  # the fields that are not in its bytes
 
 
 def join_pieces(
-    found: Iterable[FoundWorkout | FileReport],
+    items: Iterable[FoundWorkout | FileReport],
     *,
     folder: Path | None = None,
     on_joined: Callable[[float], None] = lambda _: None,
 ) -> Iterator[FoundWorkout | FileReport]:
-    """What was found, the reports at once and the workouts at the end; those that are pieces of one as one.
+    """The items of an upload: reports at once, workouts at the end, with the pieces of one workout joined.
 
-    A piece begins within 2 minutes of the end of the one before, in the same format, sport and person. `folder`: where
-    the temporary file is; `on_joined` hears the fraction that has been handed over.
+    A piece begins within 2 minutes of the end of the piece before, in the same format, sport and person. `folder`: of
+    the temporary file; `on_joined` gets the fraction of the workouts that has been handed over.
     """
     with tempfile.TemporaryFile(dir=folder) as file:
-        kept = []
-        for one in found:
-            if isinstance(one, FileReport):
-                yield one
+        pieces = []
+        for item in items:
+            if isinstance(item, FileReport):
+                yield item
             else:
-                kept.append(_put(file, one))
-        chains = _chains(kept)
+                pieces.append(_put(file, item))
+        chains = _chains(pieces)
         for number, chain in enumerate(chains, 1):
-            yield FoundWorkout(kept[chain[0]].format, _joined([_get(file, kept[i]) for i in chain]))
+            yield FoundWorkout(pieces[chain[0]].format, _joined([_get(file, pieces[i]) for i in chain]))
             on_joined(number / len(chains))
 
 
-def _put(file: IO[bytes], found: FoundWorkout) -> _Kept:
-    workout = found.workout
+def _put(file: IO[bytes], item: FoundWorkout) -> _StoredPiece:
+    workout = item.workout
     data = workout.to_bytes()
     place = file.tell()
     file.write(data)
     facts = {field.name: getattr(workout, field.name) for field in fields(Workout) if field.name not in STORED}
-    return _Kept(
+    return _StoredPiece(
         place=place,
         size=len(data),
-        format=found.format,
+        format=item.format,
         sport=workout.sport,
         person=workout.person,
         extent=extent_of(workout),
@@ -81,23 +81,23 @@ def _put(file: IO[bytes], found: FoundWorkout) -> _Kept:
     )
 
 
-def _get(file: IO[bytes], kept: _Kept) -> Workout:
-    file.seek(kept.place)
-    return replace(Workout.from_bytes(file.read(kept.size)), **kept.facts)
+def _get(file: IO[bytes], piece: _StoredPiece) -> Workout:
+    file.seek(piece.place)
+    return replace(Workout.from_bytes(file.read(piece.size)), **piece.facts)
 
 
-def _chains(kept: list[_Kept]) -> list[list[int]]:
-    """The indices of the workouts, those that belong together in time order; by the first one of each."""
-    following: dict[int, int] = {}  # index of a piece -> of the next one
+def _chains(pieces: list[_StoredPiece]) -> list[list[int]]:
+    """The indices of the workouts: a list in time order for each joined workout, by the first piece."""
+    following: dict[int, int] = {}  # index of a piece -> of the next piece
     groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
-    for i, one in enumerate(kept):
-        if one.format in RECORDED and one.extent.has_clock:
-            groups[one.format, one.person].append(i)
+    for i, piece in enumerate(pieces):
+        if piece.format in RECORDED and piece.extent.has_clock:
+            groups[piece.format, piece.person].append(i)
     for group in groups.values():
-        following |= _following(kept, sorted(group, key=lambda i: kept[i].extent.interval))
+        following |= _following(pieces, sorted(group, key=lambda i: pieces[i].extent.interval))
     later = set(following.values())
     chains = []
-    for i in range(len(kept)):
+    for i in range(len(pieces)):
         if i not in later:
             chain = [i]
             while chain[-1] in following:
@@ -106,16 +106,16 @@ def _chains(kept: list[_Kept]) -> list[list[int]]:
     return chains
 
 
-def _following(kept: list[_Kept], in_order: list[int]) -> dict[int, int]:
-    """Index of a piece -> index of the piece that goes on where it ends, of workouts in the order of their starts."""
+def _following(pieces: list[_StoredPiece], in_order: list[int]) -> dict[int, int]:
+    """Index of a piece -> index of the piece that continues it, of workouts in the order of their starts."""
     following: dict[int, int] = {}
     ends: list[tuple[float, int]] = []
     began: dict[int, float] = {}  # of the whole that a piece belongs to
     for i in in_order:
-        begin, end = kept[i].extent.interval
-        place = bisect_right(ends, (begin + MAX_OVERLAP, len(kept)))
+        begin, end = pieces[i].extent.interval
+        place = bisect_right(ends, (begin + MAX_OVERLAP, len(pieces)))
         for earlier_end, earlier in reversed(ends[max(place - MAX_LOOKS, 0) : place]):
-            if earlier_end < begin - MAX_GAP or kept[earlier].sport != kept[i].sport:
+            if earlier_end < begin - MAX_GAP or pieces[earlier].sport != pieces[i].sport:
                 break  # another sport in between divides a run into two
             if earlier not in following and end - began[earlier] <= MAX_SECONDS:
                 following[earlier], began[i] = i, began[earlier]

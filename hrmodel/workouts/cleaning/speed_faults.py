@@ -1,4 +1,4 @@
-"""Faults of speed and altitude: what a lost position or a barometer in the wind does to them."""
+"""Faults of speed and altitude, from lost positions and from barometers in the wind."""
 
 import numpy as np
 
@@ -6,24 +6,25 @@ from hrmodel.workouts.running import MAX_ACCELERATION, MAX_CLIMB, SPEED_BOUNDS
 from hrmodel.workouts.spells import Mask, on_measured, spells_of
 from hrmodel.workouts.workout import Array, Workout
 
-OUTLYING_SPEED = 2.5  # m/s above what the runner reaches a tenth of the time
+OUTLYING_SPEED = 2.5  # m/s above the runner's 90 % quantile
 SPIKE_SECONDS = 60.0
 
 
 def impossible_speed(workout: Workout) -> Mask:
-    """Nobody runs so, nor backwards."""
+    """Speeds out of a runner's reach, and negative speeds."""
     return (workout.speed < SPEED_BOUNDS[0]) | (workout.speed > SPEED_BOUNDS[1])
 
 
 def speed_spikes(workout: Workout) -> Mask:
-    """Speeds beyond the runner's others that begin or end within a second: positions that leapt."""
+    """Speeds beyond the runner's others that begin or end within a second: jumps of the position."""
     return on_measured(workout.t, workout.speed, _speed_spikes)
 
 
 def altitude_jumps(workout: Workout) -> Mask:
-    """Altitudes that cannot be reached from the last believed one at `MAX_CLIMB`.
+    """Altitudes that cannot be reached from the last plausible altitude at `MAX_CLIMB`.
 
-    A spike goes whole, however long; after a lasting shift of the sensor belief returns in shift / MAX_CLIMB seconds.
+    A spike is taken out whole, however long; after a lasting shift of the sensor, altitudes are plausible again after
+    shift / MAX_CLIMB seconds.
     """
     return on_measured(workout.t, workout.altitude, _unreachable)
 
@@ -46,10 +47,10 @@ def _unreachable(t: Array, altitude: Array) -> Mask:
     bad = np.zeros(len(t), dtype=bool)
     if not (np.abs(np.diff(altitude)) > MAX_CLIMB * np.diff(t)).any():
         return bad
-    believed, height = float(t[0]), float(altitude[0])
+    reached, height = float(t[0]), float(altitude[0])
     for i, (second, value) in enumerate(zip(t.tolist(), altitude.tolist(), strict=True)):
-        if abs(value - height) > MAX_CLIMB * (second - believed):
+        if abs(value - height) > MAX_CLIMB * (second - reached):
             bad[i] = True
         else:
-            believed, height = second, value
+            reached, height = second, value
     return bad

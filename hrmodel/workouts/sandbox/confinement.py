@@ -1,8 +1,8 @@
-"""What a process gives up for good before it reads a stranger's file: memory, time, files, network, processes.
+"""A sandbox for a process that reads an untrusted file: limits on memory, time, files, network and processes, for good.
 
 The kernel enforces it (Linux), so it holds for a reader that a hostile file has taken over, too. seccomp refuses to
-open anything for writing, and Landlock, where the kernel has it, to read what is not named. Elsewhere only the limits
-that the system knows are set; `missing` says what is not enforced.
+open anything for writing, and Landlock, where the kernel has it, to read other than the named paths. Elsewhere
+only the limits of the system are set; `missing` lists the protections that are not enforced.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ PR_SET_PDEATHSIG = 1
 ADDRESS_SPACE = 64 << 30  # libraries map far more than they use; page tables of it take 128 MB at most
 OPEN_FILES = 256
 PACKAGE = Path(__file__).resolve().parents[2]
-# What libraries ask of the machine while they are imported, and the shared libraries themselves
+# Files that libraries read while they are imported, and the shared libraries themselves
 SYSTEM_FILES = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/etc/ld.so.cache"),
     *("/dev/null", "/dev/urandom", "/etc/localtime", "/usr/share/zoneinfo", "/etc/passwd", "/etc/ssl/openssl.cnf"),
@@ -45,10 +45,10 @@ class Limits:
 
 
 def confine(limits: Limits, readable: Iterable[Path]) -> None:
-    """Confine this process for the rest of its life; it may read these files and folders, Python, and what is open.
+    """Confine this process for the rest of its life; it may read these files and folders, Python, and open files.
 
     Call it before any other thread starts: a thread that runs already stays free. Raises OSError when the kernel
-    refuses what it offers.
+    refuses a protection that it offers.
     """
     for kind, limit in (
         (resource.RLIMIT_CORE, 0),
@@ -68,7 +68,7 @@ def confine(limits: Limits, readable: Iterable[Path]) -> None:
 
 
 def missing() -> list[str]:
-    """What this machine cannot enforce, a sentence each; empty when everything holds."""
+    """Limits that this machine cannot enforce, a sentence each; empty when it enforces all."""
     if not seccomp.is_available():
         return [NO_FILTER]
     return [] if landlock.version() else [NO_LANDLOCK]
@@ -77,8 +77,8 @@ def missing() -> list[str]:
 def _lower(kind: int, soft: int, hard: int | None = None) -> None:
     """Set a limit, below one that is there already."""
     _, ceiling = resource.getrlimit(kind)
-    wanted = soft if hard is None else hard
-    hard = wanted if ceiling == resource.RLIM_INFINITY else min(wanted, ceiling)
+    limit = soft if hard is None else hard
+    hard = limit if ceiling == resource.RLIM_INFINITY else min(limit, ceiling)
     resource.setrlimit(kind, (min(soft, hard), hard))
 
 

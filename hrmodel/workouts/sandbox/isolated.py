@@ -1,6 +1,6 @@
-"""Reading an upload in a process of its own, confined, so that nothing in a file can hurt the one that asks.
+"""Reading an upload in a sandboxed child process, so that a hostile file cannot harm the parent.
 
-The child writes frames to a pipe: a kind, a length, a payload. The parent believes none of it beyond its shape: a
+The child writes frames to a pipe: a kind, a length, a payload. The parent trusts nothing beyond its shape: a
 workout is checked as any stored one. When the child dies at a file, that file is reported and a new child goes on with
 the next one.
 """
@@ -45,11 +45,11 @@ MAX_FRAME_BYTES = 256 << 20
 MEMORY_BYTES = 256 << 20  # of data; with its libraries a process then stays below 300 MB
 MAX_EXTRA_MEMORY = 4 << 30
 CPU_SECONDS, CPU_SECONDS_PER_MB = 120, 2
-READING_SHARE = 0.7  # of what is done; the rest is handing over
-SILENT_SECONDS = 120.0  # readers tell their progress at least each MB
+READING_SHARE = 0.7  # of the progress; the rest is handing over
+SILENT_SECONDS = 120.0  # readers report their progress at least each MB
 WAIT_SECONDS = 1.0
 LOG_BYTES = 64 << 10  # of the end of a child's log: backtraces are long
-# what libraries in Rust, C++ and C write before they abort
+# messages of libraries in Rust, C++ and C before they abort
 SIGNS_OF_NO_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "annot allocate memory", "ut of memory")
 NEEDS_MEMORY = "reading it takes more memory than an import may use; split the file"
 LAST_WORDS_SECONDS = 5.0  # between the end of a child's pipe and its own
@@ -60,7 +60,7 @@ KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")  # 
 
 @dataclass
 class _Child:
-    """What the parent knows of one child so far."""
+    """The parent's view of one child so far."""
 
     process: "subprocess.Popen[bytes]"
     file: str | None = None  # the file that it reads
@@ -82,12 +82,12 @@ def read_isolated(
 ) -> Iterator[FoundWorkout | FileReport]:
     """`read_upload` in a confined process that writes only to temporary files, and its log, below `folder`.
 
-    What was recorded in pieces is joined. `on_wait` is called at least once a second with the fraction that is done; it
-    may raise to end the reading. Raises InvalidFile as `read_upload` does.
+    Workouts that were recorded in pieces are joined. `on_wait` is called at least once a second with the fraction done;
+    it may raise to end the reading. Raises InvalidFile as `read_upload` does.
     """
-    found = _read(path, name, folder, units, sport, lambda progress: on_wait(READING_SHARE * progress))
+    items = _read(path, name, folder, units, sport, lambda progress: on_wait(READING_SHARE * progress))
     yield from join_pieces(
-        found, folder=folder, on_joined=lambda done: on_wait(READING_SHARE + (1 - READING_SHARE) * done)
+        items, folder=folder, on_joined=lambda done: on_wait(READING_SHARE + (1 - READING_SHARE) * done)
     )
 
 
@@ -99,7 +99,7 @@ def _read(
     sport: SaidSport | None,
     on_wait: Callable[[float], None],
 ) -> Iterator[FoundWorkout | FileReport]:
-    """What children find; a new one goes on behind a file at which one has died. Raises InvalidFile."""
+    """The items of all children: after a child has died at a file, a new one reads on after it. Raises InvalidFile."""
     skip: list[str] = []
     for _ in range(MAX_DEATHS):
         with _started(path, name, folder, units, sport, skip) as child:
@@ -164,22 +164,22 @@ def _started(
 
 
 def _frames(child: _Child, on_wait: Callable[[float], None]) -> Iterator[FoundWorkout | FileReport]:
-    """What the child found, until it ends one way or the other. Raises InvalidFile when it refuses the upload."""
+    """The child's workouts and file reports, until it ends. Raises InvalidFile when it refuses the upload."""
     for kind, payload in _pieces(child, lambda: on_wait(child.progress)):
         try:
             message = unpacked_workout(payload) if kind == WORKOUT else json.loads(payload)
-            found = _heard(child, kind, message)
+            item = _take_message(child, kind, message)
         except (ValueError, KeyError, TypeError, struct.error):
-            return  # no reader of ours talks like that
-        if isinstance(found, InvalidFile):
-            raise found
-        if found is not None:
-            yield found
+            return  # not a message of our reader
+        if isinstance(item, InvalidFile):
+            raise item
+        if item is not None:
+            yield item
         on_wait(child.progress)
 
 
-def _heard(child: _Child, kind: bytes, message: Any) -> FoundWorkout | FileReport | InvalidFile | None:
-    """Note what the child says; what is for the one who asks comes back."""
+def _take_message(child: _Child, kind: bytes, message: Any) -> FoundWorkout | FileReport | InvalidFile | None:
+    """Update the parent's view of the child; return a workout, a report or an error, None for other messages."""
     if kind == WORKOUT:
         child.workouts += 1
         workout: FoundWorkout = message
@@ -201,11 +201,11 @@ def _heard(child: _Child, kind: bytes, message: Any) -> FoundWorkout | FileRepor
 
 
 def _pieces(child: _Child, on_wait: Callable[[], None]) -> Iterator[tuple[bytes, bytes]]:
-    """Frames as they come; ends when the child has closed its pipe, was silent for too long or talks nonsense."""
+    """Frames as they come; ends when the child closes its pipe, is silent for too long or sends an impossible frame."""
     assert child.process.stdout is not None
     pipe = child.process.stdout.fileno()
     buffer = bytearray()
-    heard = time.monotonic()
+    last_frame = time.monotonic()
     while True:
         ready, _, _ = select.select([pipe], [], [], WAIT_SECONDS)
         if ready:
@@ -213,8 +213,8 @@ def _pieces(child: _Child, on_wait: Callable[[], None]) -> Iterator[tuple[bytes,
             if not data:
                 return
             buffer += data
-            heard = time.monotonic()
-        elif time.monotonic() - heard > SILENT_SECONDS:
+            last_frame = time.monotonic()
+        elif time.monotonic() - last_frame > SILENT_SECONDS:
             child.silent = True
             return
         else:
@@ -231,7 +231,7 @@ def _pieces(child: _Child, on_wait: Callable[[], None]) -> Iterator[tuple[bytes,
 
 
 def _cause_of_death(child: _Child, folder: Path) -> InvalidFile:
-    """Why a child ended before its work did."""
+    """Why a child ended before its work was done."""
     with suppress(subprocess.TimeoutExpired):
         if not child.silent:
             child.process.wait(LAST_WORDS_SECONDS)

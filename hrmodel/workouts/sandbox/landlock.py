@@ -1,4 +1,4 @@
-"""Landlock for this process: it may read what is named, and nothing else of any file system (Linux 5.13 and newer).
+"""Landlock for this process: it may read the named paths, and nothing else of any file system (Linux 5.13 and newer).
 
 Landlock also keeps a process from looking into others through /proc (their environment, memory and open files).
 """
@@ -32,11 +32,11 @@ def restrict_files(readable: Iterable[Path]) -> None:
 
     Files that are open stay as they are. Paths that do not exist are passed over.
     """
-    found = version()
-    attributes = struct.pack("=Q", FILE_RIGHTS.get(found, NEWEST_FILE_RIGHTS))
-    if found >= 4:
+    abi = version()
+    attributes = struct.pack("=Q", FILE_RIGHTS.get(abi, NEWEST_FILE_RIGHTS))
+    if abi >= 4:
         attributes += struct.pack("=Q", NETWORK_RIGHTS)
-    if found >= 6:
+    if abi >= 6:
         attributes += struct.pack("=Q", SCOPES)
     ruleset = _call(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
     try:
@@ -53,7 +53,7 @@ def _allow_reading(ruleset: int, path: Path) -> None:
     try:
         file = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return  # what is not there, or was unreadable before, needs no rule
+        return  # a path that does not exist, or was unreadable before, needs no rule
     try:
         rights = READ_FILE | READ_DIR if path.is_dir() else READ_FILE
         _call(ADD_RULE, ruleset, PATH_BENEATH, struct.pack("=Qi", rights, file), 0)

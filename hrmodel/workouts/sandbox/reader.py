@@ -25,15 +25,15 @@ from hrmodel.workouts.workout import Workout
 
 BEGUN, WORKOUT, REPORT, PROGRESS, REFUSED, ENDED = b"B", b"W", b"R", b"P", b"X", b"E"
 FRAME = struct.Struct(">cI")
-TOLD_STEP = 0.002  # of the upload
+PROGRESS_STEP = 0.002  # of the upload
 OUT_OF_MEMORY = 77  # exit status
-UNPACKED = "unpacked"  # the folder of temporary files, below the one that the child starts in
-UNPACKED_FILES = 16  # at once: an archive in an archive in an archive, and what lies beside
+UNPACKED = "unpacked"  # the folder of temporary files, below the child's working directory
+UNPACKED_FILES = 16  # at once: an archive in an archive in an archive, and the files beside
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the child is asked for."""
+    """The child's input: the upload to read, and its limits."""
 
     path: str
     name: str
@@ -43,11 +43,11 @@ class Request:
     limits: dict[str, int]
 
 
-def packed_workout(found: FoundWorkout) -> bytes:
+def packed_workout(item: FoundWorkout) -> bytes:
     """A frame's payload."""
-    workout = found.workout
+    workout = item.workout
     facts = {
-        "format": found.format,
+        "format": item.format,
         "person": workout.person,
         "source": workout.source,
         "split": workout.split,
@@ -60,7 +60,7 @@ def packed_workout(found: FoundWorkout) -> bytes:
 
 
 def unpacked_workout(payload: bytes) -> FoundWorkout:
-    """The inverse. Raises ValueError, KeyError or struct.error for something else."""
+    """The inverse. Raises ValueError, KeyError or struct.error for any other payload."""
     (size,) = struct.unpack_from(">I", payload)
     facts = json.loads(payload[4 : 4 + size])
     workout = Workout.from_bytes(
@@ -68,28 +68,28 @@ def unpacked_workout(payload: bytes) -> FoundWorkout:
     )
     mended = tuple(Reason(**reason) for reason in facts["mended"])
     removed, sport_source = int(facts["removed_samples"]), str(facts["sport_source"])
-    told = replace(workout, removed_samples=removed, sport_source=sport_source, mended=mended)
-    return FoundWorkout(facts["format"], told)
+    complete = replace(workout, removed_samples=removed, sport_source=sport_source, mended=mended)
+    return FoundWorkout(facts["format"], complete)
 
 
 def _main(out: IO[bytes], request: Request) -> None:
-    """The child: read, and tell what was found."""
+    """The child's work: read the upload, send its workouts and file reports."""
 
     def send(kind: bytes, payload: bytes) -> None:
         out.write(FRAME.pack(kind, len(payload)))
         out.write(payload)
         out.flush()
 
-    told = -1.0
+    sent = -1.0
 
     def progress(fraction: float) -> None:
-        nonlocal told
-        if fraction - told >= TOLD_STEP:
-            told = fraction
+        nonlocal sent
+        if fraction - sent >= PROGRESS_STEP:
+            sent = fraction
             send(PROGRESS, json.dumps(fraction).encode())
 
     try:
-        for found in read_upload(
+        for item in read_upload(
             Path(request.path),
             name=request.name,
             units=Units(**request.units) if request.units else None,
@@ -98,10 +98,10 @@ def _main(out: IO[bytes], request: Request) -> None:
             on_file=lambda label: send(BEGUN, json.dumps(label).encode()),
             on_progress=progress,
         ):
-            if isinstance(found, FileReport):
-                send(REPORT, json.dumps(asdict(found)).encode())
+            if isinstance(item, FileReport):
+                send(REPORT, json.dumps(asdict(item)).encode())
             else:
-                send(WORKOUT, packed_workout(found))
+                send(WORKOUT, packed_workout(item))
         send(ENDED, b"null")
     except InvalidFile as error:
         facts = {"code": error.code, "where": error.where, "hint": error.hint}
@@ -111,13 +111,13 @@ def _main(out: IO[bytes], request: Request) -> None:
 def start() -> None:
     """Confine this process, then read."""
     request = Request(**json.loads(sys.stdin.buffer.read()))
-    # whatever a library prints goes to the log, never between the frames
+    # output of libraries goes to the log, never between the frames
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     unpacked = Path(UNPACKED).absolute()
     sys.modules["pandas"] = None  # type: ignore[assignment]  # pyarrow would import it if installed: 40 MB
     open_ahead(unpacked, UNPACKED_FILES)
-    tempfile.tempdir = str(unpacked)  # else a library that asks for it makes Python try every folder
+    tempfile.tempdir = str(unpacked)  # else Python tries every folder when a library asks for it
     confine(Limits(**request.limits), [Path(request.path), unpacked])
     try:
         _main(out, request)

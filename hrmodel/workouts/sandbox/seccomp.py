@@ -1,6 +1,6 @@
 """A seccomp filter for this process: an allowlist of system calls, some of them with some arguments only (Linux).
 
-What is left: use what is open, open files for reading, its own memory, threads, signals to itself, clocks. Refused
+Allowed: use open files, open files for reading, use its own memory, threads, signals to itself, clocks. Refused
 (EPERM) is everything else: processes, programs, sockets, signals to others, shared memory, and every call that opens a
 file for writing, makes, changes or removes one.
 """
@@ -23,7 +23,7 @@ MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
 ALLOW, REFUSE, ABSENT = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS  # SECCOMP_RET_*
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # ld [k]; jeq; jge; jset; ret
 NUMBER_AT, MACHINE_AT, ARGUMENTS_AT = 0, 4, 16  # in struct seccomp_data
-NEWER = 449  # the first number that this list knows nothing of; 0x40000000 and above are x86_64's second numbering
+NEWER = 449  # the first number beyond this list; 0x40000000 and above are x86_64's second numbering
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 MAP_SHARED, MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_HUGETLB, PROT_WRITE = 0x01, 0x20, 0x100, 0x40000, 0x2
@@ -34,12 +34,12 @@ PRCTL = (15, 16, 0x53564D41)  # PR_SET_NAME, PR_GET_NAME, PR_SET_VMA
 
 
 def is_available() -> bool:
-    """Whether this kernel takes filters, and the filter knows the machine's system calls."""
+    """Whether this kernel takes filters, and the filter covers this machine's system calls."""
     if sys.platform != "linux" or platform.machine() not in MACHINES:
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     taken = libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, None) == -1 and ctypes.get_errno() == errno.EFAULT
-    return taken  # EFAULT: it looked for the filter; EINVAL: it knows none
+    return taken  # EFAULT: it read the filter; EINVAL: no seccomp
 
 
 def restrict_calls() -> None:

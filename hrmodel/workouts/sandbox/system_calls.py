@@ -1,9 +1,9 @@
 """The system calls of a confined reader: the name, the number on x86_64, and the number on aarch64 ("-": none).
 
-Numbers are those of the kernel's headers (asm/unistd_64.h, asm-generic/unistd.h) and never change.
+Numbers are from the kernel's headers (asm/unistd_64.h, asm-generic/unistd.h) and never change.
 """
 
-# files that are open, and what is asked of a path; none of them opens, makes, changes or removes a file
+# open files, and queries about a path; none of them opens, makes, changes or removes a file
 FILES = """
 read 0 63, write 1 64, lseek 8 62, close 3 57, fstat 5 80, newfstatat 262 79, statx 332 291, pread64 17 67,
 pwrite64 18 68, readv 19 65, writev 20 66, preadv 295 69, pwritev 296 70, stat 4 -, lstat 6 -, statfs 137 43,
@@ -51,7 +51,7 @@ clone3 435 435, openat2 437 437
 
 
 def numbers(table: str, machine: str) -> dict[str, int]:
-    """Name -> number of the calls of a table on this machine (`x86_64` or `aarch64`), without those it lacks."""
+    """Name -> number of the calls of a table on this machine (`x86_64` or `aarch64`), without calls that it lacks."""
     column = ("x86_64", "aarch64").index(machine) + 1
     rows = (row.split() for row in table.split(","))
     return {row[0]: int(row[column]) for row in rows if row[column] != "-"}

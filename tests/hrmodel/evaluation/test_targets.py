@@ -9,7 +9,7 @@ from hrmodel.personal.state import replay
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.features import history_feature
-from hrmodel.signals.grid import GriddedWorkout, carried, to_grid
+from hrmodel.signals.grid import GriddedWorkout, forward_fill, to_grid
 from hrmodel.signals.scale import fit_scale
 from hrmodel.signals.steps import measured_heart_rate
 from hrmodel.training.batches import ScaledWorkout, View, assemble, features_of
@@ -82,7 +82,7 @@ def test_what_is_learned_is_heart_rate_less_the_response_in_target_and_history(t
         measured = np.isfinite(left)
         target = batch.target[row, : segment.steps].numpy()
         np.testing.assert_allclose(target[measured], ((left - level.heart_rate) / level.spread)[measured], atol=1e-5)
-        history = history_feature(carried(left), level.heart_rate, level.spread)
+        history = history_feature(forward_fill(left), level.heart_rate, level.spread)
         assert np.array_equal(batch.inputs[row, : segment.steps, 2].numpy(), history)
 
 

@@ -136,7 +136,7 @@ def test_a_base_model_predicts_a_person_whom_it_has_never_seen(hrmodel, folder):
     base = folder / "base.safetensors"
     code, stdout, _ = hrmodel("predict", "--data", folder / "runs.parquet", "--checkpoint", base)
     assert (code, predictions(folder)[1]["response"]) == (0, "none")
-    assert "knows no person" in stdout
+    assert "holds no data of the person" in stdout
 
 
 def test_without_any_model_or_with_one_of_the_original_the_sentence_helps(hrmodel, folder, tmp_path):

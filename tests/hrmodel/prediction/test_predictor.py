@@ -14,7 +14,7 @@ from hrmodel.prediction.formula import FREE_RUN_WEIGHT, RAMP_SECONDS
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor, Query
 from hrmodel.signals.features import history_feature, motion_features
-from hrmodel.signals.grid import carried, to_grid
+from hrmodel.signals.grid import forward_fill, to_grid
 from hrmodel.signals.scale import population_scale
 from hrmodel.signals.steps import ROUNDED, elapsed_steps, measured_heart_rate
 from hrmodel.workouts.workout import Array, Workout
@@ -69,7 +69,7 @@ def test_the_persons_response_is_added_to_a_blind_prediction(predictor):
 
 def test_without_correction_the_answer_is_the_network_with_the_carried_prefix_as_history(predictor):
     workout = recorded(60, known=20)
-    history = history_feature(carried(workout.heart_rate), LEVEL.heart_rate, LEVEL.spread)
+    history = history_feature(forward_fill(workout.heart_rate), LEVEL.heart_rate, LEVEL.spread)
     expected = LEVEL.heart_rate + LEVEL.spread * run_network(predictor, workout, history)
     prediction = predict_one(predictor, workout, level=LEVEL, correct=False)
     np.testing.assert_allclose(prediction.heart_rate, expected, atol=1e-4)
@@ -78,7 +78,7 @@ def test_without_correction_the_answer_is_the_network_with_the_carried_prefix_as
 def test_the_history_of_the_free_run_is_heart_rate_less_the_response(predictor):
     workout = recorded(60, known=20)
     added = added_by(predictor, workout)
-    history = history_feature(carried(workout.heart_rate - added), LEVEL.heart_rate, LEVEL.spread)
+    history = history_feature(forward_fill(workout.heart_rate - added), LEVEL.heart_rate, LEVEL.spread)
     expected = LEVEL.heart_rate + LEVEL.spread * run_network(predictor, workout, history) + added
     prediction = predict_one(predictor, workout, level=LEVEL, response=RESPONSE, correct=False)
     np.testing.assert_allclose(prediction.heart_rate, expected, atol=1e-4)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hrmodel.signals.grid import carried, to_grid
+from hrmodel.signals.grid import forward_fill, to_grid
 from hrmodel.workouts.workout import Workout
 
 NAN = float("nan")
@@ -54,10 +54,10 @@ def test_nothing_is_made_up_before_the_first_or_after_the_last_value():
     np.testing.assert_allclose(segment.speed, [NAN, 2, 3, NAN])
 
 
-def test_heart_rate_is_carried_for_thirty_seconds_forward_only():
+def test_heart_rate_is_filled_forward_for_thirty_seconds():
     measured = np.array([NAN, 100, NAN, NAN, NAN, NAN, 120, NAN])
-    np.testing.assert_allclose(carried(measured), [NAN, 100, 100, 100, 100, NAN, 120, 120])
-    assert np.isnan(carried(np.full(3, NAN))).all()
+    np.testing.assert_allclose(forward_fill(measured), [NAN, 100, 100, 100, 100, NAN, 120, 120])
+    assert np.isnan(forward_fill(np.full(3, NAN))).all()
 
 
 def test_means_leave_out_what_was_not_measured():
