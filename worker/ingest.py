@@ -46,7 +46,7 @@ class ImportedSoFar:
 def import_upload(reporter: Reporter, job: Job) -> None:
     """Read, clean, store, split, score the base. Raises Stop. Files that the end leaves to nobody are written down."""
     with reporter.context.database.unit_of_work() as session:
-        if not jobs.heartbeat(session, reporter.claim, reporter.context.lease_seconds).ours:
+        if not jobs.heartbeat(session, reporter.claim, reporter.context.lease_seconds).lease_held:
             raise LeaseLost
         dataset = imports.begin(session, job.own_dataset_id)
     found = ImportedSoFar()

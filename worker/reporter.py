@@ -88,13 +88,13 @@ class Reporter:
         try:
             with self.context.database.unit_of_work() as session:
                 answer = jobs.heartbeat(session, self.claim, self.context.lease_seconds, self.progress)
-                stale = self._write(session) if answer.ours else []
+                stale = self._write(session) if answer.lease_held else []
         except DATABASE_UNAVAILABLE as error:
             log.warning("heartbeat failed", reason=spoken_reason(error))
             if self._tried - self._renewed > self.context.lease_seconds:
                 raise LeaseLost from error
             return
-        if not answer.ours:
+        if not answer.lease_held:
             raise LeaseLost
         self._renewed, self._waiting = self._tried, []
         for account_id, sha256 in stale:

@@ -61,8 +61,8 @@ def find_key(session: Session, public: str) -> ApiKey | None:
 
 def find_keys(session: Session, publics: Collection[str]) -> dict[str, ApiKey]:
     """The keys with these public parts that are not revoked."""
-    wanted = select(ApiKey).where(ApiKey.public.in_(publics), ApiKey.revoked_at.is_(None))
-    return {key.public: key for key in session.scalars(wanted)}
+    keys = select(ApiKey).where(ApiKey.public.in_(publics), ApiKey.revoked_at.is_(None))
+    return {key.public: key for key in session.scalars(keys)}
 
 
 def list_keys(session: Session) -> list[tuple[ApiKey, str]]:

@@ -81,11 +81,11 @@ def _write(database: Database, store: ArtifactStore, output: IO[bytes], scratch:
                 rows[table.name], digests[table.name] = _spool(session, table, path)
                 _add_file(tar, f"tables/{table.name}.jsonl", path)
                 path.unlink()
-            wanted = sorted(references.everything(session), key=str)
-        missing = [_name(*each) for each in wanted if not _add_artifact(tar, store, *each)]
+            artifacts = sorted(references.everything(session), key=str)
+        missing = [_name(*artifact) for artifact in artifacts if not _add_artifact(tar, store, *artifact)]
         if missing and not incomplete:
             raise IncompleteBackup(f"{len(missing)} files are missing or damaged: {', '.join(missing[:NAMED])}")
-        manifest = Manifest(rows=rows, sha256=digests, files=len(wanted) - len(missing), missing=missing)
+        manifest = Manifest(rows=rows, sha256=digests, files=len(artifacts) - len(missing), missing=missing)
         _add_json(tar, MANIFEST, asdict(manifest))
     return manifest
 

@@ -41,8 +41,8 @@ def open_session(session: Session, public: str) -> str | None:
     token, now = secrets.token_urlsafe(32), utc_now()
     past = or_(DashboardSession.created_at < now - LONGEST, DashboardSession.used_at < now - LONGEST_IDLE)
     session.execute(delete(DashboardSession).where(past))
-    mine = select(DashboardSession.token_sha256).where(DashboardSession.key_id == key_id)
-    late = session.scalars(mine.order_by(DashboardSession.used_at.desc()).offset(MOST - 1)).all()
+    sessions = select(DashboardSession.token_sha256).where(DashboardSession.key_id == key_id)
+    late = session.scalars(sessions.order_by(DashboardSession.used_at.desc()).offset(MOST - 1)).all()
     session.execute(delete(DashboardSession).where(DashboardSession.token_sha256.in_(late)))
     session.add(DashboardSession(token_sha256=digest_of(token), key_id=key_id))
     return token

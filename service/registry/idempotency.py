@@ -36,8 +36,8 @@ def begin(session: Session, account_id: UUID, once: Once | None) -> UUID | None:
     )
     if session.scalar(row.returning(IdempotencyKey.key)) is not None:
         return None
-    mine = select(IdempotencyKey).where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == once.key)
-    earlier = session.scalars(mine).one()
+    stored = select(IdempotencyKey).where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == once.key)
+    earlier = session.scalars(stored).one()
     if earlier.request_sha256 != once.request_sha256:
         raise reused()
     return earlier.resource_id
@@ -51,13 +51,13 @@ def reused() -> Conflict:
 
 def made_by(session: Session, account_id: UUID, key: str) -> UUID | None:
     """The resource that a request with this key made before; None: none has."""
-    mine = select(IdempotencyKey.resource_id)
-    return session.scalar(mine.where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == key))
+    resource_id = select(IdempotencyKey.resource_id)
+    return session.scalar(resource_id.where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == key))
 
 
 def finish(session: Session, account_id: UUID, once: Once | None, resource_id: UUID) -> None:
     """Remember what was made, in the transaction that makes it."""
     if once is None:
         return
-    mine = update(IdempotencyKey).where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == once.key)
-    session.execute(mine.values(resource_id=resource_id))
+    row = update(IdempotencyKey).where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == once.key)
+    session.execute(row.values(resource_id=resource_id))

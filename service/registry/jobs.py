@@ -52,7 +52,7 @@ class Claim:
 class Heartbeat:
     """What the row says to the worker that renews its lease."""
 
-    ours: bool
+    lease_held: bool
     cancel_requested: bool
 
 
@@ -118,15 +118,15 @@ def ask_to_cancel(session: Session, job: Job) -> None:
 
 def cancel_children(session: Session, fleet: Job) -> None:
     """Cancel all jobs of a fleet that wait, and ask those that run, in a few statements: there may be thousands."""
-    theirs, waiting = Job.parent_id == fleet.id, Job.state == JobState.QUEUED
-    attempts = session.execute(select(Job.id, Job.attempt).where(theirs, waiting).with_for_update()).all()
-    _end(session, theirs, JobState.QUEUED, JobState.CANCELLED)
+    children, waiting = Job.parent_id == fleet.id, Job.state == JobState.QUEUED
+    attempts = session.execute(select(Job.id, Job.attempt).where(children, waiting).with_for_update()).all()
+    _end(session, children, JobState.QUEUED, JobState.CANCELLED)
     if attempts:
         cancelled = [
-            {"job_id": one, "attempt": attempt, "event": "cancelled", "detail": {}} for one, attempt in attempts
+            {"job_id": job_id, "attempt": attempt, "event": "cancelled", "detail": {}} for job_id, attempt in attempts
         ]
         session.execute(insert(JOB_EVENTS), cancelled)
-    _changed(session, update(Job).where(theirs, Job.state == JobState.RUNNING), cancel_requested=True)
+    _changed(session, update(Job).where(children, Job.state == JobState.RUNNING), cancel_requested=True)
 
 
 def retry(session: Session, job: Job) -> Job:
@@ -186,15 +186,17 @@ def heartbeat(session: Session, claim: Claim, lease_seconds: float, progress: fl
     values: dict[str, Any] = {"lease_until": db_now() + lease_seconds}
     if progress is not None:
         values["progress"] = progress
-    renewal = update(Job).where(*_ours(claim)).values(**values).returning(Job.cancel_requested)
+    renewal = update(Job).where(*fencing(claim)).values(**values).returning(Job.cancel_requested)
     renewed = session.execute(renewal.execution_options(synchronize_session=False)).one_or_none()
-    return Heartbeat(ours=renewed is not None, cancel_requested=bool(renewed and renewed.cancel_requested))
+    return Heartbeat(lease_held=renewed is not None, cancel_requested=bool(renewed and renewed.cancel_requested))
 
 
 def record_checkpoint(session: Session, claim: Claim, *, epoch: int, sha256: str) -> bool:
     """Point the job at its newest checkpoint. A job that gets ahead has not crashed: `crashes` starts anew."""
     pointers = {"previous_sha256": Job.latest_sha256, "latest_sha256": sha256, "crashes": 0, "epoch": epoch}
-    if not _changed(session, update(Job).where(*_ours(claim), Job.latest_sha256.is_distinct_from(sha256)), **pointers):
+    if not _changed(
+        session, update(Job).where(*fencing(claim), Job.latest_sha256.is_distinct_from(sha256)), **pointers
+    ):
         return False
     _event(session, claim.job_id, claim.attempt, "checkpoint", epoch=epoch, sha256=sha256)
     return True
@@ -243,9 +245,9 @@ def hand_back(session: Session, claim: Claim) -> bool:
 
     One that was to be cancelled is cancelled: nobody would claim it again.
     """
-    if session.scalar(select(Job.cancel_requested).where(*_ours(claim)).with_for_update()):
+    if session.scalar(select(Job.cancel_requested).where(*fencing(claim)).with_for_update()):
         return cancel_running(session, claim)
-    if not _move(session, and_(*_ours(claim)), JobState.RUNNING, JobState.QUEUED, lease_until=None, worker=None):
+    if not _move(session, and_(*fencing(claim)), JobState.RUNNING, JobState.QUEUED, lease_until=None, worker=None):
         return False
     _event(session, claim.job_id, claim.attempt, "handed_back")
     return True
@@ -313,12 +315,13 @@ def _fail_dependent(session: Session, job: Job) -> bool:
 # -- shared -----------------------------------------------------------------------------------------------------------
 
 
-def _ours(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+def fencing(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+    """The conditions of each write by a worker: the job still runs, in the attempt that the worker claimed."""
     return (Job.id == claim.job_id, Job.attempt == claim.attempt, Job.state == JobState.RUNNING)
 
 
 def _finish(session: Session, claim: Claim, target: JobState, event: str, **values: Any) -> bool:
-    if not _end(session, and_(*_ours(claim)), JobState.RUNNING, target, lease_until=None, **values):
+    if not _end(session, and_(*fencing(claim)), JobState.RUNNING, target, lease_until=None, **values):
         return False
     _event(session, claim.job_id, claim.attempt, event)
     return True

@@ -53,10 +53,10 @@ def delete_unreferenced(
     """
     # Whoever adds a row of this account now waits until the files are gone (PostgreSQL: its foreign key).
     session.execute(select(Account.id).where(Account.id == account_id).with_for_update())
-    wanted = set(digests)
+    candidates = set(digests)
     old = [
         digest
-        for digest in wanted - referenced(session, account_id, wanted)
+        for digest in candidates - referenced(session, account_id, candidates)
         if stored_at(store.path(account_id, digest)) < older_than
     ]
     if old and pins.is_pinned(session):
@@ -73,9 +73,9 @@ def work_off(database: Database, store: ArtifactStore, account_id: UUID | None =
     """
     with database.reading() as session:
         accounts = select(Leftover.account_id).distinct()
-        found = session.scalars(accounts if account_id is None else accounts.where(Leftover.account_id == account_id))
-        owners = found.all()
-    return sum(_delete_named(database, store, each) + _look(database, store, each, hurried) for each in owners)
+        rows = session.scalars(accounts if account_id is None else accounts.where(Leftover.account_id == account_id))
+        owners = rows.all()
+    return sum(_delete_named(database, store, owner) + _look(database, store, owner, hurried) for owner in owners)
 
 
 def _delete_named(database: Database, store: ArtifactStore, account_id: UUID) -> int:

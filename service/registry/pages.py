@@ -45,9 +45,9 @@ def fetch(session: Session, rows: Select[Any], table: Any, page: PageRequest) ->
         seen = tuple_(literal(created_at, table.created_at.type), literal(row_id, table.id.type))
         rows = rows.where(tuple_(table.created_at, table.id) < seen)
     ordered = rows.order_by(table.created_at.desc(), table.id.desc()).limit(page.limit + 1)
-    found = session.execute(ordered).all()
-    items = found[: page.limit]
-    more = len(found) > page.limit
+    fetched = session.execute(ordered).all()
+    items = fetched[: page.limit]
+    more = len(fetched) > page.limit
     last = items[-1][0] if more else None
     return Page([tuple(row) for row in items], encode(*_place(last)) if last is not None else None)
 

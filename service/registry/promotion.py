@@ -159,9 +159,9 @@ def fall_back(session: Session, version_ids: Collection[UUID]) -> None:
     """Before versions are deleted, let others take their place. Raises Unavailable when there is no base."""
     drop_default_base(session, version_ids)
     for champion in served_by(session, version_ids):
-        heir = successor(session, champion, lambda version: version.id not in version_ids).id
+        successor_id = successor(session, champion, lambda version: version.id not in version_ids).id
         expected = champion.revision
-        promote(session, champion.subject_id, heir, reason=ChampionReason.DELETED, expected_revision=expected)
+        promote(session, champion.subject_id, successor_id, reason=ChampionReason.DELETED, expected_revision=expected)
 
 
 def default_base(session: Session, account_id: UUID) -> ModelVersion:

@@ -55,6 +55,6 @@ def stored_bytes(session: Session, account_id: UUID) -> int:
     listed = case((Dataset.file_count > MAX_FILES, MAX_FILES), else_=Dataset.file_count)
     of_one = reduce(operator.add, counts) - Dataset.unlisted_workouts + listed
     rows = select(func.sum(case((of_one > 0, of_one), else_=0))).where(Dataset.account_id == account_id)
-    return sum(int(session.scalar(each) or 0) for each in (workouts, uploads)) + ROW_BYTES * int(
+    return sum(int(session.scalar(query) or 0) for query in (workouts, uploads)) + ROW_BYTES * int(
         session.scalar(rows) or 0
     )

@@ -79,9 +79,9 @@ def remove_dataset(session: Session, dataset: Dataset) -> Removed:
 def remove_subject(session: Session, subject: Subject) -> Removed:
     """Delete a person: datasets, jobs, versions, champion and its history. Raises Conflict while a worker is busy."""
     session.get(Subject, subject.id, with_for_update=True)
-    theirs = session.scalars(select(Dataset).where(Dataset.subject_id == subject.id).with_for_update()).all()
+    own = session.scalars(select(Dataset).where(Dataset.subject_id == subject.id).with_for_update()).all()
     session.execute(delete(Champion).where(Champion.subject_id == subject.id))
-    removed = _remove(session, subject.account_id, theirs, "subject_in_use")
+    removed = _remove(session, subject.account_id, own, "subject_in_use")
     session.execute(delete(Subject).where(Subject.id == subject.id))
     return removed
 

@@ -118,10 +118,10 @@ def _opener(file: Path, mode: str) -> Callable[[], sqlite3.Connection]:
 def _which(file: Path) -> tuple[int, int] | None:
     """The file that has this name now; None when there is none."""
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _check_file(file: Path, opened: tuple[int, int] | None) -> None:

@@ -16,6 +16,6 @@ def check_pages(database: Database) -> None:
     if database.engine.dialect.name != "sqlite":
         return
     with database.reading() as session:
-        found = str(session.scalar(text("PRAGMA quick_check(1)")))
-    if found != "ok":
+        result = str(session.scalar(text("PRAGMA quick_check(1)")))
+    if result != "ok":
         raise Unavailable("database_damaged", SENTENCES[Fault.DAMAGED], retry_after=60)

@@ -73,8 +73,8 @@ def _dataset(session: Session, subject_id: UUID) -> Dataset | None:
 
 
 def _newest_job(session: Session, subject_id: UUID) -> Job | None:
-    theirs = select(Job).where(Job.subject_id == subject_id, Job.stage.in_(PERSONAL_STAGES))
-    return session.scalar(theirs.order_by(Job.created_at.desc(), Job.id.desc()).limit(1))
+    trainings = select(Job).where(Job.subject_id == subject_id, Job.stage.in_(PERSONAL_STAGES))
+    return session.scalar(trainings.order_by(Job.created_at.desc(), Job.id.desc()).limit(1))
 
 
 def _changes(session: Session, champion: Champion) -> tuple[ChampionChange | None, Stage | None]:
@@ -94,10 +94,10 @@ def _changes(session: Session, champion: Champion) -> tuple[ChampionChange | Non
 
 def _rejected(session: Session, champion: Champion) -> Job | None:
     """The newest job that ended in a decision, when that left this champion in its place."""
-    theirs = select(Job).where(
+    trainings = select(Job).where(
         Job.subject_id == champion.subject_id, Job.stage.in_(PERSONAL_STAGES), Job.state == JobState.SUCCEEDED
     )
-    job = session.scalar(theirs.order_by(Job.finished_at.desc(), Job.id.desc()).limit(1))
+    job = session.scalar(trainings.order_by(Job.finished_at.desc(), Job.id.desc()).limit(1))
     decision = (job.result or {}).get("decision", {}) if job else {}
     stayed = decision.get("promote") is False and decision.get("champion_id") == str(champion.model_version_id)
     return job if stayed else None

@@ -33,9 +33,9 @@ def ensure(session: Session, account_id: UUID, name: str) -> Subject:
     return require(session, account_id, name)
 
 
-def page(session: Session, account_id: UUID, wanted: PageRequest) -> Page[SubjectRow]:
+def page(session: Session, account_id: UUID, request: PageRequest) -> Page[SubjectRow]:
     """Subjects, each with its pointer row and the version that serves."""
-    return fetch(session, _with_champion().where(Subject.account_id == account_id), Subject, wanted)
+    return fetch(session, _with_champion().where(Subject.account_id == account_id), Subject, request)
 
 
 def with_champion(session: Session, account_id: UUID, name: str) -> SubjectRow:

@@ -89,16 +89,16 @@ def old_files(
 
     Without an operator's word nothing goes when it is too much at once. Raises OtherStore.
     """
-    found = plan(database, store, older_than, confirmed=confirmed)
-    if found.too_many and not confirmed:
-        log.warning("sweep held back: run `stagewise sweep`", files=found.count, of=found.files)
-        return found
+    planned = plan(database, store, older_than, confirmed=confirmed)
+    if planned.too_many and not confirmed:
+        log.warning("sweep held back: run `stagewise sweep`", files=planned.count, of=planned.files)
+        return planned
     limit = time.time() - older_than
-    for account_id, chunks in found.old.items():
+    for account_id, chunks in planned.old.items():
         for chunk in chunks:
             with database.unit_of_work() as session:
                 leftovers.delete_unreferenced(session, store, account_id, chunk, older_than=limit)
     for left in (store.root / SCRATCH).glob("*"):
         if stored_at(left) < limit:
             shutil.rmtree(left, ignore_errors=True)
-    return found
+    return planned

@@ -124,7 +124,7 @@ def test_an_expired_lease_puts_the_job_back_and_the_old_claim_writes_nothing(dat
         new = claim(database)
     assert new.attempt == 2
     for write in (
-        lambda s: jobs.heartbeat(s, old, LEASE).ours,
+        lambda s: jobs.heartbeat(s, old, LEASE).lease_held,
         lambda s: jobs.record_checkpoint(s, old, epoch=1, sha256="1" * 64),
         lambda s: jobs.succeed(s, old, {}),
         lambda s: jobs.fail(s, old, "internal_error", "x"),
