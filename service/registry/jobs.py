@@ -320,6 +320,12 @@ def fencing(claim: Claim) -> tuple[ColumnElement[bool], ...]:
     return (Job.id == claim.job_id, Job.attempt == claim.attempt, Job.state == JobState.RUNNING)
 
 
+def check_change(source: JobState, target: JobState) -> None:
+    """Raise ValueError for a change of state that is not in `LEGAL`."""
+    if target not in LEGAL[source]:
+        raise ValueError(f"a job cannot go from {source} to {target}")
+
+
 def _finish(session: Session, claim: Claim, target: JobState, event: str, **values: Any) -> bool:
     if not _end(session, and_(*fencing(claim)), JobState.RUNNING, target, lease_until=None, **values):
         return False
@@ -346,8 +352,7 @@ def _end(session: Session, which: ColumnElement[bool], source: JobState, target:
 
 def _move(session: Session, which: ColumnElement[bool], source: JobState, target: JobState, **values: Any) -> bool:
     """The one statement that changes a state; False when the row is not in `source` (any more)."""
-    if target not in LEGAL[source]:
-        raise ValueError(f"a job cannot go from {source} to {target}")
+    check_change(source, target)
     return _changed(session, update(Job).where(which, Job.state == source), state=target, **values)
 
 
