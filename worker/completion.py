@@ -107,13 +107,13 @@ def _loaded(reporter: Reporter, job: Job, sha256: str) -> Predictor:
     return predictor
 
 
-def _read_held_out(reporter: Reporter, job: Job, *read: HeldOut) -> HeldOut:
+def _read_held_out(reporter: Reporter, job: Job, *earlier: HeldOut) -> HeldOut:
     """The workouts that decide now; `read` are those of earlier looks, which need not be read again."""
     with reporter.context.database.reading() as session:
         dataset_id = promotion.deciding_dataset(session, job.subject_id, job.own_dataset_id)
-        for known in read:
-            if known.dataset_id == dataset_id:
-                return known
+        for held_out in earlier:
+            if held_out.dataset_id == dataset_id:
+                return held_out
         stored = imports.stored_workouts(session, dataset_id)
     person = load_person(reporter.context.store, job.account_id, stored, reporter.beat)
     return HeldOut(dataset_id=dataset_id, people={PERSONAL: person})
@@ -131,18 +131,20 @@ def score_champion(reporter: Reporter, job: Job, held_out: HeldOut) -> ScoredCha
             version, revision = promotion.default_base(session, job.account_id), 0
         else:
             version, revision = promotion.champion_version(session, job.subject_id)
-        known = model_versions.evaluation(session, version.id, held_out.dataset_id)
-        stored = EvaluationResult(report=known.report) if known and _is_whole(session, job, known) else None
+        evaluation = model_versions.evaluation(session, version.id, held_out.dataset_id)
+        stored = (
+            EvaluationResult(report=evaluation.report) if evaluation and _is_whole(session, job, evaluation) else None
+        )
     checkpoint = load_serving(reporter.context.database, reporter.context.store, version)  # a lost one serves no more
     result = stored or _score(reporter, job, held_out, Predictor(checkpoint))
     return ScoredChampion(version=version, revision=revision, result=result)
 
 
-def _is_whole(session: Session, job: Job, known: Evaluation) -> bool:
+def _is_whole(session: Session, job: Job, evaluation: Evaluation) -> bool:
     """Whether a stored evaluation has what is compared and kept today; earlier releases' have less."""
     if job.subject_id is None:
-        return all("person" in row for row in known.report["per_workout"])
-    row = model_versions.person_state(session, job.subject_id, known.model_version_id, known.dataset_id)
+        return all("person" in row for row in evaluation.report["per_workout"])
+    row = model_versions.person_state(session, job.subject_id, evaluation.model_version_id, evaluation.dataset_id)
     return row is not None and row.state["until"] is not None  # None: an earlier release kept only the response
 
 

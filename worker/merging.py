@@ -23,7 +23,7 @@ class Merged:
 
     @staticmethod
     def of(
-        found: Sequence[ImportedWorkout], extents: Mapping[str, Extent], known: Sequence[ImportedWorkout]
+        uploaded: Sequence[ImportedWorkout], extents: Mapping[str, Extent], known: Sequence[ImportedWorkout]
     ) -> "Merged":
         """An upload's workouts with those known from before that it does not hold itself.
 
@@ -32,7 +32,7 @@ class Merged:
         """
         splits = {workout.digest: workout.split for workout in known}
         carried = [workout for workout in known if workout.digest not in extents]
-        kept = [workout for workout in found if workout.digest] + carried
+        kept = [workout for workout in uploaded if workout.digest] + carried
         better = _better_recordings(kept, extents)
         inherited: dict[str, str] = {}
         for i, workout in enumerate(kept):
@@ -41,7 +41,7 @@ class Merged:
             if before:
                 inherited[stays] = min(before, key=HELD_OUT_FIRST.index)
         dropped = {kept[i].digest: kept[stays] for i, stays in better.items()}
-        workouts = [_dropped(w, dropped[w.digest], extents) if w.digest in dropped else w for w in found]
+        workouts = [_dropped(w, dropped[w.digest], extents) if w.digest in dropped else w for w in uploaded]
         workouts += [_carried(w) for w in carried if w.digest not in dropped]
         return Merged(workouts=sorted(workouts, key=_in_time), inherited=inherited)
 
@@ -52,9 +52,9 @@ def _better_recordings(kept: Sequence[ImportedWorkout], extents: Mapping[str, Ex
     for i, workout in enumerate(kept):
         people.setdefault(workout.person, []).append(i)
     better: dict[int, int] = {}
-    for mine in people.values():
-        found = duplicates([_extent(kept[i], extents) for i in mine])
-        better |= {mine[worse]: mine[stays] for worse, stays in found.items()}
+    for indices in people.values():
+        pairs = duplicates([_extent(kept[i], extents) for i in indices])
+        better |= {indices[worse]: indices[stays] for worse, stays in pairs.items()}
     return better
 
 

@@ -55,9 +55,9 @@ class Assignment:
         """Training and validation workouts: a base's of everybody, each in their own scale."""
         if self.start is not None:
             return personal_targets(self.start, self.people[PERSONAL].for_evaluation(None), on_progress)
-        everybody = self.people.values()
-        train = [workout for person in everybody for workout in person.scaled("train")]
-        return train, [workout for person in everybody for workout in person.scaled("val")]
+        people = self.people.values()
+        train = [workout for person in people for workout in person.scaled("train")]
+        return train, [workout for person in people for workout in person.scaled("val")]
 
 
 def train(reporter: Reporter, job: Job, device: str) -> None:
@@ -75,8 +75,8 @@ def _bands(reporter: Reporter, assignment: Assignment, best: Checkpoint) -> Inte
     the subject's follow with each workout (`followed`)."""
     if assignment.start is not None:
         return assignment.start.intervals
-    everybody = [person.workouts for person in assignment.people.values()]
-    return calibrate_people(Predictor(best), everybody, reporter.beat)
+    workouts_of_people = [person.workouts for person in assignment.people.values()]
+    return calibrate_people(Predictor(best), workouts_of_people, reporter.beat)
 
 
 def _load(reporter: Reporter, job: Job) -> Assignment:

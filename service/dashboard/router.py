@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from service.dashboard import pages
-from service.dashboard.forms import HOME, page_of_ours, read_form
+from service.dashboard.forms import HOME, local_page, read_form
 from service.dashboard.rendering import render
 from service.errors import ServiceError, Unavailable, Unprocessable
 from service.jobs import service as jobs
@@ -82,7 +82,7 @@ entrance = APIRouter(include_in_schema=False, route_class=OpenPageRoute)
 @entrance.get(SIGN_IN)
 async def show_sign_in(request: Request, to: str = HOME) -> Response:
     """Ask for a key."""
-    page = render(request, "sign_in.html", problem=None, to=page_of_ours(to))
+    page = render(request, "sign_in.html", problem=None, to=local_page(to))
     forget_key(request, page)
     return page
 
@@ -92,7 +92,7 @@ async def sign_in(request: Request, services: ServicesDep) -> Response:
     """Open a session for a valid key, and keep its token in the browser, where no script can read it."""
     check_origin(request)
     form = await read_form(request)
-    key, to = form.get("key", "").strip(), page_of_ours(form.get("to", HOME))
+    key, to = form.get("key", "").strip(), local_page(form.get("to", HOME))
     try:
         caller = await admit(request, f"Bearer {key}")
         caller.must("read")

@@ -156,9 +156,9 @@ def _forget_file(services: DatasetServices, account_id: UUID, sha256: str) -> No
         leftovers.delete_unreferenced(session, services.store, account_id, [sha256])
 
 
-def show_page(session: Session, account_id: UUID, subject: str | None, wanted: PageRequest) -> DatasetPage:
+def show_page(session: Session, account_id: UUID, subject: str | None, request: PageRequest) -> DatasetPage:
     """Datasets, newest first."""
-    page = datasets.page(session, account_id, subject, wanted)
+    page = datasets.page(session, account_id, subject, request)
     return DatasetPage(items=[_read(row) for row in page.items], next_cursor=page.next_cursor)
 
 

@@ -156,9 +156,9 @@ def _wrong_start(pointer: str, message: str) -> Unprocessable:
 
 def configure(stage: Stage, recipe: str, hyperparameters: Hyperparameters, workouts: int) -> dict[str, Any]:
     """The recipe's hyperparameters for so many training workouts, with the given ones. Raises Unprocessable."""
-    given = hyperparameters.model_dump(exclude_none=True)
+    values = hyperparameters.model_dump(exclude_none=True)
     try:
-        return {**resolve(stage, recipe, given, workouts=workouts).to_dict(), "recipe": recipe}
+        return {**resolve(stage, recipe, values, workouts=workouts).to_dict(), "recipe": recipe}
     except InvalidHyperparameter as error:
         place = FieldError(f"/hyperparameters/{error.field}", "is out of its bounds")
         raise Unprocessable("invalid_request", "A hyperparameter is out of its bounds.", [place]) from error

@@ -51,10 +51,10 @@ class ModelCache:
                 return predictor
             self.misses += 1
             future = self._loading.get(version.id)
-            ours = future is None
+            is_loader = future is None
             if future is None:
                 future = self._loading[version.id] = Future()
-        if ours:
+        if is_loader:
             self._load(version, future)
         return future.result()
 

@@ -85,7 +85,7 @@ def _check_length(metres: float, unit: DistanceUnit) -> None:
     if MIN_METRES <= metres <= MAX_METRES:
         return
     written = metres / METRES[unit]
-    likely = [other for other, one in METRES.items() if MIN_METRES <= written * one <= MAX_METRES]
+    likely = [other for other, length in METRES.items() if MIN_METRES <= written * length <= MAX_METRES]
     advice = f"; it looks like {' or '.join(likely)}" if likely else ""
     message = f"makes a route of {metres:.4g} m when read as {unit}, but a plan takes 200 m to 100 km{advice}"
     raise wrong("/distance", message)

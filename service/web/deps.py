@@ -122,11 +122,11 @@ async def admit(request: Request, authorization: str | None = None) -> Caller:
     Raises Unauthorized, Forbidden, TooManyRequests, or what the driver raises.
     """
     services = await get_services(request)
-    given = request.headers.get("authorization") if authorization is None else authorization
-    with_key = authorization is not None or (given or "").lower().startswith("bearer")  # a proxy may ask for another
+    header = request.headers.get("authorization") if authorization is None else authorization
+    with_key = authorization is not None or (header or "").lower().startswith("bearer")  # a proxy may ask for another
     cookie = None if with_key else cookie_of(request)
     if cookie is None:
-        caller = await _with_key(services, request, given)
+        caller = await _with_key(services, request, header)
     else:
         caller = await _signed_in(services, request, cookie)
     if request.method == "POST":
@@ -166,7 +166,7 @@ def _with_scope(scope: str) -> Any:
 def _scopes(dependant: Dependant) -> set[str]:
     """What callers must have, as all that an endpoint depends on says."""
     own: str | None = getattr(dependant.call, "scope", None)
-    return ({own} if own else set()).union(*(_scopes(each) for each in dependant.dependencies))
+    return ({own} if own else set()).union(*(_scopes(dependency) for dependency in dependant.dependencies))
 
 
 ReadCaller = Annotated[Caller, _with_scope("read")]

@@ -129,10 +129,10 @@ async def _service_error(request: Request, error: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = field_errors(error.errors())
-    places = ", ".join(item.pointer or "the body" for item in found[:3])
-    more = ", ..." if len(found) > 3 else ""
-    return problem(request, Unprocessable("invalid_request", f"These values are not valid: {places}{more}.", found))
+    invalid = field_errors(error.errors())
+    places = ", ".join(item.pointer or "the body" for item in invalid[:3])
+    more = ", ..." if len(invalid) > 3 else ""
+    return problem(request, Unprocessable("invalid_request", f"These values are not valid: {places}{more}.", invalid))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -91,8 +91,8 @@ def check_origin(request: Request) -> None:
     CSRF protection: a browser sends the cookie with requests of any page, but it names the page's origin in requests
     that change something, and no page can forge that.
     """
-    ours = f"{request.url.scheme}://{request.headers.get('host', '')}"
-    if _origin(request.headers.get("origin", "")) != _origin(ours):
+    own_origin = f"{request.url.scheme}://{request.headers.get('host', '')}"
+    if _origin(request.headers.get("origin", "")) != _origin(own_origin):
         detail = "This request did not come from a page of this server. Behind a proxy, set STAGEWISE_TRUSTED_PROXIES."
         raise Forbidden("cross_site", detail)
 

@@ -31,12 +31,12 @@ class Sessions:
         if len(token) > MAX_TOKEN:
             return None
         digest = rows.digest_of(token)
-        found = await self._together.find(digest)
-        if found is None:
+        session = await self._together.find(digest)
+        if session is None:
             return None
-        if utc_now() - found.used_at > rows.TOUCHED_AFTER:
+        if utc_now() - session.used_at > rows.TOUCHED_AFTER:
             await to_thread.run_sync(self._touch, digest)
-        return Caller(found.account_id, found.public, found.scopes)
+        return Caller(session.account_id, session.public, session.scopes)
 
     def open(self, caller: Caller) -> str:
         """A new session's token. Raises Unauthorized when the key has been revoked meanwhile."""

@@ -61,7 +61,7 @@ class Turns:
 
     def _pass_on(self) -> None:
         while self._free:
-            account = next((each for each in self._waiting if self._held[each] < self._of_one), None)
+            account = next((account for account in self._waiting if self._held[account] < self._of_one), None)
             if account is None:
                 return
             own = self._waiting.pop(account)
