@@ -44,7 +44,7 @@ class ImportedSoFar:
 
 
 def import_upload(reporter: Reporter, job: Job) -> None:
-    """Read, clean, store, split, score the base. Raises Stop. Files that the end leaves to nobody are written down."""
+    """Read, clean, store, split, score the base. Raises Stop. Records files that stay unreferenced."""
     with reporter.context.database.unit_of_work() as session:
         if not jobs.heartbeat(session, reporter.claim, reporter.context.lease_seconds).lease_held:
             raise LeaseLost
@@ -84,14 +84,14 @@ def _read(reporter: Reporter, job: Job, dataset: Dataset, imported: ImportedSoFa
 
 @dataclass
 class _ReadingProgress:
-    """Passes the progress of reading on; the last part of the job's progress is the scoring's."""
+    """Reports the progress of reading; the last part of the job's progress is the scoring's."""
 
     reporter: Reporter
     progress: float = 0.0
     told_at: float = field(default_factory=time.monotonic)
 
     def at(self, progress: float) -> None:
-        """So much of the upload has been read. Raises Stop."""
+        """Report the share of the upload that has been read. Raises Stop."""
         share = READING_SHARE * progress
         self.reporter.beat(share)
         now = time.monotonic()
@@ -225,7 +225,7 @@ def _person(reporter: Reporter, job: Job, dataset: Dataset, workouts: list[Impor
 
 
 def _score(reporter: Reporter, job: Job, person: PersonData) -> Iterator[tuple[ModelVersion, EvaluationResult]]:
-    """The base, the champion, and what may serve again soon, each with the person's state after all workouts."""
+    """The base, the champion, and likely successors, each with the person's state after all workouts."""
     with reporter.context.database.reading() as session:
         serving = [promotion.default_base(session, job.account_id)]
         champion = promotion.current(session, job.subject_id)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Which workouts a dataset is made of: those of an upload, those known from before, each recording once."""
+"""Merges the workouts of an upload with the subject's earlier workouts, each recording once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,14 +18,14 @@ class Merged:
 
     @property
     def kept(self) -> list[ImportedWorkout]:
-        """Those that are stored."""
+        """The stored workouts."""
         return [workout for workout in self.workouts if workout.digest]
 
     @staticmethod
     def of(
         uploaded: Sequence[ImportedWorkout], extents: Mapping[str, Extent], known: Sequence[ImportedWorkout]
     ) -> "Merged":
-        """An upload's workouts with those known from before that it does not hold itself.
+        """An upload's workouts, and the subject's earlier workouts that the upload lacks.
 
         Of two recordings of one workout the better stays, and inherits the other's split; `extents` are those of the
         upload's kept workouts, by digest.
@@ -59,7 +59,7 @@ def _better_recordings(kept: Sequence[ImportedWorkout], extents: Mapping[str, Ex
 
 
 def _extent(workout: ImportedWorkout, extents: Mapping[str, Extent]) -> Extent:
-    """That of the upload's workouts is known exactly, of those from before by what the database holds."""
+    """The exact extent of the upload's workouts; of earlier workouts the extent that the database holds."""
     if known := extents.get(workout.digest or ""):
         return known
     readings = round(workout.heart_rate_per_minute * workout.duration_s / 60.0)

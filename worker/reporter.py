@@ -32,7 +32,7 @@ class Context:
 
 
 class LeaseLost(Stop):
-    """The job is another attempt's now, or may be: write nothing more."""
+    """The lease is lost: another attempt may have the job, so write nothing more."""
 
 
 class Cancelled(Stop):
@@ -54,7 +54,7 @@ class EpochReport:
 
 @dataclass
 class Reporter:
-    """Speaks for one claim. Without an answer of the database for a whole lease, the claim counts as lost."""
+    """Reports for one claim. Without an answer of the database for a whole lease, the claim counts as lost."""
 
     context: Context
     claim: jobs.Claim

@@ -52,7 +52,7 @@ def _run_to_end(reporter: Reporter, device: str) -> None:
 
 
 def _clear_up(context: Context, claim: jobs.Claim) -> None:
-    """Delete what the end of the job left to nobody. What fails here the reconciler does."""
+    """Delete files that the job left unreferenced. The reconciler retries what fails here."""
     with suppress(*DATABASE_UNAVAILABLE, OSError):
         with context.database.reading() as session:
             job = session.get(Job, claim.job_id)

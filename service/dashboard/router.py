@@ -41,7 +41,7 @@ class PageRoute(ApiRoute):
     """A page: without a session it leads to the sign-in form, and errors are pages too."""
 
     def get_route_handler(self) -> Handler:
-        """The handler of an operation behind ours."""
+        """Wrap the operation's handler."""
         handle = super().get_route_handler()
 
         async def show(request: Request) -> Response:
@@ -61,7 +61,7 @@ class OpenPageRoute(APIRoute):
     """A page that needs no key."""
 
     def get_route_handler(self) -> Handler:
-        """The handler behind ours: errors are pages."""
+        """Wrap the handler: errors are pages."""
         handle = super().get_route_handler()
 
         async def show(request: Request) -> Response:

@@ -22,8 +22,8 @@ Array = NDArray[np.float64]
 
 INCHES, DPI = (13.0, 8.4), 100
 LINES = "#e2e8f0"
-FIRST_CLOCK = datetime(1990, 1, 2, tzinfo=UTC)  # before it: no clock, or one that was never set
-MAX_MINUTES = 360.0  # a watch left running must not flatten the others
+FIRST_CLOCK = datetime(1990, 1, 2, tzinfo=UTC)  # earlier dates come from a clock that was never set
+MAX_MINUTES = 360.0  # a watch left running must not flatten the other workouts
 MAX_PER_MINUTE = 120.0
 DATES: dict[str, Any] = {
     "formats": ["%Y", "%b", "%-d %b", "%H:%M", "%H:%M", "%S"],

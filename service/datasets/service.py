@@ -56,7 +56,7 @@ async def upload(
     wish: Callable[[str], Once | None],
     key: str | None,
 ) -> UploadRead:
-    """Store a body and record it; `wish` makes of its digest what is to be done once, under the Idempotency-Key.
+    """Store a body and record it; `wish` turns its digest into the idempotent request.
 
     What comes in counts for the account's quota while it comes: `announced` bytes at once, else 4 MB at a time.
     Raises TooManyRequests, TooLarge, RequestTimeout, Unprocessable, Unavailable, or Conflict for a reused key.
@@ -81,14 +81,14 @@ async def upload(
 async def _reserve(services: DatasetServices, account_id: UUID, incoming: Incoming, size: int) -> None:
     """Count an upload up to `size`, and some ahead when it does not say how large it is. Raises TooManyRequests."""
     limit = services.settings.max_account_bytes
-    async with services.uploads.looking:  # of uploads at the same time the first ones pass
+    async with services.uploads.looking:  # of concurrent uploads the first pass
         size_then = size - incoming.size + services.uploads.bytes_of(account_id)
         await to_thread.run_sync(services.database.read, quotas.check_bytes, account_id, size_then, limit)
         incoming.grow_to(size + RESERVED_BYTES if incoming.size else size)
 
 
 def _size_before(services: DatasetServices, account_id: UUID, key: str) -> int | None:
-    """Bytes of the upload that came with this Idempotency-Key before; None: none has."""
+    """Bytes of the earlier upload with this Idempotency-Key; None without one."""
     with services.database.reading() as session:
         made = idempotency.made_by(session, account_id, key)
         return None if made is None else datasets.upload_size(session, account_id, made)
@@ -145,7 +145,7 @@ def _add(session: Session, account_id: UUID, query: DatasetQuery, file: tuple[st
 
 
 def _check_file(services: DatasetServices, account_id: UUID, sha256: str) -> None:
-    """From the row on nobody deletes the file; before it, the end of an import of the same bytes may have."""
+    """Once the row exists, the file is safe; before, the end of an import of the same bytes may have deleted it."""
     if not services.store.path(account_id, sha256).exists():
         raise Unavailable("upload_lost", "An import of the same file ended just now; send it again.", retry_after=1)
 

@@ -11,7 +11,7 @@ VERDICTS = ("kept", "repaired", "dropped")
 SPLITS = ("train", "val", "test")
 
 # What a runner reads in place of a reason's code.
-# Codes are those of cleaning and of the import; one that is missing here is shown by its own message.
+# Codes are those of cleaning and of the import; a code that is missing here is shown by its own message.
 SENTENCES = {
     # dropped
     "not_running": "another sport than running",

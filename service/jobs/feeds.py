@@ -1,4 +1,4 @@
-"""What of a job is sent live: its events with their epochs, or its log lines."""
+"""Live feeds of a job: its events with their epochs, or its log lines."""
 
 from collections.abc import Callable
 from functools import partial
@@ -31,7 +31,7 @@ def stream(live: Live, session: Session, account_id: UUID, job_id: UUID, after: 
 
 
 def events(session: Session, account_id: UUID, job_id: UUID, after: int) -> MessagePage:
-    """How the job stands (a message without a number), then its events behind `after`. Raises NotFound."""
+    """The job's progress (a message without a number), then its events behind `after`. Raises NotFound."""
     job = views.show(session, account_id, job_id)
     rows = views.events(session, account_id, job_id, after, PAGE).events
     more = len(rows) == PAGE

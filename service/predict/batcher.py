@@ -143,8 +143,8 @@ class _Queues:
         self._accounts.setdefault(pending.account, OrderedDict()).setdefault(model, deque()).append(pending)
 
     def take(self) -> tuple[Predictor, list[_Pending]]:
-        """The next batch, bounded in number and size: the oldest of the account whose turn it is, then what waits for
-        the same model, one of each account in turns. Afterwards that account, and that model of it, are last.
+        """The next batch, bounded in number and size: the oldest of the account whose turn it is, then queries for
+        the same model, one per account in turns. Afterwards that account, and its model, are last in line.
         """  # fmt: skip
         first = next(iter(self._accounts))
         model = next(iter(self._accounts[first]))

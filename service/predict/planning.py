@@ -92,8 +92,8 @@ def _check_length(metres: float, unit: DistanceUnit) -> None:
 
 
 def _usual_runner(predictor: Predictor) -> SubjectScale:
-    """The level to plan with for somebody unknown. Their usual speed cannot be that of the request, as it is for
-    /predict: every pace would then be the usual one, and none too fast.
+    """The level of an unknown runner in a plan. Their usual speed cannot be that of the request, as it is for
+    /predict: every pace would then be usual, and none too fast.
     """  # fmt: skip
     return population_scale(predictor.checkpoint.contract, TYPICAL_SPEED)
 

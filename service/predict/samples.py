@@ -84,7 +84,7 @@ def _motion(body: PredictRequest, at: str) -> tuple[Array, Array | None]:
         check_running_speed(speed, units)
     except ImplausibleSpeed as error:
         raise wrong(f"{at}/speed", str(error)) from error
-    speed = np.where(speed > SPEED_BOUNDS[1], np.nan, speed)  # as the import does: nobody runs so, it is a bad fix
+    speed = np.where(speed > SPEED_BOUNDS[1], np.nan, speed)  # as the import does: too fast for a runner, a bad fix
     if altitude is not None:
         low, high = ALTITUDES
         outside = (altitude < low) | (altitude > high)

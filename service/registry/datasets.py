@@ -28,7 +28,7 @@ DatasetRow = tuple[Dataset, str | None, UUID | None]  # with its subject's name 
 
 
 class Outline(NamedTuple):
-    """What a summary needs of one workout."""
+    """The fields of a workout that a summary needs."""
 
     started_at: datetime | None
     duration_s: float
@@ -111,8 +111,8 @@ def problems(session: Session, dataset_id: UUID, limit: int) -> list[dict[str, A
 
 
 def workouts(session: Session, dataset_id: UUID, after: int, limit: int) -> list[dict[str, Any]]:
-    """Workouts behind position `after` in the dataset's order, with what cleaning said; digest and number of samples
-    of those that are stored.
+    """Workouts behind position `after` in the dataset's order, with the result of cleaning; for stored workouts also
+    digest and number of samples.
     """  # fmt: skip
     columns = [getattr(DatasetWorkout, name) for name in ("position", "source", "person", *Outline._fields)]
     behind = (
@@ -139,7 +139,7 @@ def workout_of(session: Session, account_id: UUID, subject_id: UUID, digest: str
 
 
 def outline(workout: dict[str, Any]) -> Outline:
-    """What a summary needs of one of `workouts`."""
+    """The columns of `workouts` that an outline needs."""
     return Outline(**{name: workout[name] for name in Outline._fields})
 
 

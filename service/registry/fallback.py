@@ -39,7 +39,7 @@ def replace_lost(database: Database, store: ArtifactStore, version: ModelVersion
 
 
 def _successors(session: Session, store: ArtifactStore, lost: ModelVersion) -> list[tuple[Champion, UUID]]:
-    """The champions that the lost version is, with what can take its place; without those that have no such version."""
+    """Each champion that points to the lost version, with its successor; champions without a successor are left out."""
     successors = []
     for champion in promotion.served_by(session, [lost.id]):
         with suppress(Unavailable):
@@ -54,7 +54,7 @@ def _is_lost(store: ArtifactStore, version: ModelVersion) -> bool:
     except (ArtifactMissing, ArtifactDamaged):
         return True
     except OSError:
-        pass  # it may be there: unknown now
+        pass  # the file may exist: unknown now
     return False
 
 
@@ -82,7 +82,7 @@ def _drop_default(database: Database, version: ModelVersion) -> None:
 
 
 def _replace(database: Database, champion: Champion, successor_id: UUID) -> None:
-    """Nothing happens when another change came first: then another version serves already."""
+    """A concurrent change wins: then another version serves already."""
     why, lost = ChampionReason.DAMAGED, {"lost_model_version_id": str(champion.model_version_id)}
     expected = champion.revision
     with suppress(Conflict), database.unit_of_work() as session:

@@ -1,4 +1,4 @@
-"""Fleets: one parent row for the jobs that personalise many people. Nobody claims it; its jobs are as any other."""
+"""Fleets: one parent row for the jobs that personalise many people. Only its jobs are claimed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,8 +51,8 @@ def add(
 ) -> Job:
     """Record a fleet: for each dataset a job per stage with its configuration, stage 2 behind its stage 1.
 
-    The fleet waits for nobody, so it runs at once. Its jobs are in the order of `people`, both stages of one before
-    the next: people are finished one after the other, not all at the end.
+    The fleet waits for no worker, so it runs at once. Its jobs are in the order of `people`, both stages of one person
+    before the next person: people are finished one after the other, not all at the end.
     """
     now = utc_now()
     fleet = Job(
@@ -91,12 +91,12 @@ def add(
 
 
 def content(dataset: Dataset) -> str:
-    """What tells datasets with the same workouts, split alike."""
+    """A key that is equal for datasets with the same workouts and splits."""
     return dataset.digest or str(dataset.id)
 
 
 def trained(session: Session, account_id: UUID, datasets: Sequence[Dataset]) -> Trained:
-    """What was, or is about to be, trained on these datasets and on others that hold the same."""
+    """Jobs that succeeded or may still succeed on these datasets, or on others with the same content."""
     trainings: Trained = {}
     for part in _chunks(datasets):
         same = or_(
@@ -116,8 +116,8 @@ def trained(session: Session, account_id: UUID, datasets: Sequence[Dataset]) -> 
 
 
 def newest_of_subjects(session: Session, account_id: UUID, names: Sequence[str] | None) -> dict[str, Dataset | None]:
-    """The newest ready dataset of each named person, of all when `names` is None; people who are not there are left
-    out, and those without such a dataset are None.
+    """The newest ready dataset of each named person, of all when `names` is None; unknown people are left
+    out, and people without a ready dataset are None.
     """  # fmt: skip
     ready = (Dataset.subject_id == Subject.id) & (Dataset.state == DatasetState.READY)
     rows = select(Subject.name, Dataset).outerjoin(Dataset, ready).where(Subject.account_id == account_id)
@@ -165,7 +165,7 @@ def cancel(session: Session, fleet: Job) -> None:
 
 
 def end_finished(session: Session) -> int:
-    """End every fleet whose jobs have all ended; how many. One failed job fails no fleet: only when none succeeded."""
+    """End every fleet whose jobs have all ended; the number ended. A fleet fails only when no job succeeded."""
     child = aliased(Job)
     alive = select(child.id).where(
         child.parent_id == Job.id, or_(child.state == JobState.QUEUED, child.state == JobState.RUNNING)

@@ -1,7 +1,7 @@
 """The common identity of a database and its artifact folder: a row here, a small file there, written once together.
 
 With another database or folder nothing starts and nothing is deleted: a file that this database does not know may be
-all that another one has.
+the only copy of another database.
 """
 
 import os
@@ -33,7 +33,7 @@ class OtherStore(Exception):
 
 @dataclass(frozen=True)
 class Identities:
-    """What both sides say; None: nothing yet."""
+    """The identities of both sides; None: not set yet."""
 
     database: UUID | None
     folder: UUID | str | None
@@ -41,7 +41,7 @@ class Identities:
 
     @property
     def agree(self) -> bool:
-        """Whether both say the same (also nothing)."""
+        """Whether both are equal (also both None)."""
         return self.database == self.folder
 
 
@@ -63,15 +63,15 @@ def read(database: Database, store: ArtifactStore) -> Identities:
 
 
 def check(database: Database, store: ArtifactStore) -> None:
-    """Raise OtherStore unless database and folder say the same."""
+    """Raise OtherStore unless database and folder have the same identity."""
     identities = read(database, store)
     if not identities.agree:
         raise OtherStore(_words(database, store, identities))
 
 
 def check_before(database_url: str, store: ArtifactStore) -> None:
-    """Raise OtherStore when the database must not be brought up to date beside this folder: a file that is not there,
-    or one without tables, must not come to files that are somebody's.
+    """Raise OtherStore when the database must not be brought up to date beside this folder: a missing
+    database file, or a database without tables, must not adopt files of another database.
     """  # fmt: skip
     file = sqlite_file(database_url)
     is_used = of_folder(store) is not None or _holds_files(store)
@@ -105,7 +105,7 @@ def establish(database: Database, store: ArtifactStore) -> None:
 
 
 def adopt(database: Database, store: ArtifactStore) -> UUID:
-    """Give both sides a new identity, whatever they said before: the folder belongs to this database, and no other
+    """Give both sides a new identity, whatever they had before: the folder belongs to this database, and no other
     one comes to it any more. What lies there now is not swept without an operator's word. Call with current tables.
     """  # fmt: skip
     identity = uuid4()

@@ -129,7 +129,7 @@ def finish(
     digest: str,
     level: dict[str, Any] | None,
 ) -> Dataset:
-    """Make the dataset ready with everything that was found. Its subject's level becomes the dataset's."""
+    """Make the dataset ready with all its workouts and files. Its subject's level becomes the dataset's."""
     dataset = session.get_one(Dataset, dataset_id)
     _add_workouts(session, dataset, workouts, _stored_ids(session, dataset.account_id, workouts))
     _add_files(session, dataset, files)
@@ -147,7 +147,7 @@ def finish(
 def report_failed(
     session: Session, dataset_id: UUID, workouts: Sequence[ImportedWorkout], files: Iterable[ImportedFile]
 ) -> None:
-    """What an import found that ends without a ready dataset: the report says why of each file and workout."""
+    """Record the files and workouts of a failed import: the report gives the reason for each."""
     dataset = session.get_one(Dataset, dataset_id)
     _add_workouts(session, dataset, [replace(workout, digest=None, split=None) for workout in workouts], {})
     _add_files(session, dataset, files)

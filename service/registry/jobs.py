@@ -1,6 +1,6 @@
 """The state machine of jobs: the only place where a job's state changes, and only from the state it expects.
 
-A worker's writes carry its `Claim` (job and attempt): a stale one matches no row and changes nothing.
+A worker's writes carry its `Claim` (job and attempt, the fencing token): a stale claim matches no row.
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """What the row says to the worker that renews its lease."""
+    """The answer to a worker that renews its lease."""
 
     lease_held: bool
     cancel_requested: bool
@@ -96,8 +96,8 @@ def require(session: Session, account_id: UUID, job_id: UUID) -> Job:
 
 
 def request_cancel(session: Session, job: Job) -> Job:
-    """Cancel a queued job now; ask the worker of a running one. Raises Conflict for one that has ended."""
-    session.refresh(job, with_for_update=True)  # nobody hands it back between the two looks
+    """Cancel a queued job now; ask the worker of a running one. Raises Conflict when the job has ended."""
+    session.refresh(job, with_for_update=True)  # locked: no worker hands it back between the two statements
     if _end(session, Job.id == job.id, JobState.QUEUED, JobState.CANCELLED):
         _event(session, job.id, job.attempt, "cancelled")
         _fail_import(session, job, "cancelled", "The import was cancelled.")
@@ -108,7 +108,7 @@ def request_cancel(session: Session, job: Job) -> Job:
 
 
 def ask_to_cancel(session: Session, job: Job) -> None:
-    """Note on a running job that it is to be cancelled. Raises Conflict for one that does not run."""
+    """Note on a running job that it is to be cancelled. Raises Conflict unless the job runs."""
     asked = update(Job).where(Job.id == job.id, Job.state == JobState.RUNNING)
     noted = _changed(session, asked, cancel_requested=True)
     session.refresh(job)
@@ -182,7 +182,7 @@ def claim_next(session: Session, worker: str, stages: tuple[Stage, ...], lease_s
 
 
 def heartbeat(session: Session, claim: Claim, lease_seconds: float, progress: float | None = None) -> Heartbeat:
-    """Renew the lease. When it is no longer ours: stop and write nothing more."""
+    """Renew the lease. When it is lost, the worker must stop and write nothing more."""
     values: dict[str, Any] = {"lease_until": db_now() + lease_seconds}
     if progress is not None:
         values["progress"] = progress
@@ -220,7 +220,7 @@ def add_log(session: Session, claim: Claim, message: str) -> None:
 
 
 def succeed(session: Session, claim: Claim, result: dict[str, Any]) -> bool:
-    """End the job; False when it is no longer ours (then nothing of this transaction may be kept)."""
+    """End the job; False when the lease is lost (then roll the transaction back)."""
     return _finish(session, claim, JobState.SUCCEEDED, "succeeded", result=result, progress=1.0)
 
 
@@ -243,7 +243,7 @@ def cancel_running(session: Session, claim: Claim) -> bool:
 def hand_back(session: Session, claim: Claim) -> bool:
     """Put the job back to queued at shutdown: another worker goes on at once, and it does not count as a crash.
 
-    One that was to be cancelled is cancelled: nobody would claim it again.
+    A job with a cancel request is cancelled: no worker would claim it again.
     """
     if session.scalar(select(Job.cancel_requested).where(*fencing(claim)).with_for_update()):
         return cancel_running(session, claim)

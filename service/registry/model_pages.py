@@ -53,9 +53,9 @@ def evaluation(
     dataset_id: UUID | None = None,
     subject_id: UUID | None = None,
 ) -> Evaluation | None:
-    """How a version did on a dataset of the caller; on the newest one that it was scored on, if none is named.
+    """How a version did on a dataset of the caller; by default on the newest dataset with a score.
 
-    The shipped base is scored on everybody's datasets: what one account sees must be its own.
+    The shipped base is scored on datasets of all accounts: an account sees only its own evaluations.
     """
     own = _own_evaluations(account_id).where(Evaluation.model_version_id == version_id)
     if dataset_id is not None:

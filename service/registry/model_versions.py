@@ -67,7 +67,7 @@ def shipped(session: Session) -> ModelVersion:
 
 
 def evaluation(session: Session, version_id: UUID, dataset_id: UUID | None = None) -> Evaluation | None:
-    """How a version did on a dataset's held-out workouts; on the newest one that it was scored on, if none is named."""
+    """How a version did on a dataset's held-out workouts; by default on the newest dataset with a score."""
     scored = select(Evaluation).where(Evaluation.model_version_id == version_id)
     if dataset_id is not None:
         scored = scored.where(Evaluation.dataset_id == dataset_id)

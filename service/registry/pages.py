@@ -29,7 +29,7 @@ class Page(Generic[Item]):
 
 @dataclass(frozen=True)
 class PageRequest:
-    """Which page is wanted."""
+    """The page to read."""
 
     limit: int = DEFAULT_LIMIT
     cursor: str | None = None
@@ -38,7 +38,7 @@ class PageRequest:
 def fetch(session: Session, rows: Select[Any], table: Any, page: PageRequest) -> Page[Any]:
     """One page of `rows`, whose first column is an instance of `table` with `created_at` and `id`, newest first.
 
-    A row of several columns comes as a tuple. Raises Unprocessable for a cursor that we did not make.
+    A row of several columns comes as a tuple. Raises Unprocessable for a foreign cursor.
     """
     if page.cursor is not None:
         created_at, row_id = _decode(page.cursor, table.id.type.python_type)

@@ -1,6 +1,6 @@
-"""How much an account may have at once: jobs that wait or run, and bytes of what it uploaded.
+"""Quotas of an account: jobs that wait or run, and bytes of its uploads.
 
-Lock, then check, in the transaction that adds to it: so simultaneous requests count each other.
+Lock, then check, in the transaction that adds to it: so concurrent requests count each other.
 """
 
 import operator

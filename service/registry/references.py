@@ -21,7 +21,7 @@ REFERENCES = (  # and the uploads of unfinished datasets
 
 
 def referenced(session: Session, account_id: UUID | None, digests: Iterable[str]) -> set[str]:
-    """Those of `digests` that some row of the account refers to."""
+    """The digests that some row of the account refers to."""
     candidates = list(digests)
     in_use: set[str] = set()
     for start in range(0, len(candidates), 500):

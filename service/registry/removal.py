@@ -31,7 +31,7 @@ CHUNK = 5000  # parameters of one statement; both databases have a limit
 
 @dataclass(frozen=True)
 class Removed:
-    """What went: whose, and the versions that no cache may serve any more. Its files are written down as leftovers."""
+    """What was deleted: the account, and the versions that caches must drop. Its files are recorded as leftovers."""
 
     account_id: UUID
     versions: frozenset[UUID]
@@ -69,7 +69,7 @@ def remove_dataset(session: Session, dataset: Dataset) -> Removed:
     Raises Conflict while a worker is busy with one of its jobs.
     """
     if dataset.subject_id is not None:
-        session.get(Subject, dataset.subject_id, with_for_update=True)  # first, as a job that ends does: no circle
+        session.get(Subject, dataset.subject_id, with_for_update=True)  # first, as a job that ends does: no deadlock
     removed = _remove(session, dataset.account_id, [dataset], "dataset_in_use")
     if dataset.subject_id is not None:
         _refresh_level(session, session.get_one(Subject, dataset.subject_id), dataset)
@@ -122,7 +122,7 @@ def _descendants(session: Session, dataset_ids: Sequence[UUID]) -> list[ModelVer
 
 
 def _jobs(session: Session, dataset_ids: Sequence[UUID], versions: Sequence[ModelVersion]) -> list[Job]:
-    """Jobs on the datasets, and those that made or start from the versions; locked, so that nobody claims one now."""
+    """Jobs on the datasets, and those that made or start from the versions; locked against claims."""
     made = [version.job_id for version in versions if version.job_id]
     start = Job.start_model_version_id.in_([version.id for version in versions])
     jobs = select(Job).where(or_(Job.dataset_id.in_(dataset_ids), Job.id.in_(made), start))

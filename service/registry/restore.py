@@ -76,7 +76,7 @@ def _header(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> Header:
 
 
 def _check_folder(database: Database, database_url: str, store: ArtifactStore, header: Header) -> None:
-    """Raise RestoreError for a folder that is neither this database's nor the one that the backup is of."""
+    """Raise RestoreError for a folder that is neither this database's nor the backed-up database's."""
     folder, file = identity.of_folder(store), sqlite_file(database_url)
     own = None if file is not None and not file.exists() else identity.read(database, store).database
     if folder is not None and folder != own and str(folder) != header.identity:

@@ -63,8 +63,8 @@ class Database:
             return work(session, *arguments)
 
     def shed_deleted(self) -> None:
-        """Let go of what deleted rows held: SQLite's log keeps old pages until it is written back. PostgreSQL's vacuum
-        does that by itself.
+        """Checkpoint SQLite's write-ahead log, which keeps pages of deleted rows until it is written back.
+        PostgreSQL's vacuum does that by itself.
         """  # fmt: skip
         if self.engine.dialect.name == "sqlite":
             with closing(self.engine.raw_connection()) as connection:  # no transaction may be open
@@ -125,7 +125,7 @@ def _which(file: Path) -> tuple[int, int] | None:
 
 
 def _check_file(file: Path, opened: tuple[int, int] | None) -> None:
-    """Drop a connection to a file that was deleted, moved or replaced: what it writes nobody would find again."""
+    """Drop a connection to a file that was deleted, moved or replaced: its writes would be lost."""
     if _which(file) != opened:
         raise DisconnectionError(f"{file} is another file now, or gone")
 

@@ -1,7 +1,7 @@
 """Whether the file of a SQLite database is whole.
 
-Every transaction notices a file that was cut, moved or deleted. Nobody else may open it to look: closing it again would
-take SQLite's locks away from the whole process.
+Every transaction notices a file that was cut, moved or deleted. No other code may open the file: closing
+it would drop SQLite's locks of the whole process (POSIX).
 """
 
 from sqlalchemy import text

@@ -32,13 +32,13 @@ class Standing:
     before: Stage | None  # of the version that served before; None: none did, or it was deleted
     dataset: Dataset | None  # the newest that can be trained on; else the newest
     job: Job | None  # the newest training job
-    rejected: Job | None  # the newest training job that ended, if its version did not beat the one that serves
+    rejected: Job | None  # the newest training job that ended, if its version did not beat the champion
     evaluation: Evaluation | None  # of the version that serves, on the test workouts of the newest decision
     errors: dict[Stage, float]  # of the newest version of each stage on these workouts, bpm
 
 
 def read(session: Session, row: SubjectRow) -> Standing:
-    """All of it."""
+    """All rows about a subject's champion."""
     subject, champion, version = row
     dataset, job = _dataset(session, subject.id), _newest_job(session, subject.id)
     if champion is None or version is None:

@@ -225,7 +225,7 @@ class Dataset(Base):
     dropped_workouts: Mapped[int] = mapped_column(default=0)
     file_count: Mapped[int] = mapped_column(default=0, server_default="0")  # also of files that are not listed
     problem_count: Mapped[int] = mapped_column(default=0, server_default="0")
-    unlisted_workouts: Mapped[int] = mapped_column(default=0, server_default="0")  # dropped ones without a row
+    unlisted_workouts: Mapped[int] = mapped_column(default=0, server_default="0")  # dropped workouts without a row
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
@@ -330,7 +330,7 @@ class Job(Base):
     @property
     def own_dataset_id(self) -> UUID:
         """The dataset of a job that a worker runs; only fleets have none."""
-        assert self.dataset_id is not None, "nobody runs a fleet itself"
+        assert self.dataset_id is not None, "no worker runs a fleet itself"
         return self.dataset_id
 
 
@@ -441,7 +441,7 @@ class Champion(Base):
 
     __tablename__ = "champions"
     subject_id: Mapped[UUID] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), primary_key=True)
-    # RESTRICT: whoever deletes a version first points its subjects elsewhere.
+    # RESTRICT: before a version is deleted, its subjects must point elsewhere.
     model_version_id: Mapped[UUID] = mapped_column(ForeignKey("model_versions.id", ondelete="RESTRICT"), index=True)
     revision: Mapped[int]
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
@@ -500,7 +500,7 @@ class Installation(Base):
 
 class Leftover(Base):
     """A file that is to go unless a row refers to it; without a digest: a look for all files of an account that no row
-    refers to. Written in the transaction after which nobody needs them, and gone once they are.
+    refers to. Written in the transaction that drops the last reference, deleted with the files.
     """  # fmt: skip
 
     __tablename__ = "leftovers"

@@ -1,4 +1,4 @@
-"""Reads append-only tables as they grow: what has come since the last look, each row once."""
+"""Reads append-only tables as they grow: the rows since the last look, each once."""
 
 import time
 from collections import deque
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-SETTLED_SECONDS = 60.0  # longer than any transaction of ours: no lower number comes after that
+SETTLED_SECONDS = 60.0  # longer than any transaction: no lower number comes after that
 MOST = 10_000  # rows of one look
 
 
@@ -25,7 +25,7 @@ class Tail:
         self._seen: set[int] = set()
 
     def news(self, session: Session, rows: Any) -> list[Any]:
-        """Those of `rows`, whose first column is the number, that are new; none at the first look. Raises what the
+        """The new rows among `rows`, whose first column is the number; none at the first look. Raises what the
         driver raises, and then a later look finds the same.
         """  # fmt: skip
         end = session.scalar(select(func.max(self._number))) or 0

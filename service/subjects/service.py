@@ -1,4 +1,4 @@
-"""Subjects: who serves them, how it came to that, back one step, and gone for good."""
+"""Subjects: the version that serves them, its history, roll back, and deletion."""
 
 from typing import Any
 from uuid import UUID

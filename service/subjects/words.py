@@ -13,7 +13,7 @@ CHANCE = "the difference could be chance"
 
 
 def why(standing: Standing) -> str:
-    """Who serves and why, what was tried since, how far off each is (bpm), and what to do next."""
+    """The champion and why it serves, later candidates, the error of each (bpm), and what to do next."""
     parts = (_serves(standing), _tried(standing), _errors(standing), _mean_guess(standing), _next_step(standing))
     return " ".join(f"{part[0].upper()}{part[1:]}." for part in parts if part)
 

@@ -47,10 +47,10 @@ class Bounds:
 
 
 class Connection(Protocol):
-    """What the table asks of a connection."""
+    """The interface of a connection."""
 
     address: str
-    unsent: int  # bytes of its answer that are not in the socket's hands yet
+    unsent: int  # bytes of its answer that the socket has not taken yet
 
     @property
     def progress_at(self) -> float:
@@ -97,7 +97,7 @@ class Connections:
         return None
 
     def leave(self, connection: Connection) -> None:
-        """It is gone; a second call changes nothing."""
+        """Remove a closed connection; a second call changes nothing."""
         those = self._by_address.get(connection.address)
         if those is not None:
             those.discard(connection)
@@ -106,7 +106,7 @@ class Connections:
 
     @contextmanager
     def holding(self, connection: Connection, size: int) -> Iterator[Callable[[int], None]]:
-        """Count an answer that waits to be read; call what it gives with the bytes that have gone."""
+        """Count an answer that waits to be read; call the result with the number of bytes sent."""
 
         def gone(sent: int) -> None:
             connection.unsent -= sent
@@ -140,7 +140,7 @@ class Connections:
         if not waiting:
             return False
         (rank, _), first = min(waiting, key=itemgetter(0))
-        # of half-sent requests there may be a flood: looking for the latest is done for several at once
+        # half-sent requests may be a flood: one search drops several
         late = nsmallest(AT_ONCE, (pair for pair in waiting if pair[0][0] == 0), itemgetter(0)) if rank == 0 else ()
         for connection in {first, *(connection for _, connection in late)}:
             self._drop(connection, "gave_way")

@@ -65,7 +65,7 @@ class Services:
     metrics: RequestCounter
     transactions: Turns  # fewer at once than there are threads and connections
     decoding: Turns  # of large bodies: the event loop waits while a thread holds the GIL
-    compute: Turns  # as many plans and pictures at once as there are cores
+    compute: Turns  # one plan or picture per core
     pictures: Pictures
 
 
@@ -84,7 +84,7 @@ class ApiRoute(APIRoute):
     changes = True  # whether what it does, unless it is a GET, may change who answers predictions
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler behind ours."""
+        """Wrap FastAPI's handler."""
         handle = super().get_route_handler()
         scopes = _scopes(self.dependant)
         limit = LIMITS.get(self.name, USUAL)
@@ -112,7 +112,7 @@ class ApiRoute(APIRoute):
             return await to_thread.run_sync(to_json, body)
 
     async def answer_quickly(self, request: Request, body: bytes) -> Response | None:
-        """The answer of a route that reads its bodies in a faster way; None: read it as every other."""
+        """The answer of a route with a fast path for bodies; None: take the ordinary path."""
         return None
 
 
@@ -144,7 +144,7 @@ async def _signed_in(services: Services, request: Request, token: str) -> Caller
 
 
 async def _with_key(services: Services, request: Request, authorization: str | None) -> Caller:
-    """A right key passes, however many wrong ones came from its address."""
+    """A valid key passes, however many wrong keys came from its address."""
     parts = bearer(authorization)
     caller = None if parts is None else await services.keys.find(parts)
     if caller is None:
@@ -164,7 +164,7 @@ def _with_scope(scope: str) -> Any:
 
 
 def _scopes(dependant: Dependant) -> set[str]:
-    """What callers must have, as all that an endpoint depends on says."""
+    """The scopes that an endpoint and its dependencies require."""
     own: str | None = getattr(dependant.call, "scope", None)
     return ({own} if own else set()).union(*(_scopes(dependency) for dependency in dependant.dependencies))
 
@@ -220,7 +220,7 @@ IdempotencyHeader = Annotated[
 
 
 async def get_once(request: Request, key: IdempotencyHeader = None) -> Once | None:
-    """The caller's wish that this request is done once."""
+    """The request's idempotency key, if it has one."""
     return None if key is None else once(request, key, hashlib.sha256(await request.body()).hexdigest())
 
 
@@ -234,7 +234,7 @@ def once(request: Request, key: str, body_sha256: str) -> Once:
 
 
 async def get_page(limit: LimitQuery = PAGE_LIMIT, cursor: CursorQuery = None) -> PageRequest:
-    """Which page of a list is wanted."""
+    """The page of a list to read."""
     return PageRequest(limit, cursor)
 
 

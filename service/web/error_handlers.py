@@ -78,7 +78,7 @@ def problem_text(status: int, title: str, error: ServiceError, request_id: str |
 
 
 def internal_error(request: Request) -> Response:
-    """The answer for a fault of ours: says nothing about it but where to look it up."""
+    """The answer for an internal error: only the request id, no details."""
     error = ServiceError("internal_error", "Something went wrong here. The log has the reason under the request id.")
     return problem(request, error)
 
@@ -144,7 +144,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _database_unavailable(request: Request, error: Exception) -> Response:
-    """What keeps the database from working; a fault of a statement of ours goes on as it is."""
+    """What keeps the database from working; a fault of the statement is raised unchanged."""
     fault = faults.fault_of(error)
     if fault is None:
         raise error
@@ -153,7 +153,7 @@ async def _database_unavailable(request: Request, error: Exception) -> Response:
 
 
 async def _storage_error(request: Request, error: Exception) -> Response:
-    """A disk that is full or may not be written; any other error of a file goes on as it is."""
+    """A disk that is full or may not be written; any other OSError is raised unchanged."""
     assert isinstance(error, OSError)
     if error.errno in faults.NO_SPACE:
         fault, detail = faults.Fault.FULL, "The disk is full; nothing was stored. Make room."

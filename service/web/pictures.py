@@ -23,8 +23,8 @@ class Pictures:
     async def of(
         self, account: Hashable, draw: Callable[..., bytes], read: Callable[..., Sequence[Any]], *arguments: Any
     ) -> bytes:
-        """What `draw` makes of all that `read(*arguments)` gives, both in a thread. Raises what `read` raises, and
-        Unavailable when too many pictures of the account wait.
+        """The PNG that `draw` makes of the values of `read(*arguments)`, both in a thread. Raises what `read` raises,
+        and Unavailable when too many pictures of the account wait.
         """  # fmt: skip
         shown = await to_thread.run_sync(read, *arguments)
         name = await to_thread.run_sync(_digest, draw.__qualname__, shown)

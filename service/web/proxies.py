@@ -29,7 +29,7 @@ class Proxies:
         return any((mapped or parsed) in network for network in self._networks)
 
     def client(self, forwarded_for: str, peer: str) -> str:
-        """The client of our first proxy: the last address in the header that is not a trusted proxy.
+        """The client of the first trusted proxy: the last address in the header that is not a trusted proxy.
 
         The client itself wrote the addresses before it.
         """

@@ -1,4 +1,4 @@
-"""One JSON line per request, a request id on every answer, and a plain problem instead of any fault of ours."""
+"""One JSON line per request, a request id on every answer, and a plain problem instead of any internal error."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""Who calls: API keys, their scopes, and a short memory of valid ones that outlives a database outage."""
+"""Authentication: API keys, their scopes, and a cache of valid keys that outlives a database outage."""
 
 import hmac
 import time
@@ -46,7 +46,7 @@ class _Known:
 
 
 class KeyRing:
-    """Valid keys seen lately, so that most requests need no query; a revoked key works for a minute at most."""
+    """A cache of valid keys, so that most requests need no query; a revoked key works for a minute at most."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database, self._clock = database, clock

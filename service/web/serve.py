@@ -48,7 +48,7 @@ def configuration(app: Any, bounds: Bounds, settings: Settings, **options: Any) 
         http=protocol,
         ws="none",
         timeout_keep_alive=math.ceil(bounds.idle_seconds),
-        proxy_headers=False,  # ours: `BehindProxies`
+        proxy_headers=False,  # `BehindProxies` does that
         server_header=False,
         access_log=False,
         **options,

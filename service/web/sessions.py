@@ -20,7 +20,7 @@ MAX_TOKEN = 100
 
 
 class Sessions:
-    """Opens, finds and ends them."""
+    """Opens, finds and ends sessions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -47,7 +47,7 @@ class Sessions:
         return made
 
     def close(self, token: str) -> None:
-        """End it everywhere."""
+        """End the session in every process."""
         with self._database.unit_of_work() as session:
             rows.close_session(session, rows.digest_of(token))
 
@@ -76,13 +76,13 @@ def keep(request: Request, response: Response, token: str) -> None:
 
 
 def forget(request: Request, response: Response) -> None:
-    """Take it out of the browser."""
+    """Delete the cookie."""
     secure = request.url.scheme == "https"
     response.delete_cookie(_cookie(request), httponly=True, samesite="strict", secure=secure)
 
 
 def forget_key(request: Request, response: Response) -> None:
-    """Take out of the browser what earlier versions put there."""
+    """Delete the cookie of earlier versions."""
     if KEY_COOKIE in request.cookies:
         response.delete_cookie(KEY_COOKIE, httponly=True, samesite="strict")
 

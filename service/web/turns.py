@@ -1,4 +1,4 @@
-"""Fair scheduling of few places: accounts take turns, so that no account waits for another one's backlog."""
+"""Fair scheduling of few places: accounts take turns, so that no account waits for another account's backlog."""
 
 import asyncio
 from collections import Counter, OrderedDict, deque
@@ -19,7 +19,7 @@ class Turns:
         """`of_one`: the places that one account may hold at once, by default all."""
         self._free, self._of_one, self._most = places, of_one or places, most_waiting
         self._held: Counter[Hashable] = Counter()
-        # where a place is free, all of these accounts hold as many as they may
+        # when a place is free, all waiting accounts hold as many as they may
         self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
 
     @asynccontextmanager
