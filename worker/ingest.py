@@ -28,7 +28,7 @@ from worker.scoring import EvaluationResult, evaluate_person
 
 ORIGINAL_FORMAT = "original"  # the only format whose own split is kept
 VAL_PEOPLE_SHARE = 0.15
-REPLAYED = 4  # newest versions of a subject, beside those that serve: for a promotion or a roll back
+REPLAYED = 4  # newest versions of a subject beside the serving versions: for a promotion or a roll back
 READING_SHARE = 0.8  # of the job's progress
 TELL_SECONDS = 0.5
 

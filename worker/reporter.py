@@ -22,7 +22,7 @@ BEATS_PER_LEASE = 6
 
 @dataclass(frozen=True)
 class Context:
-    """What a worker process works with."""
+    """The connections and settings of a worker process."""
 
     database: Database
     store: ArtifactStore

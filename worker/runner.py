@@ -95,7 +95,7 @@ def explain(error: Exception) -> JobFailure:
 
 
 def _end(reporter: Reporter, change: Callable[..., bool]) -> None:
-    """Write the end of the job; what is written after a lost claim changes no row."""
+    """Write the end of the job; after a lost claim that changes no row."""
     try:
         with reporter.context.database.unit_of_work() as session:
             change(session)

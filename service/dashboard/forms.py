@@ -22,7 +22,7 @@ async def read_form(request: Request) -> dict[str, str]:
 
 
 def local_page(address: str) -> str:
-    """An address to go on to: one on this server, or the first page."""
+    """The address if it is a path on this server, else the first page."""
     parts = urlsplit(address)
     is_local = (
         not parts.scheme and not parts.netloc and address.startswith("/") and not address.startswith(("//", "/\\"))

@@ -36,7 +36,7 @@ PROTOCOLS = {
 
 
 def home(session: Session, account_id: UUID, cursor: str | None) -> Values:
-    """People, and what goes on."""
+    """People, and the newest jobs."""
     page = subjects.show_page(session, account_id, PageRequest(LIST.limit, cursor))
     return {
         "people": page.items,
@@ -97,7 +97,7 @@ def person(session: Session, account_id: UUID, name: str) -> Values:
 
 
 def _columns(session: Session, account_id: UUID, name: str, newest: DatasetRead) -> Iterable[Values]:
-    """Base, stage 1 and stage 2 on the newest test workouts, then the baselines; those that were scored there."""
+    """Base, stage 1 and stage 2 on the newest test workouts, then the baselines, as far as they were scored there."""
     versions = [promotion.default_base(session, account_id).id]
     for stage in PERSONAL_STAGES:
         page = models.show_page(session, account_id, ModelFilter(subject=name, stage=stage), PageRequest(1, None))

@@ -206,7 +206,7 @@ def to_draw(
 
 
 def delete(services: DatasetServices, account_id: UUID, dataset_id: UUID) -> None:
-    """Delete a dataset and all that came from it: rows first, then files. Raises NotFound or Conflict."""
+    """Delete a dataset and everything derived from it: rows first, then files. Raises NotFound or Conflict."""
     removal.remove(
         services.database,
         services.store,

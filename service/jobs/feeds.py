@@ -17,7 +17,7 @@ Feed = Callable[[Session, UUID, UUID, int], MessagePage]
 
 
 def stream(live: Live, session: Session, account_id: UUID, job_id: UUID, after: int, feed: Feed) -> Response:
-    """The answer that goes on until the job ends; 204 when the job has ended, so that EventSource does not reconnect.
+    """The stream until the job ends; 204 when the job has ended, so that EventSource does not reconnect.
 
     Raises NotFound, and TooManyRequests or Unavailable, as the answer does, when there are too many streams.
     """

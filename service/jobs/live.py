@@ -70,7 +70,7 @@ class Live:
 
     @contextmanager
     def place(self, account_id: UUID) -> Iterator[None]:
-        """Count a stream of an account while it goes on. Raises as `check_room`."""
+        """Count a stream of an account while it is open. Raises as `check_room`."""
         self.check_room(account_id)
         self._streams[account_id] += 1
         try:
@@ -135,7 +135,7 @@ class Live:
         while self._waiting and not self._closed:
             try:
                 marks = await to_thread.run_sync(self._look, list(self._waiting), limiter=self._threads)
-            except Exception as error:  # all streams wait for this task: it has to go on, whatever the driver raises
+            except Exception as error:  # all streams wait for this task: it must survive every error of the driver
                 log.warning("jobs cannot be followed", reason=type(error).__name__)
             else:
                 self._wake(marks)

@@ -22,7 +22,7 @@ from hrmodel.workouts.workout import Array
 from service.errors import Unavailable
 from service.web.turns import too_many_waiting
 
-MAX_BATCH = 8  # more save nothing, and the event loop would have nothing to do until all are there
+MAX_BATCH = 8  # larger batches save nothing, and the event loop would idle until all answers are there
 MAX_BATCH_SIZE = 30_000  # steps of all passes and samples: another account waits for it about 0.1 s
 MAX_WAITING = 10_000
 MAX_WAITING_OF_ACCOUNT = 500

@@ -94,7 +94,7 @@ class Lookup:
             return entry.model
 
     def changed(self, account_id: UUID) -> None:
-        """This process changed something of the account: forget its models, also those that are being loaded."""
+        """Forget the models of an account that this process has changed, also those being loaded."""
         self._changes[account_id] += 1
         for asked in [asked for asked in self._entries if asked[0] == account_id]:
             del self._entries[asked]

@@ -99,5 +99,5 @@ def refuse(bad: NDArray[np.bool_], place: str, message: str) -> None:
 
 
 def wrong(pointer: str, message: str) -> Unprocessable:
-    """The error of a value at a JSON pointer; the message says what is wrong there."""
+    """The error of the value at a JSON pointer."""
     return Unprocessable("invalid_request", f"{pointer} {message}.", [FieldError(pointer, message)])

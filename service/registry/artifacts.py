@@ -19,7 +19,7 @@ UNHELD_SECONDS = 10.0  # between the creation of a temporary file and its lock
 
 
 class ArtifactMissing(Exception):
-    """A row points to a file that is not there."""
+    """A row points to a missing file."""
 
 
 class ArtifactDamaged(Exception):
@@ -33,7 +33,7 @@ class ArtifactStore:
         self.root = root
 
     def folder(self, account_id: UUID | None) -> Path:
-        """The account's folder, made if it is not there."""
+        """The account's folder, made if it is missing."""
         folder = self.root / (SHIPPED if account_id is None else str(account_id))
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -120,7 +120,7 @@ class ArtifactStore:
         return data
 
     def delete(self, account_id: UUID | None, sha256: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
         self.path(account_id, sha256).unlink(missing_ok=True)
 
     def _move(self, temporary: Path, account_id: UUID | None, sha256: str) -> None:

@@ -72,7 +72,7 @@ def epochs(session: Session, job_id: UUID) -> list[EpochMetrics]:
 
 
 def epochs_numbered(session: Session, job_id: UUID, numbers: Collection[int]) -> dict[int, EpochMetrics]:
-    """The epochs of a job with these numbers; those that it does not have are left out."""
+    """The epochs of a job with these numbers; missing epochs are left out."""
     if not numbers:
         return {}
     rows = select(EpochMetrics).where(EpochMetrics.job_id == job_id, EpochMetrics.epoch.in_(numbers))
@@ -80,7 +80,7 @@ def epochs_numbered(session: Session, job_id: UUID, numbers: Collection[int]) ->
 
 
 def marks(session: Session, job_ids: Collection[UUID]) -> dict[UUID, Mark]:
-    """What tells of each job whether anything of it has changed; jobs that are gone are left out."""
+    """A mark per job that differs once anything of the job has changed; deleted jobs are left out."""
     children = select(func.count()).where(_CHILD.parent_id == Job.id, _CHILD.state.in_(TERMINAL_STATES))
     newest = [select(func.max(rows.id)).where(rows.job_id == Job.id) for rows in (JobEvent, JobLogLine)]
     columns = (Job.state, Job.progress, Job.epoch, Job.cancel_requested)

@@ -21,7 +21,7 @@ MAX_ID_LENGTH = 36  # of a UUID
 
 @dataclass(frozen=True)
 class Page(Generic[Item]):
-    """Some rows, and where the next ones begin; None after the last."""
+    """Some rows, and the cursor of the next page; None after the last row."""
 
     items: list[Item]
     next_cursor: str | None

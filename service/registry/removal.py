@@ -1,4 +1,4 @@
-"""Deleting data and people: every row that came from them in one transaction, which also says which files are to go."""
+"""Deletes datasets and people: all derived rows in one transaction, which also records the files to delete."""
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -115,7 +115,7 @@ def _may_have_stored_more(job: Job) -> bool:
 
 
 def _descendants(session: Session, dataset_ids: Sequence[UUID]) -> list[ModelVersion]:
-    """Versions trained on these datasets, and all that started from one of them."""
+    """Versions trained on these datasets, and all their descendants."""
     doomed = select(ModelVersion.id).where(ModelVersion.dataset_id.in_(dataset_ids)).cte("doomed", recursive=True)
     doomed = doomed.union(select(ModelVersion.id).join(doomed, ModelVersion.parent_id == doomed.c.id))
     return list(session.scalars(select(ModelVersion).where(ModelVersion.id.in_(select(doomed.c.id)))))

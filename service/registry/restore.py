@@ -1,4 +1,4 @@
-"""A backup back into an empty database and artifact folder, on the same kind of database or the other one."""
+"""Restores a backup into an empty database and artifact folder, on either kind of database."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def restore(database: Database, database_url: str, store: ArtifactStore, source:
     newer than this code.
     """
     stored: Stored = []
-    new: Stored = []  # what was there before stays when this fails
+    new: Stored = []  # files that existed before stay when this fails
     try:
         with tarfile.open(fileobj=source, mode="r|") as tar:
             members = iter(tar)

@@ -78,7 +78,7 @@ class Database:
 def make_engine(url: str, *, create: bool = False) -> Engine:
     """An engine for `sqlite:///path` or `postgresql+psycopg://...`. Raises ValueError for another database.
 
-    A SQLite file that is not there is an error unless `create`: only migrations make one, so that a file which was
+    A missing SQLite file is an error unless `create`: only migrations make one, so that a file which was
     deleted or moved is noticed instead of replaced by an empty one.
     """
     if url.startswith(("postgresql://", "postgres://")):
@@ -141,7 +141,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 class DatabaseClock(FunctionElement[float]):
-    """What `db_now` puts into a statement. Tests stop the clock by putting a number here (`tests/clock.py`)."""
+    """The SQL expression of `db_now`. Tests stop the clock by putting a number here (`tests/clock.py`)."""
 
     type = Float(53)
     inherit_cache = True
@@ -168,7 +168,7 @@ def clock(session: Session) -> float:
 
 
 def insert_ignoring(session: Session, table: type[DeclarativeBase]) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that skips rows which are there already, by any unique key: of two at once, one writes."""
+    """An INSERT that skips existing rows, by any unique key: of two concurrent inserts one writes."""
     if session.get_bind().dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()

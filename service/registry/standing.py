@@ -1,4 +1,4 @@
-"""Where a subject stands: which rows say why this version serves and what is missing. Several queries, one subject."""
+"""The rows behind a subject's champion: why it serves, and what is missing. Several queries, one subject."""
 
 from dataclasses import dataclass
 from uuid import UUID

@@ -23,7 +23,7 @@ def require(session: Session, account_id: UUID, name: str) -> Subject:
 
 
 def id_of(account_id: UUID, name: str) -> Any:
-    """The id of the account's subject of that name, for a WHERE: a list of theirs is then read along an index."""
+    """The id of the account's subject of that name, for a WHERE clause: their lists are then read along an index."""
     return select(Subject.id).where(Subject.account_id == account_id, Subject.name == name).scalar_subquery()
 
 

@@ -406,7 +406,7 @@ class Evaluation(Base):
     __tablename__ = "evaluations"
     __table_args__ = (
         UniqueConstraint("model_version_id", "dataset_id"),
-        # With all that tells the newest: on SQLite a column behind `report` is read by walking through all of it.
+        # Covers the choice of the newest: on SQLite, reading a column behind `report` walks through all of it.
         Index("ix_evaluations_newest", "dataset_id", "model_version_id", "created_at", "id"),
         Index("ix_evaluations_model_version_id_created_at_id", "model_version_id", "created_at", "id"),
     )
@@ -499,8 +499,8 @@ class Installation(Base):
 
 
 class Leftover(Base):
-    """A file that is to go unless a row refers to it; without a digest: a look for all files of an account that no row
-    refers to. Written in the transaction that drops the last reference, deleted with the files.
+    """A file to delete unless a row refers to it; without a digest: a look for all unreferenced files of an account.
+    Written in the transaction that drops the last reference, deleted with the files.
     """  # fmt: skip
 
     __tablename__ = "leftovers"

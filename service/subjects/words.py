@@ -1,4 +1,4 @@
-"""Why a version serves a subject, and what is missing, in plain sentences made from stored rows."""
+"""Explains in plain sentences, from stored rows, why a version serves a subject and what is missing."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -45,7 +45,7 @@ class Proxies:
 
 
 class BehindProxies:
-    """Wraps the application: client, scheme and host of a request are those that a trusted proxy names.
+    """Wraps the application: client, scheme and host of a request are taken from the headers of a trusted proxy.
 
     The scope's `peer` stays the address that the connection came from.
     """

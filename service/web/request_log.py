@@ -52,7 +52,7 @@ class RequestLog:
             except Exception:
                 log.exception("request failed", request_id=request.state.request_id)
                 if answer.status:
-                    raise  # the answer has begun: all that is left is to break the connection
+                    raise  # the answer has begun: only breaking the connection is left
                 await internal_error(request)(scope, receive, send_with_id)
             finally:
                 _note(scope, request, answer)
