@@ -57,7 +57,7 @@ class Reconciler:
     def _delete(self) -> None:
         """Delete recorded leftovers, files of dead processes and, except soon after a start, unreferenced files."""
         if leftovers.work_off(self.database, self.store):
-            self.database.shed_deleted()
+            self.database.checkpoint_wal()
         leftovers.clear_scratch(self.database, self.store)
         if time.monotonic() > self._next_drop:
             self._next_drop = time.monotonic() + DROP_EVERY_SECONDS

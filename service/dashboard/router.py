@@ -24,7 +24,7 @@ from service.registry.tables import PERSONAL_STAGES
 from service.subjects import service as subjects
 from service.subjects.review import review
 from service.subjects.review_schemas import WorkoutId
-from service.web.deps import ApiRoute, ReadCaller, Services, ServicesDep, SessionDep, TrainCaller, admit
+from service.web.deps import ApiRoute, ReadCaller, Services, ServicesDep, SessionDep, TrainCaller, authenticate
 from service.web.fields import CursorQuery, SubjectPath
 from service.web.security import check_origin
 from service.web.sessions import cookie_of, forget, forget_key, keep
@@ -94,7 +94,7 @@ async def sign_in(request: Request, services: ServicesDep) -> Response:
     form = await read_form(request)
     key, to = form.get("key", "").strip(), local_page(form.get("to", HOME))
     try:
-        caller = await admit(request, f"Bearer {key}")
+        caller = await authenticate(request, f"Bearer {key}")
         caller.must("read")
         token = await to_thread.run_sync(services.sessions.open, caller)
     except ServiceError as error:

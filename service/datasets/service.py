@@ -61,7 +61,7 @@ async def upload(
     What comes in counts for the account's quota while it comes: `announced` bytes at once, else 4 MB at a time.
     Raises TooManyRequests, TooLarge, RequestTimeout, Unprocessable, Unavailable, or Conflict for a reused key.
     """
-    with services.uploads.one_more(account_id) as incoming:
+    with services.uploads.begin(account_id) as incoming:
         repeated = await to_thread.run_sync(_size_before, services, account_id, key) if key else None
         if repeated is not None and announced > repeated:
             raise idempotency.reused()

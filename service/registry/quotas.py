@@ -53,8 +53,8 @@ def stored_bytes(session: Session, account_id: UUID) -> int:
     uploads = select(func.sum(Dataset.upload_size)).where(Dataset.account_id == account_id, Dataset.state.in_(_WAITING))
     counts = Dataset.train_workouts, Dataset.val_workouts, Dataset.test_workouts, Dataset.dropped_workouts
     listed = case((Dataset.file_count > MAX_FILES, MAX_FILES), else_=Dataset.file_count)
-    of_one = reduce(operator.add, counts) - Dataset.unlisted_workouts + listed
-    rows = select(func.sum(case((of_one > 0, of_one), else_=0))).where(Dataset.account_id == account_id)
+    listed_rows = reduce(operator.add, counts) - Dataset.unlisted_workouts + listed
+    rows = select(func.sum(case((listed_rows > 0, listed_rows), else_=0))).where(Dataset.account_id == account_id)
     return sum(int(session.scalar(query) or 0) for query in (workouts, uploads)) + ROW_BYTES * int(
         session.scalar(rows) or 0
     )

@@ -60,7 +60,7 @@ def remove(
     with suppress(*DATABASE_UNAVAILABLE, OSError):
         leftovers.work_off(database, store, removed.account_id, hurried=True)
         leftovers.clear_scratch(database, store)
-        database.shed_deleted()
+        database.checkpoint_wal()
 
 
 def remove_dataset(session: Session, dataset: Dataset) -> Removed:

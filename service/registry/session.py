@@ -62,7 +62,7 @@ class Database:
         with self.reading() as session:
             return work(session, *arguments)
 
-    def shed_deleted(self) -> None:
+    def checkpoint_wal(self) -> None:
         """Checkpoint SQLite's write-ahead log, which keeps pages of deleted rows until it is written back.
         PostgreSQL's vacuum does that by itself.
         """  # fmt: skip

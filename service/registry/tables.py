@@ -128,7 +128,7 @@ class ChampionReason(StrEnum):
 TERMINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
-def one_of(values: type[StrEnum], name: str) -> Enum:
+def enum_column(values: type[StrEnum], name: str) -> Enum:
     """A string column with a CHECK that lists the enum's values: the same on both databases, and easy to migrate."""
     return Enum(
         values,
@@ -212,8 +212,8 @@ class Dataset(Base):
     account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
     subject_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(String(200), default="")
-    kind: Mapped[DatasetKind] = mapped_column(one_of(DatasetKind, "kind"))
-    state: Mapped[DatasetState] = mapped_column(one_of(DatasetState, "state"), default=DatasetState.QUEUED)
+    kind: Mapped[DatasetKind] = mapped_column(enum_column(DatasetKind, "kind"))
+    state: Mapped[DatasetState] = mapped_column(enum_column(DatasetState, "state"), default=DatasetState.QUEUED)
     min_hr_per_minute: Mapped[float]
     upload_sha256: Mapped[str] = mapped_column(String(64))
     upload_size: Mapped[int] = mapped_column(BigInteger)
@@ -305,8 +305,8 @@ class Job(Base):
     lane: Mapped[UUID] = mapped_column(default=_own_lane)  # what takes turns: the fleet, else the account
     depends_on: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
     retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
-    stage: Mapped[Stage] = mapped_column(one_of(Stage, "stage"))
-    state: Mapped[JobState] = mapped_column(one_of(JobState, "state"), default=JobState.QUEUED)
+    stage: Mapped[Stage] = mapped_column(enum_column(Stage, "stage"))
+    state: Mapped[JobState] = mapped_column(enum_column(JobState, "state"), default=JobState.QUEUED)
     configuration: Mapped[dict[str, Any]] = mapped_column(Json)
     # No foreign key: versions refer to the job that made them, and a cycle would tie both tables' migrations together.
     start_model_version_id: Mapped[UUID | None]
@@ -390,7 +390,7 @@ class ModelVersion(Base):
     dataset_id: Mapped[UUID | None] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
     job_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), unique=True)
     parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("model_versions.id", ondelete="CASCADE"), index=True)
-    stage: Mapped[Stage] = mapped_column(one_of(Stage, "stage"))
+    stage: Mapped[Stage] = mapped_column(enum_column(Stage, "stage"))
     sha256: Mapped[str] = mapped_column(String(64))
     size: Mapped[int] = mapped_column(BigInteger)
     pt_sha256: Mapped[str] = mapped_column(String(64))

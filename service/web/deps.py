@@ -89,8 +89,8 @@ class ApiRoute(APIRoute):
         scopes = _scopes(self.dependant)
         limit = LIMITS.get(self.name, USUAL)
 
-        async def admit_and_handle(request: Request) -> Response:
-            request.state.caller = caller = await admit(request)
+        async def authenticate_and_handle(request: Request) -> Response:
+            request.state.caller = caller = await authenticate(request)
             for scope in scopes:
                 caller.must(scope)
             if self.body_field is not None:
@@ -103,7 +103,7 @@ class ApiRoute(APIRoute):
                 (await get_services(request)).lookup.changed(caller.account_id)
             return response
 
-        return admit_and_handle
+        return authenticate_and_handle
 
     async def _parse(self, request: Request, body: bytes) -> Any:
         if len(body) < IN_THREAD_BYTES:
@@ -116,7 +116,7 @@ class ApiRoute(APIRoute):
         return None
 
 
-async def admit(request: Request, authorization: str | None = None) -> Caller:
+async def authenticate(request: Request, authorization: str | None = None) -> Caller:
     """The account of the request's key (or of `authorization`); without a key, of its session.
 
     Raises Unauthorized, Forbidden, TooManyRequests, or what the driver raises.

@@ -15,9 +15,9 @@ class Turns:
     thread.
     """  # fmt: skip
 
-    def __init__(self, places: int, *, of_one: int | None = None, most_waiting: int = MAX_WAITING) -> None:
-        """`of_one`: the places that one account may hold at once, by default all."""
-        self._free, self._of_one, self._most = places, of_one or places, most_waiting
+    def __init__(self, places: int, *, per_account: int | None = None, most_waiting: int = MAX_WAITING) -> None:
+        """`per_account`: the places that one account may hold at once, by default all."""
+        self._free, self._per_account, self._most = places, per_account or places, most_waiting
         self._held: Counter[Hashable] = Counter()
         # when a place is free, all waiting accounts hold as many as they may
         self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
@@ -25,7 +25,7 @@ class Turns:
     @asynccontextmanager
     async def of(self, account: Hashable) -> AsyncIterator[None]:
         """Hold a place. Raises Unavailable when too many of this account's wait already."""
-        if self._free and self._held[account] < self._of_one:
+        if self._free and self._held[account] < self._per_account:
             self._take(account)
         else:
             await self._wait(account)
@@ -61,7 +61,7 @@ class Turns:
 
     def _pass_on(self) -> None:
         while self._free:
-            account = next((account for account in self._waiting if self._held[account] < self._of_one), None)
+            account = next((account for account in self._waiting if self._held[account] < self._per_account), None)
             if account is None:
                 return
             own = self._waiting.pop(account)
