@@ -13,16 +13,6 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 CITATION = re.compile(r"design section|issue #?\d+|section \d+ of the design", re.IGNORECASE)
 FILE_NAME = re.compile(r"\b(?:docs/[\w./-]+|[A-Z]{4,})\.(?:md|yml)\b")
 NAMED_TUPLE = {"_fields", "_replace", "_asdict"}  # public in spite of their names
-# what breaks a rule still; a line goes when it is mended
-PRIVATE_IN_TESTS = {
-    "tests/chaos/entry.py": {"_ours"},
-    "tests/service/predict/test_batcher.py": {"_network"},
-    "tests/service/predict/test_lookup.py": {"_entries"},
-    "tests/service/registry/test_job_states.py": {"_move"},
-    "tests/worker/test_interrupted_jobs.py": {"_score"},
-    "tests/worker/test_leftovers.py": {"_finish"},
-    "tests/worker/test_worst_moments.py": {"_load"},
-}
 
 
 def nodes(path: Path) -> Iterator[ast.AST]:
@@ -73,7 +63,7 @@ def test_every_class_has_a_name_of_its_own():
 def test_tests_use_nothing_private():
     private = private_names()
     used = {str(path.relative_to(ROOT)): private_uses(path) & private for path in TESTS}
-    assert {path: names for path, names in used.items() if names} == PRIVATE_IN_TESTS
+    assert {path: names for path, names in used.items() if names} == {}
 
 
 def test_no_text_cites_a_document_that_is_not_here():

@@ -31,7 +31,7 @@ LOOK_SECONDS = 1.0
 NICE = 5  # a training may take a little longer; a prediction has a waiting user
 
 # Shared by fork: the parent sets it at shutdown, every process looks at it before the next batch. A plain byte, because
-# a lock could be left held by a process that is killed.
+# a killed process could leave a lock held.
 _stopping = multiprocessing.RawValue("b", 0)
 log = structlog.get_logger(__name__)
 _told = False  # this process alone was told to end: its siblings go on
@@ -103,7 +103,7 @@ def training_slot() -> Iterator[int | None]:
 
 
 def die_with_parent() -> None:
-    """Let the kernel end this process when its parent is gone, however that one died (Linux)."""
+    """Let the kernel end this process when its parent has died in any way (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -136,13 +136,13 @@ app.steps["worker"].add(KeepReconciler)
 
 @signals.setup_logging.connect
 def set_up_logging(**_: Any) -> None:
-    """Our JSON lines in place of Celery's own format, in the worker and in each of its processes."""
+    """JSON lines in place of Celery's own format, in the worker and in each of its processes."""
     log_as_json()
 
 
 @signals.worker_init.connect
 def check(**_: Any) -> None:
-    """No job runs with a database that is damaged, or another one's artifact folder."""
+    """Refuse to run jobs with a damaged database or with the artifact folder of another database."""
     settings = get_settings()
     try:
         check_start(settings.database_url, ArtifactStore(settings.artifact_dir))

@@ -25,7 +25,7 @@ from worker.scoring import EvaluationResult, evaluate_person
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """The dataset whose held-out workouts decide: a person's newest, whichever one trained; a base's own."""
+    """The dataset whose held-out workouts decide: a person's newest, even if another was trained on; a base's own."""
 
     dataset_id: UUID
     people: Mapping[str, PersonData]
@@ -77,7 +77,7 @@ def complete(
             with reporter.context.database.unit_of_work() as session:
                 _finish(session, reporter.claim, job, challenger, held_out, champion)
             return
-        except Conflict:  # another champion came first: of competing jobs one ends each time, so this ends
+        except Conflict:  # another champion came first: each round ends one competing job, so the loop ends
             continue
         except IntegrityError:  # the champion was deleted, or another job wrote its evaluation at the same time
             failed += 1
@@ -107,13 +107,13 @@ def _loaded(reporter: Reporter, job: Job, sha256: str) -> Predictor:
     return predictor
 
 
-def _read_held_out(reporter: Reporter, job: Job, *read: HeldOut) -> HeldOut:
-    """The workouts that decide now; `read` are those of earlier looks, which need not be read again."""
+def _read_held_out(reporter: Reporter, job: Job, *earlier: HeldOut) -> HeldOut:
+    """The workouts that decide now; `earlier` are those read before, which need not be read again."""
     with reporter.context.database.reading() as session:
         dataset_id = promotion.deciding_dataset(session, job.subject_id, job.own_dataset_id)
-        for known in read:
-            if known.dataset_id == dataset_id:
-                return known
+        for held_out in earlier:
+            if held_out.dataset_id == dataset_id:
+                return held_out
         stored = imports.stored_workouts(session, dataset_id)
     person = load_person(reporter.context.store, job.account_id, stored, reporter.beat)
     return HeldOut(dataset_id=dataset_id, people={PERSONAL: person})
@@ -131,25 +131,27 @@ def score_champion(reporter: Reporter, job: Job, held_out: HeldOut) -> ScoredCha
             version, revision = promotion.default_base(session, job.account_id), 0
         else:
             version, revision = promotion.champion_version(session, job.subject_id)
-        known = model_versions.evaluation(session, version.id, held_out.dataset_id)
-        stored = EvaluationResult(report=known.report) if known and _is_whole(session, job, known) else None
-    checkpoint = load_serving(reporter.context.database, reporter.context.store, version)  # a lost one serves no more
+        evaluation = model_versions.evaluation(session, version.id, held_out.dataset_id)
+        stored = (
+            EvaluationResult(report=evaluation.report) if evaluation and _is_whole(session, job, evaluation) else None
+        )
+    checkpoint = load_serving(reporter.context.database, reporter.context.store, version)  # Conflict if it is lost
     result = stored or _score(reporter, job, held_out, Predictor(checkpoint))
     return ScoredChampion(version=version, revision=revision, result=result)
 
 
-def _is_whole(session: Session, job: Job, known: Evaluation) -> bool:
-    """Whether a stored evaluation has what is compared and kept today; earlier releases' have less."""
+def _is_whole(session: Session, job: Job, evaluation: Evaluation) -> bool:
+    """Whether a stored evaluation has all fields of today; those of earlier releases have fewer."""
     if job.subject_id is None:
-        return all("person" in row for row in known.report["per_workout"])
-    row = model_versions.person_state(session, job.subject_id, known.model_version_id, known.dataset_id)
+        return all("person" in row for row in evaluation.report["per_workout"])
+    row = model_versions.person_state(session, job.subject_id, evaluation.model_version_id, evaluation.dataset_id)
     return row is not None and row.state["until"] is not None  # None: an earlier release kept only the response
 
 
 def _finish(
     session: Session, claim: jobs.Claim, job: Job, challenger: Challenger, held_out: HeldOut, champion: ScoredChampion
 ) -> None:
-    """All rows of the end, or none: a claim that is no longer ours rolls everything back."""
+    """Write all rows of the end, or none: a lost lease rolls everything back."""
     if job.subject_id is not None:
         session.get(Subject, job.subject_id, with_for_update=True)  # an import that ends now waits, or is seen
         if promotion.deciding_dataset(session, job.subject_id, job.own_dataset_id) != held_out.dataset_id:
@@ -190,7 +192,7 @@ def _promote(
 
 
 def _score(reporter: Reporter, job: Job, held_out: HeldOut, predictor: Predictor) -> EvaluationResult:
-    """On the subject's test workouts; a base zero-shot on the people whom it never saw."""
+    """The result on the subject's test workouts; a base is scored zero-shot on held-out people."""
     if not job.stage.personal:
         people = [person.splits["val"] for person in unseen_people(held_out.people)]
         report = evaluate_people(predictor, people, on_progress=lambda _share: reporter.beat())

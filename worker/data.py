@@ -1,4 +1,4 @@
-"""From registry rows and files to what hrmodel works on."""
+"""Loads registry rows and files into the data types of hrmodel."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ def by_person(workouts: Sequence[StoredWorkout]) -> dict[str, list[StoredWorkout
 
 
 def upload_path(store: ArtifactStore, account_id: UUID, sha256: str) -> Path:
-    """Where an upload lies. Raises JobFailure when it is gone."""
+    """The path of an upload. Raises JobFailure when it is gone."""
     path = store.path(account_id, sha256)
     if not path.exists():
         raise JobFailure("broken_upload", "The uploaded file is gone; upload it again.")

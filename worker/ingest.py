@@ -28,7 +28,7 @@ from worker.scoring import EvaluationResult, evaluate_person
 
 ORIGINAL_FORMAT = "original"  # the only format whose own split is kept
 VAL_PEOPLE_SHARE = 0.15
-REPLAYED = 4  # newest versions of a subject, beside those that serve: for a promotion or a roll back
+REPLAYED = 4  # newest versions of a subject beside the serving versions: for a promotion or a roll back
 READING_SHARE = 0.8  # of the job's progress
 TELL_SECONDS = 0.5
 
@@ -44,54 +44,54 @@ class ImportedSoFar:
 
 
 def import_upload(reporter: Reporter, job: Job) -> None:
-    """Read, clean, store, split, score the base. Raises Stop. Files that the end leaves to nobody are written down."""
+    """Read, clean, store, split, score the base. Raises Stop. Records files that stay unreferenced."""
     with reporter.context.database.unit_of_work() as session:
-        if not jobs.heartbeat(session, reporter.claim, reporter.context.lease_seconds).ours:
+        if not jobs.heartbeat(session, reporter.claim, reporter.context.lease_seconds).lease_held:
             raise LeaseLost
         dataset = imports.begin(session, job.own_dataset_id)
-    found = ImportedSoFar()
+    imported = ImportedSoFar()
     try:
-        _read(reporter, job, dataset, found)
-        _complete(reporter, job, dataset, found)
+        _read(reporter, job, dataset, imported)
+        _complete(reporter, job, dataset, imported)
     except JobFailure as failure:
-        _fail(reporter, dataset, found, failure)
+        _fail(reporter, dataset, imported, failure)
 
 
-def _read(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar) -> None:
+def _read(reporter: Reporter, job: Job, dataset: Dataset, imported: ImportedSoFar) -> None:
     """Read the upload in a process of its own. Raises Stop, JobFailure when nothing of it can be used."""
     context = reporter.context
     path = upload_path(context.store, job.account_id, dataset.upload_sha256)
     units = Units(**job.configuration["units"]) if job.configuration.get("units") else None
     sport = job.configuration.get("sport")
     name = dataset.name or "upload"
-    told = _Told(reporter)
+    progress = _ReadingProgress(reporter)
     try:
         with context.store.scratch(f"{reporter.claim.job_id}-{reporter.claim.attempt}") as folder:
-            upload = read_isolated(path, name=name, folder=folder, units=units, sport=sport, on_wait=told.at)
-            for one in upload:
-                if isinstance(one, FileReport):
-                    found.files.append(
-                        ImportedFile(name=one.file, format=one.format, workouts=one.workouts, problem=one.problem)
+            upload = read_isolated(path, name=name, folder=folder, units=units, sport=sport, on_wait=progress.at)
+            for item in upload:
+                if isinstance(item, FileReport):
+                    imported.files.append(
+                        ImportedFile(name=item.file, format=item.format, workouts=item.workouts, problem=item.problem)
                     )
                 else:
-                    _take(reporter, job, dataset, found, one)
+                    _take(reporter, job, dataset, imported, item)
     except InvalidFile as error:
-        found.files.append(ImportedFile(name=name, format=None, workouts=0, problem=str(error)))
+        imported.files.append(ImportedFile(name=name, format=None, workouts=0, problem=str(error)))
         raise JobFailure("unreadable_upload", f"{error}") from error
-    if not found.extents:
-        raise _nothing_kept(found)
+    if not imported.extents:
+        raise _nothing_kept(imported)
 
 
 @dataclass
-class _Told:
-    """Passes the progress of reading on; the last part of the job's progress is the scoring's."""
+class _ReadingProgress:
+    """Reports the progress of reading; the last part of the job's progress is the scoring's."""
 
     reporter: Reporter
     progress: float = 0.0
     told_at: float = field(default_factory=time.monotonic)
 
     def at(self, progress: float) -> None:
-        """So much of the upload has been read. Raises Stop."""
+        """Report the share of the upload that has been read. Raises Stop."""
         share = READING_SHARE * progress
         self.reporter.beat(share)
         now = time.monotonic()
@@ -100,21 +100,21 @@ class _Told:
             self.reporter.report()
 
 
-def _take(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar, one: FoundWorkout) -> None:
+def _take(reporter: Reporter, job: Job, dataset: Dataset, imported: ImportedSoFar, item: FoundWorkout) -> None:
     """Clean one workout, store its file when it is kept, and note what happened to it."""
-    cleaned = clean(one.workout, min_hr_per_minute=dataset.min_hr_per_minute, on_fault=reporter.beat)
-    workout = cleaned.workout or one.workout
+    cleaned = clean(item.workout, min_hr_per_minute=dataset.min_hr_per_minute, on_fault=reporter.beat)
+    workout = cleaned.workout or item.workout
     data = workout.to_bytes() if cleaned.workout else None
     verdict, reasons = cleaned.verdict, [asdict(reason) for reason in cleaned.reasons]
     digest = reporter.context.store.put(job.account_id, data) if data else None
-    if digest in found.extents:
+    if digest in imported.extents:
         digest, verdict = None, "dropped"
         reasons.insert(0, {"code": "duplicate", "samples": len(workout.t), "message": "the same workout twice"})
     if digest:
-        found.extents[digest] = extent_of(workout)
-    if digest and one.format == ORIGINAL_FORMAT and workout.split:
-        found.own_splits[digest] = workout.split
-    found.workouts.append(
+        imported.extents[digest] = extent_of(workout)
+    if digest and item.format == ORIGINAL_FORMAT and workout.split:
+        imported.own_splits[digest] = workout.split
+    imported.workouts.append(
         ImportedWorkout(
             digest=digest,
             size=len(data) if data else 0,
@@ -127,28 +127,28 @@ def _take(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar, 
             verdict=verdict,
             reasons=reasons,
             sport=workout.sport,
-            heart_rate_per_minute=heart_rate_density(one.workout),
+            heart_rate_per_minute=heart_rate_density(item.workout),
         )
     )
 
 
-def _nothing_kept(found: ImportedSoFar) -> JobFailure:
-    problems = [file.problem for file in found.files if file.problem]
-    reasons = [reason["message"] for workout in found.workouts for reason in workout.reasons]
+def _nothing_kept(imported: ImportedSoFar) -> JobFailure:
+    problems = [file.problem for file in imported.files if file.problem]
+    reasons = [reason["message"] for workout in imported.workouts for reason in workout.reasons]
     first = (problems or reasons or ["it holds no workouts"])[0]
     return JobFailure("no_workouts", f"No workout of this upload can be used; the first reason: {first}")
 
 
-def _split(dataset: Dataset, found: ImportedSoFar, known: list[ImportedWorkout]) -> list[ImportedWorkout]:
+def _split(dataset: Dataset, imported: ImportedSoFar, known: list[ImportedWorkout]) -> list[ImportedWorkout]:
     """All workouts of the new dataset in time order, the kept ones with their split."""
     if dataset.kind == DatasetKind.POPULATION:
-        merged = Merged.of(found.workouts, found.extents, [])
+        merged = Merged.of(imported.workouts, imported.extents, [])
         splits = _population_splits(merged.kept)
-    elif found.own_splits and len(found.own_splits) == len(found.extents):
-        merged = Merged.of(found.workouts, found.extents, [])  # the original's data is a whole with its own split
-        splits = found.own_splits
+    elif imported.own_splits and len(imported.own_splits) == len(imported.extents):
+        merged = Merged.of(imported.workouts, imported.extents, [])  # the original's data is a whole with its own split
+        splits = imported.own_splits
     else:
-        merged = Merged.of(found.workouts, found.extents, known)
+        merged = Merged.of(imported.workouts, imported.extents, known)
         splits = _personal_splits(merged)
     return [replace(workout, split=splits.get(workout.digest or "")) for workout in merged.workouts]
 
@@ -173,23 +173,25 @@ def _population_splits(kept: list[ImportedWorkout]) -> dict[str, str]:
     return {w.digest or "": "val" if (w.person or "") in held_out else "train" for w in kept}
 
 
-def _complete(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar) -> None:
+def _complete(reporter: Reporter, job: Job, dataset: Dataset, imported: ImportedSoFar) -> None:
     """Split, score and end; again when another import or a deletion came in between. Raises Stop and JobFailure."""
     for left in reversed(range(TRIES)):
         with reporter.context.database.reading() as session:
             known = imports.known_workouts(session, dataset)
         try:
-            return _finish(reporter, job, dataset, found, known)
+            return _finish(reporter, job, dataset, imported, known)
         except (Conflict, IntegrityError):
             if not left:
                 raise
 
 
-def _finish(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar, known: list[ImportedWorkout]) -> None:
+def _finish(
+    reporter: Reporter, job: Job, dataset: Dataset, imported: ImportedSoFar, known: list[ImportedWorkout]
+) -> None:
     """Score the models that may serve, then write everything in one transaction. Raises LeaseLost, and Conflict when
     the subject's other workouts are split otherwise by now.
     """  # fmt: skip
-    workouts = _split(dataset, found, known)
+    workouts = _split(dataset, imported, known)
     person = _person(reporter, job, dataset, workouts) if dataset.kind == DatasetKind.PERSONAL else None
     scored = list(_score(reporter, job, person)) if person else []
     reporter.report()
@@ -202,7 +204,7 @@ def _finish(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar
             session,
             dataset.id,
             workouts,
-            found.files,
+            imported.files,
             digest=_digest(workouts),
             level=person.level.to_dict() if person else None,
         )
@@ -212,7 +214,7 @@ def _finish(reporter: Reporter, job: Job, dataset: Dataset, found: ImportedSoFar
             promotion.start(session, job.subject_id, scored[0][0].id)  # type: ignore[arg-type]
         counts = {name: getattr(ready, f"{name}_workouts") for name in ("train", "val", "test", "dropped")}
         jobs.add_log(session, reporter.claim, ", ".join(f"{count} {name}" for name, count in counts.items()))
-        leftovers.add(session, job.account_id, found.extents.keys() - {workout.digest for workout in workouts})
+        leftovers.add(session, job.account_id, imported.extents.keys() - {workout.digest for workout in workouts})
         if not jobs.succeed(session, reporter.claim, {f"{name}_workouts": count for name, count in counts.items()}):
             raise LeaseLost
 
@@ -223,7 +225,7 @@ def _person(reporter: Reporter, job: Job, dataset: Dataset, workouts: list[Impor
 
 
 def _score(reporter: Reporter, job: Job, person: PersonData) -> Iterator[tuple[ModelVersion, EvaluationResult]]:
-    """The base, the champion, and what may serve again soon, each with the person's state after all workouts."""
+    """The base, the champion, and likely successors, each with the person's state after all workouts."""
     with reporter.context.database.reading() as session:
         serving = [promotion.default_base(session, job.account_id)]
         champion = promotion.current(session, job.subject_id)  # type: ignore[arg-type]
@@ -246,10 +248,10 @@ def _digest(workouts: list[ImportedWorkout]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _fail(reporter: Reporter, dataset: Dataset, found: ImportedSoFar, failure: JobFailure) -> None:
+def _fail(reporter: Reporter, dataset: Dataset, imported: ImportedSoFar, failure: JobFailure) -> None:
     """End the job and its dataset with the reason."""
     with reporter.context.database.unit_of_work() as session:
-        imports.report_failed(session, dataset.id, found.workouts, found.files)
-        leftovers.add(session, dataset.account_id, found.extents)
+        imports.report_failed(session, dataset.id, imported.workouts, imported.files)
+        leftovers.add(session, dataset.account_id, imported.extents)
         if not jobs.fail(session, reporter.claim, failure.code, failure.message):
             raise LeaseLost

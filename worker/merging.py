@@ -1,4 +1,4 @@
-"""Which workouts a dataset is made of: those of an upload, those known from before, each recording once."""
+"""Merges the workouts of an upload with the subject's earlier workouts, each recording once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,21 +18,21 @@ class Merged:
 
     @property
     def kept(self) -> list[ImportedWorkout]:
-        """Those that are stored."""
+        """The stored workouts."""
         return [workout for workout in self.workouts if workout.digest]
 
     @staticmethod
     def of(
-        found: Sequence[ImportedWorkout], extents: Mapping[str, Extent], known: Sequence[ImportedWorkout]
+        uploaded: Sequence[ImportedWorkout], extents: Mapping[str, Extent], known: Sequence[ImportedWorkout]
     ) -> "Merged":
-        """An upload's workouts with those known from before that it does not hold itself.
+        """An upload's workouts, and the subject's earlier workouts that the upload lacks.
 
         Of two recordings of one workout the better stays, and inherits the other's split; `extents` are those of the
         upload's kept workouts, by digest.
         """
         splits = {workout.digest: workout.split for workout in known}
         carried = [workout for workout in known if workout.digest not in extents]
-        kept = [workout for workout in found if workout.digest] + carried
+        kept = [workout for workout in uploaded if workout.digest] + carried
         better = _better_recordings(kept, extents)
         inherited: dict[str, str] = {}
         for i, workout in enumerate(kept):
@@ -41,7 +41,7 @@ class Merged:
             if before:
                 inherited[stays] = min(before, key=HELD_OUT_FIRST.index)
         dropped = {kept[i].digest: kept[stays] for i, stays in better.items()}
-        workouts = [_dropped(w, dropped[w.digest], extents) if w.digest in dropped else w for w in found]
+        workouts = [_dropped(w, dropped[w.digest], extents) if w.digest in dropped else w for w in uploaded]
         workouts += [_carried(w) for w in carried if w.digest not in dropped]
         return Merged(workouts=sorted(workouts, key=_in_time), inherited=inherited)
 
@@ -52,14 +52,14 @@ def _better_recordings(kept: Sequence[ImportedWorkout], extents: Mapping[str, Ex
     for i, workout in enumerate(kept):
         people.setdefault(workout.person, []).append(i)
     better: dict[int, int] = {}
-    for mine in people.values():
-        found = duplicates([_extent(kept[i], extents) for i in mine])
-        better |= {mine[worse]: mine[stays] for worse, stays in found.items()}
+    for indices in people.values():
+        pairs = duplicates([_extent(kept[i], extents) for i in indices])
+        better |= {indices[worse]: indices[stays] for worse, stays in pairs.items()}
     return better
 
 
 def _extent(workout: ImportedWorkout, extents: Mapping[str, Extent]) -> Extent:
-    """That of the upload's workouts is known exactly, of those from before by what the database holds."""
+    """The exact extent of the upload's workouts; of earlier workouts the extent that the database holds."""
     if known := extents.get(workout.digest or ""):
         return known
     readings = round(workout.heart_rate_per_minute * workout.duration_s / 60.0)

@@ -55,9 +55,9 @@ class Reconciler:
         self._delete()
 
     def _delete(self) -> None:
-        """What was written down to go, what dead processes left, and (not soon after a start) what no row refers to."""
+        """Delete recorded leftovers, files of dead processes and, except soon after a start, unreferenced files."""
         if leftovers.work_off(self.database, self.store):
-            self.database.shed_deleted()
+            self.database.checkpoint_wal()
         leftovers.clear_scratch(self.database, self.store)
         if time.monotonic() > self._next_drop:
             self._next_drop = time.monotonic() + DROP_EVERY_SECONDS
@@ -81,7 +81,7 @@ class Reconciler:
 
 
 def main() -> None:
-    """Look until the parent is gone. A database that is away is tried again at the next round."""
+    """Reconcile until the parent has ended. After an outage of the database the next round tries again."""
     log_as_json()
     settings = get_settings()
     reconciler = Reconciler(settings, queue.BrokerSender(settings.broker_url))
@@ -91,7 +91,7 @@ def main() -> None:
             reconciler.look()
         except identity.OtherStore as error:
             log.error("nothing is done", reason=str(error))
-        except Exception as error:  # must outlive every fault of what it watches over
+        except Exception as error:  # must survive every error
             log.warning("reconciler could not look", reason=spoken_reason(error))
         time.sleep(pause)
 

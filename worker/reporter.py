@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Context:
-    """What a worker process works with."""
+    """The connections and settings of a worker process."""
 
     database: Database
     store: ArtifactStore
@@ -30,7 +30,7 @@ class Context:
 
 
 class LeaseLost(Stop):
-    """The job is another attempt's now, or may be: write nothing more."""
+    """The lease is lost: another attempt may have the job, so write nothing more."""
 
 
 class Cancelled(Stop):
@@ -52,7 +52,7 @@ class EpochReport:
 
 @dataclass
 class Reporter:
-    """Speaks for one claim. Without an answer of the database for a whole lease, the claim counts as lost."""
+    """Reports for one claim. Without an answer of the database for a whole lease, the claim counts as lost."""
 
     context: Context
     claim: jobs.Claim
@@ -86,13 +86,13 @@ class Reporter:
         try:
             with self.context.database.unit_of_work() as session:
                 answer = jobs.heartbeat(session, self.claim, self.context.lease_seconds, self.progress)
-                stale = self._write(session) if answer.ours else []
+                stale = self._write(session) if answer.lease_held else []
         except DATABASE_UNAVAILABLE as error:
             log.warning("heartbeat failed", reason=spoken_reason(error))
             if self._tried - self._renewed > self.context.lease_seconds:
                 raise LeaseLost from error
             return
-        if not answer.ours:
+        if not answer.lease_held:
             raise LeaseLost
         self._renewed, self._waiting = self._tried, []
         for account_id, sha256 in stale:

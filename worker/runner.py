@@ -52,7 +52,7 @@ def _run_to_end(reporter: Reporter, device: str) -> None:
 
 
 def _clear_up(context: Context, claim: jobs.Claim) -> None:
-    """Delete what the end of the job left to nobody. What fails here the reconciler does."""
+    """Delete files that the job left unreferenced. The reconciler retries what fails here."""
     with suppress(*DATABASE_UNAVAILABLE, OSError):
         with context.database.reading() as session:
             job = session.get(Job, claim.job_id)
@@ -95,7 +95,7 @@ def explain(error: Exception) -> JobFailure:
 
 
 def _end(reporter: Reporter, change: Callable[..., bool]) -> None:
-    """Write the end of the job; what is written after a lost claim changes no row."""
+    """Write the end of the job; after a lost claim that changes no row."""
     try:
         with reporter.context.database.unit_of_work() as session:
             change(session)

@@ -53,13 +53,13 @@ def import_uploads() -> None:
 
 def run_claimable(stages: tuple[Stage, ...], device: str) -> None:
     """Claim and run until nothing is claimable or the worker shuts down; then others go on at once."""
-    mine = context()
+    worker_context = context()
     while not stopping():
-        with mine.database.unit_of_work() as session:
-            claim = jobs.claim_next(session, mine.worker, stages, mine.lease_seconds)
+        with worker_context.database.unit_of_work() as session:
+            claim = jobs.claim_next(session, worker_context.worker, stages, worker_context.lease_seconds)
         if claim is None:
             return
-        run_job(mine, claim, device)
+        run_job(worker_context, claim, device)
     time.sleep(LAST_READ_SECONDS)
     sender = queue.BrokerSender(get_settings().broker_url)
     sender.send(queue.queue_of(stages[0]))

@@ -37,7 +37,7 @@ TRAINING_SHARE = 0.9  # of a job's progress; the rest is evaluation
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Assignment:
-    """All that one training job reads."""
+    """The inputs of a training job."""
 
     job: Job
     dataset: Dataset
@@ -52,12 +52,12 @@ class Assignment:
         return self.people[PERSONAL].level if self.job.stage.personal else None
 
     def targets(self, on_progress: Callable[[float], None]) -> tuple[list[ScaledWorkout], list[ScaledWorkout]]:
-        """Training and validation workouts: a base's of everybody, each in their own scale."""
+        """Training and validation workouts: for a base those of all people, each in their own scale."""
         if self.start is not None:
             return personal_targets(self.start, self.people[PERSONAL].for_evaluation(None), on_progress)
-        everybody = self.people.values()
-        train = [workout for person in everybody for workout in person.scaled("train")]
-        return train, [workout for person in everybody for workout in person.scaled("val")]
+        people = self.people.values()
+        train = [workout for person in people for workout in person.scaled("train")]
+        return train, [workout for person in people for workout in person.scaled("val")]
 
 
 def train(reporter: Reporter, job: Job, device: str) -> None:
@@ -75,8 +75,8 @@ def _bands(reporter: Reporter, assignment: Assignment, best: Checkpoint) -> Inte
     the subject's follow with each workout (`followed`)."""
     if assignment.start is not None:
         return assignment.start.intervals
-    everybody = [person.workouts for person in assignment.people.values()]
-    return calibrate_people(Predictor(best), everybody, reporter.beat)
+    workouts_of_people = [person.workouts for person in assignment.people.values()]
+    return calibrate_people(Predictor(best), workouts_of_people, reporter.beat)
 
 
 def _load(reporter: Reporter, job: Job) -> Assignment:
@@ -102,7 +102,7 @@ def _load(reporter: Reporter, job: Job) -> Assignment:
 
 
 def _parent(session: Session, job: Job) -> ModelVersion | None:
-    """The version that the job starts from: the one that it names, or what the job before it made."""
+    """The version that the job starts from: named by the job, or made by the job before it."""
     if job.start_model_version_id is not None:
         version = session.get(ModelVersion, job.start_model_version_id)
     elif job.depends_on is not None:
@@ -187,13 +187,13 @@ def _checkpoint(assignment: Assignment, state: TrainingState) -> Checkpoint:
         data_digest=assignment.dataset.digest or "",
         code_version=CODE_VERSION,
         training=tensors,
-        # The job's id makes the file this job's alone: it can go as soon as the job has newer ones.
+        # The job's id makes the file this job's alone: it can be deleted once the job has newer checkpoints.
         training_meta={**meta, "job_id": str(assignment.job.id)},
     )
 
 
 def _report(reporter: Reporter, assignment: Assignment, state: TrainingState) -> EpochReport:
-    """Write the epoch's checkpoint. On a full disk training goes on from memory, and the last one stays in force."""
+    """Write the epoch's checkpoint. On a full disk training goes on from memory; the last checkpoint stays valid."""
     metrics = dict(state.history[-1])
     losses = f"train {_number(metrics['train_loss'])}, val {_number(metrics['val_loss'])}"
     message = f"Epoch {state.epoch}/{assignment.stage.epochs}: {losses}, learning rate {metrics['learning_rate']:g}."

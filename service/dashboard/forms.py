@@ -21,8 +21,10 @@ async def read_form(request: Request) -> dict[str, str]:
     return {name: values[-1] for name, values in fields.items()}
 
 
-def page_of_ours(address: str) -> str:
-    """An address to go on to: one on this server, or the first page."""
+def local_page(address: str) -> str:
+    """The address if it is a path on this server, else the first page."""
     parts = urlsplit(address)
-    ours = not parts.scheme and not parts.netloc and address.startswith("/") and not address.startswith(("//", "/\\"))
-    return address if ours else HOME
+    is_local = (
+        not parts.scheme and not parts.netloc and address.startswith("/") and not address.startswith(("//", "/\\"))
+    )
+    return address if is_local else HOME

@@ -36,7 +36,7 @@ PROTOCOLS = {
 
 
 def home(session: Session, account_id: UUID, cursor: str | None) -> Values:
-    """People, and what goes on."""
+    """People, and the newest jobs."""
     page = subjects.show_page(session, account_id, PageRequest(LIST.limit, cursor))
     return {
         "people": page.items,
@@ -79,7 +79,7 @@ def person(session: Session, account_id: UUID, name: str) -> Values:
     """The model that serves a person and why, the errors of each stage, and the history. Raises NotFound."""
     detail = subjects.show(session, account_id, name)
     own = datasets.show_page(session, account_id, name, LIST).items
-    newest = next((each for each in own if each.state == DatasetState.READY), None)
+    newest = next((dataset for dataset in own if dataset.state == DatasetState.READY), None)
     columns = list(_columns(session, account_id, name, newest)) if newest else []
     serving = detail.champion.model_version_id if detail.champion else None
     return {
@@ -97,11 +97,11 @@ def person(session: Session, account_id: UUID, name: str) -> Values:
 
 
 def _columns(session: Session, account_id: UUID, name: str, newest: DatasetRead) -> Iterable[Values]:
-    """Base, stage 1 and stage 2 on the newest test workouts, then the baselines; those that were scored there."""
+    """Base, stage 1 and stage 2 on the newest test workouts, then the baselines, as far as they were scored there."""
     versions = [promotion.default_base(session, account_id).id]
     for stage in PERSONAL_STAGES:
-        found = models.show_page(session, account_id, ModelFilter(subject=name, stage=stage), PageRequest(1, None))
-        versions += [version.id for version in found.items]
+        page = models.show_page(session, account_id, ModelFilter(subject=name, stage=stage), PageRequest(1, None))
+        versions += [version.id for version in page.items]
     baselines: dict[str, Any] = {}
     for version in versions:
         try:
@@ -134,7 +134,7 @@ def _charts(
     serving: UUID | None,
 ) -> Values:
     """Level over time, by dataset; errors of the version that serves, by test workout."""
-    levels = [(each.ready_at, each.level) for each in reversed(own) if each.level and each.ready_at]
+    levels = [(dataset.ready_at, dataset.level) for dataset in reversed(own) if dataset.level and dataset.ready_at]
     chosen = next((column for column in columns if column["id"] == serving), None)
     rows = chosen["per_workout"] if chosen else []
     return {
@@ -164,8 +164,8 @@ def _newest_workouts(session: Session, account_id: UUID, newest: DatasetRead | N
     counts = newest.workouts
     last = counts.train + counts.val + counts.test + counts.dropped - 1
     behind = last - NEWEST_WORKOUTS
-    found = datasets.report(session, account_id, newest.id, behind, NEWEST_WORKOUTS, -1, 0).workouts
-    return [each for each in reversed(found) if each.digest]
+    workouts = datasets.report(session, account_id, newest.id, behind, NEWEST_WORKOUTS, -1, 0).workouts
+    return [workout for workout in reversed(workouts) if workout.digest]
 
 
 def waits(state: JobState) -> bool:

@@ -1,4 +1,4 @@
-"""Pages from templates. Their policy lets a browser run and load files of ours, and ask this server, nothing else."""
+"""Pages from templates. Their content security policy allows files and requests of this server only."""
 
 import json
 from datetime import datetime
@@ -21,7 +21,7 @@ POLICY = (
     "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; script-src 'self'; "
     "style-src 'self'; img-src 'self' data:; connect-src 'self'"
 )
-# the origin check needs the origin in a form's request
+# the CSRF check needs the origin in a form's request
 HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
 LABELS = {stage.value: stage.label for stage in Stage}
 

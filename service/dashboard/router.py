@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from service.dashboard import pages
-from service.dashboard.forms import HOME, page_of_ours, read_form
+from service.dashboard.forms import HOME, local_page, read_form
 from service.dashboard.rendering import render
 from service.errors import ServiceError, Unavailable, Unprocessable
 from service.jobs import service as jobs
@@ -24,7 +24,7 @@ from service.registry.tables import PERSONAL_STAGES
 from service.subjects import service as subjects
 from service.subjects.review import review
 from service.subjects.review_schemas import WorkoutId
-from service.web.deps import ApiRoute, ReadCaller, Services, ServicesDep, SessionDep, TrainCaller, admit
+from service.web.deps import ApiRoute, ReadCaller, Services, ServicesDep, SessionDep, TrainCaller, authenticate
 from service.web.fields import CursorQuery, SubjectPath
 from service.web.security import check_origin
 from service.web.sessions import cookie_of, forget, forget_key, keep
@@ -41,7 +41,7 @@ class PageRoute(ApiRoute):
     """A page: without a session it leads to the sign-in form, and errors are pages too."""
 
     def get_route_handler(self) -> Handler:
-        """The handler of an operation behind ours."""
+        """Wrap the operation's handler."""
         handle = super().get_route_handler()
 
         async def show(request: Request) -> Response:
@@ -61,7 +61,7 @@ class OpenPageRoute(APIRoute):
     """A page that needs no key."""
 
     def get_route_handler(self) -> Handler:
-        """The handler behind ours: errors are pages."""
+        """Wrap the handler: errors are pages."""
         handle = super().get_route_handler()
 
         async def show(request: Request) -> Response:
@@ -82,7 +82,7 @@ entrance = APIRouter(include_in_schema=False, route_class=OpenPageRoute)
 @entrance.get(SIGN_IN)
 async def show_sign_in(request: Request, to: str = HOME) -> Response:
     """Ask for a key."""
-    page = render(request, "sign_in.html", problem=None, to=page_of_ours(to))
+    page = render(request, "sign_in.html", problem=None, to=local_page(to))
     forget_key(request, page)
     return page
 
@@ -92,9 +92,9 @@ async def sign_in(request: Request, services: ServicesDep) -> Response:
     """Open a session for a valid key, and keep its token in the browser, where no script can read it."""
     check_origin(request)
     form = await read_form(request)
-    key, to = form.get("key", "").strip(), page_of_ours(form.get("to", HOME))
+    key, to = form.get("key", "").strip(), local_page(form.get("to", HOME))
     try:
-        caller = await admit(request, f"Bearer {key}")
+        caller = await authenticate(request, f"Bearer {key}")
         caller.must("read")
         token = await to_thread.run_sync(services.sessions.open, caller)
     except ServiceError as error:

@@ -29,7 +29,7 @@ class InFlight:
         return self._bytes[account]
 
     @contextmanager
-    def one_more(self, account: Hashable) -> Iterator["Incoming"]:
+    def begin(self, account: Hashable) -> Iterator["Incoming"]:
         """An upload, from its first byte until its row is there. Raises TooManyRequests."""
         if self._counts[account] >= MAX_AT_ONCE:
             detail = f"{MAX_AT_ONCE} uploads of this account are under way; send this one when one of them has ended."

@@ -22,8 +22,8 @@ Array = NDArray[np.float64]
 
 INCHES, DPI = (13.0, 8.4), 100
 LINES = "#e2e8f0"
-FIRST_CLOCK = datetime(1990, 1, 2, tzinfo=UTC)  # before it: no clock, or one that was never set
-MAX_MINUTES = 360.0  # a watch left running must not flatten the others
+FIRST_CLOCK = datetime(1990, 1, 2, tzinfo=UTC)  # earlier dates come from a clock that was never set
+MAX_MINUTES = 360.0  # a watch left running must not flatten the other workouts
 MAX_PER_MINUTE = 120.0
 DATES: dict[str, Any] = {
     "formats": ["%Y", "%b", "%-d %b", "%H:%M", "%H:%M", "%S"],
@@ -45,7 +45,7 @@ class Points:
     @property
     def starts(self) -> list[datetime]:
         """When the workouts of a dated axis began."""
-        return [one.started_at for one in self.workouts if self.dated and one.started_at is not None]
+        return [outline.started_at for outline in self.workouts if self.dated and outline.started_at is not None]
 
 
 def draw_import(
@@ -84,15 +84,15 @@ def draw_import(
 
 def _points(outlines: Sequence[Outline]) -> Points:
     """By date when most workouts have one, else by their place in the order."""
-    dated = [one for one in outlines if one.started_at is not None and one.started_at >= FIRST_CLOCK]
+    dated = [outline for outline in outlines if outline.started_at is not None and outline.started_at >= FIRST_CLOCK]
     if 2 * len(dated) < len(outlines) or not outlines:
         return Points(workouts=outlines, x=np.arange(1.0, len(outlines) + 1), dated=False, undated=0)
-    x = np.asarray(date2num([one.started_at for one in dated]), dtype=np.float64)
+    x = np.asarray(date2num([outline.started_at for outline in dated]), dtype=np.float64)
     return Points(workouts=dated, x=x, dated=True, undated=len(outlines) - len(dated))
 
 
 def _draw_lengths(axes: Axes, points: Points) -> None:
-    minutes = np.array([one.duration_s / 60.0 for one in points.workouts])
+    minutes = np.array([outline.duration_s / 60.0 for outline in points.workouts])
     _scatter(axes, points, np.minimum(minutes, MAX_MINUTES), np.ones(len(minutes), dtype=bool))
     longer = int((minutes > MAX_MINUTES).sum())
     axes.set_ylabel("length (minutes)" + (f"\n{longer} longer than 6 h" if longer else ""), color=INK)
@@ -101,7 +101,7 @@ def _draw_lengths(axes: Axes, points: Points) -> None:
 
 
 def _draw_densities(axes: Axes, points: Points, minimum: float) -> None:
-    density = np.array([one.heart_rate_per_minute for one in points.workouts])
+    density = np.array([outline.heart_rate_per_minute for outline in points.workouts])
     # a workout that was kept has heart rate: 0 means that it was imported before densities were counted
     counted = np.array([d > 0 or w.verdict == "dropped" for d, w in zip(density, points.workouts, strict=True)], bool)
     _scatter(axes, points, np.minimum(density, MAX_PER_MINUTE), counted)
@@ -124,11 +124,11 @@ def _draw_splits(axes: Axes, points: Points) -> None:
     width = float(np.clip(700.0 / max(len(points.x), 1), 0.7, 5.0))
     axes.set_yticks([-row for row in range(len(SPLITS))], SPLITS.keys())
     for row, (split, color) in enumerate(SPLITS.items()):
-        mine = np.array([one.split == split for one in points.workouts], dtype=bool)
-        axes.vlines(points.x[mine], -row - 0.375, -row + 0.375, linewidths=width, colors=color)
+        in_split = np.array([outline.split == split for outline in points.workouts], dtype=bool)
+        axes.vlines(points.x[in_split], -row - 0.375, -row + 0.375, linewidths=width, colors=color)
         axes.get_yticklabels()[row].set(color=color, fontweight="bold")
     axes.set_ylim(-2.6, 0.6)
-    if all(one.split is None for one in points.workouts):
+    if all(outline.split is None for outline in points.workouts):
         axes.text(0.5, 0.5, "none is used", transform=axes.transAxes, ha="center", va="center", color=MUTED)
 
 
@@ -137,9 +137,9 @@ def _scatter(axes: Axes, points: Points, y: Array, shown: NDArray[np.bool_]) -> 
     size = float(np.clip(12_000 / max(len(points.x), 1), 9, 60))
     alpha = 0.9 if len(points.x) <= 500 else 0.45
     for name, look in VERDICTS.items():
-        mine = shown & np.array([one.verdict == name for one in points.workouts], dtype=bool)
+        drawn = shown & np.array([outline.verdict == name for outline in points.workouts], dtype=bool)
         axes.scatter(
-            points.x[mine], y[mine], s=size, c=look.color, marker=look.marker, alpha=alpha, linewidths=look.linewidth
+            points.x[drawn], y[drawn], s=size, c=look.color, marker=look.marker, alpha=alpha, linewidths=look.linewidth
         )
 
 

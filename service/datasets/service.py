@@ -56,12 +56,12 @@ async def upload(
     wish: Callable[[str], Once | None],
     key: str | None,
 ) -> UploadRead:
-    """Store a body and record it; `wish` makes of its digest what is to be done once, under the Idempotency-Key.
+    """Store a body and record it; `wish` turns its digest into the idempotent request.
 
     What comes in counts for the account's quota while it comes: `announced` bytes at once, else 4 MB at a time.
     Raises TooManyRequests, TooLarge, RequestTimeout, Unprocessable, Unavailable, or Conflict for a reused key.
     """
-    with services.uploads.one_more(account_id) as incoming:
+    with services.uploads.begin(account_id) as incoming:
         repeated = await to_thread.run_sync(_size_before, services, account_id, key) if key else None
         if repeated is not None and announced > repeated:
             raise idempotency.reused()
@@ -81,14 +81,14 @@ async def upload(
 async def _reserve(services: DatasetServices, account_id: UUID, incoming: Incoming, size: int) -> None:
     """Count an upload up to `size`, and some ahead when it does not say how large it is. Raises TooManyRequests."""
     limit = services.settings.max_account_bytes
-    async with services.uploads.looking:  # of uploads at the same time the first ones pass
+    async with services.uploads.looking:  # of concurrent uploads the first pass
         size_then = size - incoming.size + services.uploads.bytes_of(account_id)
         await to_thread.run_sync(services.database.read, quotas.check_bytes, account_id, size_then, limit)
         incoming.grow_to(size + RESERVED_BYTES if incoming.size else size)
 
 
 def _size_before(services: DatasetServices, account_id: UUID, key: str) -> int | None:
-    """Bytes of the upload that came with this Idempotency-Key before; None: none has."""
+    """Bytes of the earlier upload with this Idempotency-Key; None without one."""
     with services.database.reading() as session:
         made = idempotency.made_by(session, account_id, key)
         return None if made is None else datasets.upload_size(session, account_id, made)
@@ -145,7 +145,7 @@ def _add(session: Session, account_id: UUID, query: DatasetQuery, file: tuple[st
 
 
 def _check_file(services: DatasetServices, account_id: UUID, sha256: str) -> None:
-    """From the row on nobody deletes the file; before it, the end of an import of the same bytes may have."""
+    """Once the row exists, the file is safe; before, the end of an import of the same bytes may have deleted it."""
     if not services.store.path(account_id, sha256).exists():
         raise Unavailable("upload_lost", "An import of the same file ended just now; send it again.", retry_after=1)
 
@@ -156,9 +156,9 @@ def _forget_file(services: DatasetServices, account_id: UUID, sha256: str) -> No
         leftovers.delete_unreferenced(session, services.store, account_id, [sha256])
 
 
-def show_page(session: Session, account_id: UUID, subject: str | None, wanted: PageRequest) -> DatasetPage:
+def show_page(session: Session, account_id: UUID, subject: str | None, request: PageRequest) -> DatasetPage:
     """Datasets, newest first."""
-    page = datasets.page(session, account_id, subject, wanted)
+    page = datasets.page(session, account_id, subject, request)
     return DatasetPage(items=[_read(row) for row in page.items], next_cursor=page.next_cursor)
 
 
@@ -206,7 +206,7 @@ def to_draw(
 
 
 def delete(services: DatasetServices, account_id: UUID, dataset_id: UUID) -> None:
-    """Delete a dataset and all that came from it: rows first, then files. Raises NotFound or Conflict."""
+    """Delete a dataset and everything derived from it: rows first, then files. Raises NotFound or Conflict."""
     removal.remove(
         services.database,
         services.store,

@@ -11,7 +11,7 @@ VERDICTS = ("kept", "repaired", "dropped")
 SPLITS = ("train", "val", "test")
 
 # What a runner reads in place of a reason's code.
-# Codes are those of cleaning and of the import; one that is missing here is shown by its own message.
+# Codes are those of cleaning and of the import; a code that is missing here is shown by its own message.
 SENTENCES = {
     # dropped
     "not_running": "another sport than running",
@@ -52,16 +52,16 @@ SENTENCES = {
 
 def summarise(outlines: Sequence[Outline], dataset: Dataset) -> ReportSummary:
     """Counts over all workouts and files of a dataset, in one pass; `outlines` are those of its listed workouts."""
-    verdicts = Counter(one.verdict for one in outlines)
+    verdicts = Counter(outline.verdict for outline in outlines)
     verdicts["dropped"] += dataset.unlisted_workouts
-    splits = Counter(one.split for one in outlines)
-    starts = [one.started_at for one in outlines if one.started_at is not None]
+    splits = Counter(outline.split for outline in outlines)
+    starts = [outline.started_at for outline in outlines if outline.started_at is not None]
     return ReportSummary(
         workouts=len(outlines) + dataset.unlisted_workouts,
         verdicts={verdict: verdicts[verdict] for verdict in VERDICTS},
         reasons=[*_reasons(outlines, dataset.min_hr_per_minute), *_unlisted(dataset)],
         splits={split: splits[split] for split in SPLITS},
-        other_sports=dict(Counter(one.sport for one in outlines if _is_other_sport(one)).most_common()),
+        other_sports=dict(Counter(outline.sport for outline in outlines if _is_other_sport(outline)).most_common()),
         files=dataset.file_count,
         files_with_problems=dataset.problem_count,
         first_started_at=min(starts, default=None),
@@ -80,10 +80,10 @@ def _unlisted(dataset: Dataset) -> Iterator[ReasonCount]:
         )
 
 
-def _is_other_sport(one: Outline) -> bool:
+def _is_other_sport(outline: Outline) -> bool:
     """Rows from before sports were told apart all say running."""
-    first = one.reasons[0]["code"] if one.reasons else None
-    return (one.verdict, first) == ("dropped", "not_running") and one.sport != "running"
+    first = outline.reasons[0]["code"] if outline.reasons else None
+    return (outline.verdict, first) == ("dropped", "not_running") and outline.sport != "running"
 
 
 def _reasons(outlines: Sequence[Outline], min_hr_per_minute: float) -> list[ReasonCount]:
@@ -91,9 +91,9 @@ def _reasons(outlines: Sequence[Outline], min_hr_per_minute: float) -> list[Reas
     workouts: Counter[tuple[str, str]] = Counter()
     samples: Counter[tuple[str, str]] = Counter()
     messages: dict[tuple[str, str], str] = {}
-    for one in outlines:
-        for reason in one.reasons[:1] if one.verdict == "dropped" else one.reasons:
-            key = one.verdict, reason["code"]
+    for outline in outlines:
+        for reason in outline.reasons[:1] if outline.verdict == "dropped" else outline.reasons:
+            key = outline.verdict, reason["code"]
             workouts[key] += 1
             samples[key] += reason["samples"]
             messages.setdefault(key, reason["message"])

@@ -1,4 +1,4 @@
-"""What of a job is sent live: its events with their epochs, or its log lines."""
+"""Live feeds of a job: its events with their epochs, or its log lines."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +17,7 @@ Feed = Callable[[Session, UUID, UUID, int], MessagePage]
 
 
 def stream(live: Live, session: Session, account_id: UUID, job_id: UUID, after: int, feed: Feed) -> Response:
-    """The answer that goes on until the job ends; 204 when the job has ended, so that EventSource does not reconnect.
+    """The stream until the job ends; 204 when the job has ended, so that EventSource does not reconnect.
 
     Raises NotFound, and TooManyRequests or Unavailable, as the answer does, when there are too many streams.
     """
@@ -31,13 +31,13 @@ def stream(live: Live, session: Session, account_id: UUID, job_id: UUID, after: 
 
 
 def events(session: Session, account_id: UUID, job_id: UUID, after: int) -> MessagePage:
-    """How the job stands (a message without a number), then its events behind `after`. Raises NotFound."""
+    """The job's progress (a message without a number), then its events behind `after`. Raises NotFound."""
     job = views.show(session, account_id, job_id)
-    found = views.events(session, account_id, job_id, after, PAGE).events
-    more = len(found) == PAGE
+    rows = views.events(session, account_id, job_id, after, PAGE).events
+    more = len(rows) == PAGE
     return MessagePage(
-        messages=[message("progress", job), *(message(event.event, event, event.id) for event in found)],
-        last=found[-1].id if found else after,
+        messages=[message("progress", job), *(message(event.event, event, event.id) for event in rows)],
+        last=rows[-1].id if rows else after,
         more=more,
         ended=job.state in TERMINAL_STATES and not more,
     )
@@ -46,11 +46,11 @@ def events(session: Session, account_id: UUID, job_id: UUID, after: int) -> Mess
 def log_lines(session: Session, account_id: UUID, job_id: UUID, after: int) -> MessagePage:
     """The job's log lines behind `after`. Raises NotFound."""
     ended = jobs.require(session, account_id, job_id).state in TERMINAL_STATES
-    found = views.log_lines(session, account_id, job_id, after, PAGE)
-    more = len(found) == PAGE
-    last = found[-1].id if found else after
+    lines = views.log_lines(session, account_id, job_id, after, PAGE)
+    more = len(lines) == PAGE
+    last = lines[-1].id if lines else after
     return MessagePage(
-        messages=[message("line", line, line.id) for line in found], last=last, more=more, ended=ended and not more
+        messages=[message("line", line, line.id) for line in lines], last=last, more=more, ended=ended and not more
     )
 
 

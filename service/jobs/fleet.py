@@ -36,24 +36,26 @@ def _add(request: Submission, body: FleetJobCreate) -> Job:
         people.append((dataset, {stage: configured[stage, workouts] for stage in stages}))
     unchanged = 0
     if body.subjects == "all":  # named people are trained again
-        known = fleets.trained(session, account_id, [dataset for dataset, _ in people])
-        new = [person for person in people if not _is_trained(known, *person, base)]
+        trainings = fleets.trained(session, account_id, [dataset for dataset, _ in people])
+        new = [person for person in people if not _is_trained(trainings, *person, base)]
         unchanged, people = len(people) - len(new), new
     about = {"recipe": body.recipe, "stages": body.stages, "people": len(people), "skipped": skipped + unchanged}
     about["unchanged"] = unchanged
-    given = body.hyperparameters.model_dump(exclude_none=True)
-    return fleets.add(session, account_id, people, start_model_version_id=base, configuration={**about, **given})
+    hyperparameters = body.hyperparameters.model_dump(exclude_none=True)
+    return fleets.add(
+        session, account_id, people, start_model_version_id=base, configuration={**about, **hyperparameters}
+    )
 
 
 def _is_trained(
-    known: fleets.Trained, dataset: Dataset, configurations: Mapping[Stage, dict[str, Any]], base: UUID
+    trainings: fleets.Trained, dataset: Dataset, configurations: Mapping[Stage, dict[str, Any]], base: UUID
 ) -> bool:
     """Whether every stage was, or is about to be, trained on the same workouts in the same way, from the same base."""
     first = next(iter(configurations))  # the only stage that starts from the base itself
     return all(
         any(
             _with_present_recipe(trained) == configuration and (stage != first or start == base)
-            for trained, start in known.get((dataset.subject_id, fleets.content(dataset), stage), [])
+            for trained, start in trainings.get((dataset.subject_id, fleets.content(dataset), stage), [])
         )
         for stage, configuration in configurations.items()
     )
@@ -70,30 +72,30 @@ def _datasets(session: Session, account_id: UUID, body: FleetJobCreate, first: S
         places = [FieldError("/dataset_ids", "or /subjects must be given, not both")]
         raise Unprocessable("invalid_request", "Send either dataset_ids or subjects.", places)
     if body.subjects == "all":
-        return _everybody(session, account_id)
+        return _all_people(session, account_id)
     if body.subjects is not None:
         return _named(session, account_id, body.subjects, first), 0
-    return _given(session, account_id, body.dataset_ids or [], first), 0
+    return _of_datasets(session, account_id, body.dataset_ids or [], first), 0
 
 
-def _everybody(session: Session, account_id: UUID) -> tuple[list[Dataset], int]:
-    found = fleets.newest_of_subjects(session, account_id, None)
-    ready = [dataset for dataset in found.values() if dataset and dataset.train_workouts and dataset.val_workouts]
+def _all_people(session: Session, account_id: UUID) -> tuple[list[Dataset], int]:
+    newest = fleets.newest_of_subjects(session, account_id, None)
+    ready = [dataset for dataset in newest.values() if dataset and dataset.train_workouts and dataset.val_workouts]
     if not ready:
         raise Conflict("nobody_to_train", "Nobody has a ready dataset with enough workouts yet; upload some first.")
     if len(ready) > MAX_PEOPLE:
         message = f"are {len(ready)} people; a fleet takes {MAX_PEOPLE}: name them, in several fleets"
         raise Unprocessable("invalid_request", f"All {message}.", [FieldError("/subjects", message)])
-    return ready, len(found) - len(ready)
+    return ready, len(newest) - len(ready)
 
 
 def _named(session: Session, account_id: UUID, names: Sequence[str], first: Stage) -> list[Dataset]:
-    found, datasets = fleets.newest_of_subjects(session, account_id, names), []
+    newest, datasets = fleets.newest_of_subjects(session, account_id, names), []
     for place, name in enumerate(names):
         pointer = f"/subjects/{place}"
-        if name not in found:
+        if name not in newest:
             raise NotFound("subject_not_found", "There is no such subject.", [FieldError(pointer, "is not there")])
-        dataset = found[name]
+        dataset = newest[name]
         if dataset is None:
             places = [FieldError(pointer, "has no ready dataset")]
             raise Conflict("dataset_not_ready", "A person has no dataset that is ready.", places)
@@ -103,15 +105,15 @@ def _named(session: Session, account_id: UUID, names: Sequence[str], first: Stag
     return datasets
 
 
-def _given(session: Session, account_id: UUID, ids: Sequence[UUID], first: Stage) -> list[Dataset]:
-    found, datasets = fleets.by_id(session, account_id, ids), []
+def _of_datasets(session: Session, account_id: UUID, ids: Sequence[UUID], first: Stage) -> list[Dataset]:
+    by_id, datasets = fleets.by_id(session, account_id, ids), []
     for place, dataset_id in enumerate(ids):
         pointer = f"/dataset_ids/{place}"
-        if dataset_id not in found:
+        if dataset_id not in by_id:
             places = [FieldError(pointer, "does not exist")]
             raise NotFound("dataset_not_found", f"There is no personal dataset {dataset_id}.", places)
-        check_dataset(found[dataset_id], first, pointer)
-        datasets.append(found[dataset_id])
+        check_dataset(by_id[dataset_id], first, pointer)
+        datasets.append(by_id[dataset_id])
     _refuse_twice(datasets, "/dataset_ids")
     return datasets
 

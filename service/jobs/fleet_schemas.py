@@ -35,7 +35,7 @@ class FleetJobCreate(Write):
     )
     subjects: Literal["all"] | Annotated[list[SubjectName], Field(min_length=1, max_length=MAX_PEOPLE)] | None = Field(
         None,
-        description="Instead of datasets. `all`: everybody with enough workouts "
+        description="Instead of datasets. `all`: every person with enough workouts "
         "whose newest ones were not trained on in the same way before; the others are counted.",
     )
     stages: Annotated[list[PersonalStage], Field(max_length=len(WAYS[-1])), AfterValidator(_a_way)] = Field(

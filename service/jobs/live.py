@@ -22,17 +22,17 @@ from service.registry.session import Database
 
 MEDIA_TYPE = "text/event-stream"
 POLL_SECONDS = 0.5
-PING_SECONDS = 15.0  # proxies close what is silent for a minute
+PING_SECONDS = 15.0  # proxies close connections that are silent for a minute
 RETRY_MILLISECONDS = 1000  # how long a browser waits before it comes back
 MAX_STREAMS, MAX_ACCOUNT_STREAMS = 1000, 100  # a person follows a few jobs; 1,000 of one would be late for all
-THREADS = 2  # that read for streams: the rest is for other requests
+THREADS = 2  # that read for streams: the others serve requests
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MessagePage:
-    """What is behind a number: messages in order, the last one's number, and whether no other will ever come."""
+    """The messages behind a number in order, the number of the last, and whether the feed has ended."""
 
     messages: list[bytes]
     last: int
@@ -57,7 +57,7 @@ class Live:
 
     @property
     def streams(self) -> int:
-        """How many there are."""
+        """The number of streams."""
         return self._streams.total()
 
     def check_room(self, account_id: UUID) -> None:
@@ -70,7 +70,7 @@ class Live:
 
     @contextmanager
     def place(self, account_id: UUID) -> Iterator[None]:
-        """Count a stream of an account while it goes on. Raises as `check_room`."""
+        """Count a stream of an account while it is open. Raises as `check_room`."""
         self.check_room(account_id)
         self._streams[account_id] += 1
         try:
@@ -81,7 +81,7 @@ class Live:
                 del self._streams[account_id]
 
     def close(self) -> None:
-        """End all streams: the process ends, and clients come back to the next one. Call it in the event loop."""
+        """End all streams: the process ends, and clients reconnect to the next process. Call it in the event loop."""
         self._closed = True
         for events in self._waiting.values():
             for event in events:
@@ -135,7 +135,7 @@ class Live:
         while self._waiting and not self._closed:
             try:
                 marks = await to_thread.run_sync(self._look, list(self._waiting), limiter=self._threads)
-            except Exception as error:  # all streams wait for this task: it has to go on, whatever the driver raises
+            except Exception as error:  # all streams wait for this task: it must survive every error of the driver
                 log.warning("jobs cannot be followed", reason=type(error).__name__)
             else:
                 self._wake(marks)
@@ -172,7 +172,7 @@ class LiveResponse(EventSourceResponse):
 
 
 async def _is_set(event: asyncio.Event) -> bool:
-    """Wait for it, as long as a connection may be silent."""
+    """Wait for the event, as long as a connection may be silent."""
     try:
         async with asyncio.timeout(PING_SECONDS):
             await event.wait()
@@ -182,5 +182,5 @@ async def _is_set(event: asyncio.Event) -> bool:
 
 
 def message(event: str, data: Any, number: int | None = None) -> bytes:
-    """One message: `data` is a model of ours."""
+    """One message of the stream; `data` is a response model."""
     return format_sse_event(data_str=data.model_dump_json(), event=event, id=None if number is None else str(number))

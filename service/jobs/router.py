@@ -104,8 +104,8 @@ def list_jobs(
     state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
 ) -> JobPage:
     """List jobs, newest first."""
-    wanted = JobFilter(subject=subject, dataset_id=dataset_id, parent_id=parent_id, stage=stage, state=state)
-    return views.show_page(session, caller.account_id, wanted, page)
+    criteria = JobFilter(subject=subject, dataset_id=dataset_id, parent_id=parent_id, stage=stage, state=state)
+    return views.show_page(session, caller.account_id, criteria, page)
 
 
 @router.get("/{job_id}", responses=problems(404))

@@ -54,7 +54,7 @@ def retry(request: Submission, job_id: UUID) -> JobRead:
 
 
 def submit_once(request: Submission, make: Callable[[], Job]) -> JobRead:
-    """The job of `make`, or the one that the same request made before; say after the commit that there is work."""
+    """The job of `make`, or the job of the same earlier request (idempotency); hints workers after the commit."""
     session, account_id = request.session, request.account_id
     made = idempotency.begin(session, account_id, request.once)
     if made is None:
@@ -138,7 +138,7 @@ def find_base(session: Session, account_id: UUID, stage: Stage, named: UUID | No
 
 
 def _newest(session: Session, dataset: Dataset, before: Stage) -> tuple[UUID | None, UUID | None]:
-    """What the newest job of the stage before made, or the job itself while it waits or trains."""
+    """The version of the newest job of the stage before, or the job itself while it waits or trains."""
     job = job_history.newest_of_stage(session, dataset.id, before)
     if job is None:
         detail = f"Dataset {dataset.id} has no {before.label} yet; start one with POST /jobs/{before} first."
@@ -155,10 +155,10 @@ def _wrong_start(pointer: str, message: str) -> Unprocessable:
 
 
 def configure(stage: Stage, recipe: str, hyperparameters: Hyperparameters, workouts: int) -> dict[str, Any]:
-    """The recipe's hyperparameters for so many training workouts, with the given ones. Raises Unprocessable."""
-    given = hyperparameters.model_dump(exclude_none=True)
+    """The recipe's hyperparameters for so many training workouts, overridden by the request's. Raises Unprocessable."""
+    values = hyperparameters.model_dump(exclude_none=True)
     try:
-        return {**resolve(stage, recipe, given, workouts=workouts).to_dict(), "recipe": recipe}
+        return {**resolve(stage, recipe, values, workouts=workouts).to_dict(), "recipe": recipe}
     except InvalidHyperparameter as error:
         place = FieldError(f"/hyperparameters/{error.field}", "is out of its bounds")
         raise Unprocessable("invalid_request", "A hyperparameter is out of its bounds.", [place]) from error

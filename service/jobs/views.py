@@ -35,9 +35,9 @@ def show(session: Session, account_id: UUID, job_id: UUID) -> JobRead:
     return _read(session, [job_history.read(session, account_id, job_id)])[0]
 
 
-def show_page(session: Session, account_id: UUID, wanted: JobFilter, where: PageRequest) -> JobPage:
+def show_page(session: Session, account_id: UUID, criteria: JobFilter, request: PageRequest) -> JobPage:
     """Jobs, newest first."""
-    page = job_history.page(session, account_id, wanted, where)
+    page = job_history.page(session, account_id, criteria, request)
     return JobPage(items=_read(session, page.items), next_cursor=page.next_cursor)
 
 
@@ -45,9 +45,9 @@ def metrics(session: Session, account_id: UUID, job_id: UUID) -> JobMetrics:
     """Epochs, and the evaluation of the version that the job made, less its examples. Raises NotFound."""
     job = jobs.require(session, account_id, job_id)
     report = _report(session, account_id, job)
-    found = {name: part for name, part in report.items() if name != "examples"} if report else None
+    evaluation = {name: part for name, part in report.items() if name != "examples"} if report else None
     epochs = [EpochRead.model_validate(row) for row in job_history.epochs(session, job_id)]
-    return JobMetrics(job_id=job_id, state=job.state, epochs=epochs, evaluation=found)
+    return JobMetrics(job_id=job_id, state=job.state, epochs=epochs, evaluation=evaluation)
 
 
 def history(session: Session, account_id: UUID, job_id: UUID) -> History:
@@ -146,10 +146,10 @@ def _read(session: Session, rows: Sequence[JobRow]) -> list[JobRead]:
     running = [job.id for job, _ in rows if job.state == JobState.RUNNING and job.stage != Stage.FLEET]
     seconds = job_history.mean_epoch_seconds(session, running)
     summaries = fleets.summaries(session, [job.id for job, _ in rows if job.stage == Stage.FLEET])
-    return [_read_one(job, subject, seconds.get(job.id), summaries.get(job.id)) for job, subject in rows]
+    return [_read_job(job, subject, seconds.get(job.id), summaries.get(job.id)) for job, subject in rows]
 
 
-def _read_one(job: Job, subject: str | None, epoch_seconds: float | None, summary: FleetSummary | None) -> JobRead:
+def _read_job(job: Job, subject: str | None, epoch_seconds: float | None, summary: FleetSummary | None) -> JobRead:
     epochs = job.configuration.get("epochs")
     eta = epoch_seconds * max(0, epochs - job.epoch) if epoch_seconds is not None and epochs else None
     return JobRead(

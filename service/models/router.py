@@ -45,8 +45,8 @@ def list_models(
     stage: Annotated[Stage | None, Query(description="Only versions of this stage.")] = None,
 ) -> ModelPage:
     """List model versions, newest first; the base model that came with the software too."""
-    wanted = ModelFilter(subject=subject, dataset_id=dataset_id, stage=stage)
-    return service.show_page(session, caller.account_id, wanted, page)
+    criteria = ModelFilter(subject=subject, dataset_id=dataset_id, stage=stage)
+    return service.show_page(session, caller.account_id, criteria, page)
 
 
 @router.get("/{version_id}", responses=problems(404))

@@ -30,9 +30,9 @@ class Download:
     sha256: str
 
 
-def show_page(session: Session, account_id: UUID, wanted: ModelFilter, where: PageRequest) -> ModelPage:
+def show_page(session: Session, account_id: UUID, criteria: ModelFilter, request: PageRequest) -> ModelPage:
     """Versions, newest first."""
-    page = model_pages.page(session, account_id, wanted, where)
+    page = model_pages.page(session, account_id, criteria, request)
     return ModelPage(items=[_read(row) for row in page.items], next_cursor=page.next_cursor)
 
 

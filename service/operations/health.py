@@ -19,7 +19,7 @@ from service.registry.artifacts import ArtifactStore
 from service.registry.faults import CODES, DATABASE_UNAVAILABLE, Fault
 from service.registry.migrations import schema_is_behind
 from service.registry.session import Database, ping
-from service.web.deps import Services, admit, get_services
+from service.web.deps import Services, authenticate, get_services
 from service.web.fields import example
 from service.web.openapi import problems
 from service.web.proxies import was_forwarded
@@ -93,7 +93,7 @@ async def read_metrics(request: Request, services: HealthServicesDep) -> Respons
     Answers without a database, too: then `stagewise_degraded{part="database"}` is 1, and no jobs are shown.
     """
     if not is_local(request):
-        (await admit(request)).must("metrics")
+        (await authenticate(request)).must("metrics")
     parts = {sentence.partition(":")[0] for sentence in await services.parts.away()}
     if not await _look_at_jobs(services):
         parts.add("database")

@@ -22,7 +22,7 @@ from hrmodel.workouts.workout import Array
 from service.errors import Unavailable
 from service.web.turns import too_many_waiting
 
-MAX_BATCH = 8  # more save nothing, and the event loop would have nothing to do until all are there
+MAX_BATCH = 8  # larger batches save nothing, and the event loop would idle until all answers are there
 MAX_BATCH_SIZE = 30_000  # steps of all passes and samples: another account waits for it about 0.1 s
 MAX_WAITING = 10_000
 MAX_WAITING_OF_ACCOUNT = 500
@@ -143,8 +143,8 @@ class _Queues:
         self._accounts.setdefault(pending.account, OrderedDict()).setdefault(model, deque()).append(pending)
 
     def take(self) -> tuple[Predictor, list[_Pending]]:
-        """The next batch, bounded in number and size: the oldest of the account whose turn it is, then what waits for
-        the same model, one of each account in turns. Afterwards that account, and that model of it, are last.
+        """The next batch, bounded in number and size: the oldest of the account whose turn it is, then queries for
+        the same model, one per account in turns. Afterwards that account, and its model, are last in line.
         """  # fmt: skip
         first = next(iter(self._accounts))
         model = next(iter(self._accounts[first]))

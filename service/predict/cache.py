@@ -1,4 +1,4 @@
-"""Predictors in memory: the least recently used go first, and several requests for one version load it once."""
+"""An LRU cache of predictors; concurrent requests for a version load it once."""
 
 import threading
 from collections import OrderedDict
@@ -36,7 +36,7 @@ class ModelCache:
 
     @property
     def bytes(self) -> int:
-        """What the predictors take, about."""
+        """Approximate bytes of all predictors."""
         return self._bytes
 
     def ready(self, version_id: UUID) -> Predictor | None:
@@ -51,10 +51,10 @@ class ModelCache:
                 return predictor
             self.misses += 1
             future = self._loading.get(version.id)
-            ours = future is None
+            is_loader = future is None
             if future is None:
                 future = self._loading[version.id] = Future()
-        if ours:
+        if is_loader:
             self._load(version, future)
         return future.result()
 
@@ -100,7 +100,7 @@ def load_predictor(store: ArtifactStore, version: ModelVersion) -> Predictor:
     try:
         data = store.read(version.account_id, version.sha256)
         checkpoint = Checkpoint.from_bytes(data, name=f"model version {version.id}")
-        # serving needs neither the past nor what a resume needs
+        # serving needs neither the history nor the training state
         return Predictor(replace(checkpoint, history=[], training=None, training_meta=None))
     except (ArtifactMissing, ArtifactDamaged, InvalidCheckpoint, OSError) as error:
         detail = f"The file of model version {version.id} is missing or damaged; {_remedy(version)}."

@@ -14,7 +14,7 @@ from service.web.deps import Services, get_services
 
 @dataclass(frozen=True, kw_only=True)
 class PredictServices(Services):
-    """The models in memory, and what runs them."""
+    """The models in memory, and the batcher that runs them."""
 
     models: ModelCache
     lookup: Lookup

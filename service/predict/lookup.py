@@ -1,4 +1,4 @@
-"""Which model answers, remembered for a moment: most predictions need no query, and none fails in a short outage."""
+"""Caches which model answers: most predictions need no query, and a short outage of the database fails none."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ from service.registry.session import Database
 from service.registry.tables import ModelVersion
 
 FRESH_SECONDS = 0.5
-PATIENCE_SECONDS = 0.4  # with the database, before an old answer serves: a new champion is seen within a second
+PATIENCE_SECONDS = 0.4  # waiting for the database before a cached model answers: a new champion is seen within a second
 OUTAGE_SECONDS = 600.0  # as long as keys are believed
 MAX_ENTRIES = 5000
 THREADS = 4
@@ -89,12 +89,12 @@ class Lookup:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await asyncio.shield(task)
         except (TimeoutError, *DATABASE_UNAVAILABLE):
-            # no answer, or none soon: for a while no other request waits for one
+            # the database is slow or away: for a while no other request waits for it
             self._away_until = self._clock() + FRESH_SECONDS
             return entry.model
 
     def changed(self, account_id: UUID) -> None:
-        """This process changed something of the account: forget its models, also those that are being loaded."""
+        """Forget the models of an account that this process has changed, also those being loaded."""
         self._changes[account_id] += 1
         for asked in [asked for asked in self._entries if asked[0] == account_id]:
             del self._entries[asked]

@@ -85,15 +85,15 @@ def _check_length(metres: float, unit: DistanceUnit) -> None:
     if MIN_METRES <= metres <= MAX_METRES:
         return
     written = metres / METRES[unit]
-    likely = [other for other, one in METRES.items() if MIN_METRES <= written * one <= MAX_METRES]
+    likely = [other for other, length in METRES.items() if MIN_METRES <= written * length <= MAX_METRES]
     advice = f"; it looks like {' or '.join(likely)}" if likely else ""
     message = f"makes a route of {metres:.4g} m when read as {unit}, but a plan takes 200 m to 100 km{advice}"
     raise wrong("/distance", message)
 
 
 def _usual_runner(predictor: Predictor) -> SubjectScale:
-    """The level to plan with for somebody unknown. Their usual speed cannot be that of the request, as it is for
-    /predict: every pace would then be the usual one, and none too fast.
+    """The level of an unknown runner in a plan. Their usual speed cannot be that of the request, as it is for
+    /predict: every pace would then be usual, and none too fast.
     """  # fmt: skip
     return population_scale(predictor.checkpoint.contract, TYPICAL_SPEED)
 

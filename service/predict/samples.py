@@ -84,7 +84,7 @@ def _motion(body: PredictRequest, at: str) -> tuple[Array, Array | None]:
         check_running_speed(speed, units)
     except ImplausibleSpeed as error:
         raise wrong(f"{at}/speed", str(error)) from error
-    speed = np.where(speed > SPEED_BOUNDS[1], np.nan, speed)  # as the import does: nobody runs so, it is a bad fix
+    speed = np.where(speed > SPEED_BOUNDS[1], np.nan, speed)  # as the import does: too fast for a runner, a bad fix
     if altitude is not None:
         low, high = ALTITUDES
         outside = (altitude < low) | (altitude > high)
@@ -99,5 +99,5 @@ def refuse(bad: NDArray[np.bool_], place: str, message: str) -> None:
 
 
 def wrong(pointer: str, message: str) -> Unprocessable:
-    """The error of a value at a JSON pointer; the message says what is wrong there."""
+    """The error of the value at a JSON pointer."""
     return Unprocessable("invalid_request", f"{pointer} {message}.", [FieldError(pointer, message)])

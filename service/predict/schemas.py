@@ -80,7 +80,7 @@ class PredictRequest(Addressed):
     """One workout: all rows are equally long, null is a missing value. Heart rate is what was observed so far."""
 
     model_config = example(_REQUEST, extra="forbid", protected_namespaces=())
-    speed: Row = Field(description="0 or more, in `units.speed`. Above 12 m/s nobody runs: it counts as missing.")
+    speed: Row = Field(description="0 or more, in `units.speed`. A speed above 12 m/s counts as missing.")
     altitude: Row | None = Field(None, description="In `units.altitude`.")
     heart_rate: Row | None = Field(None, description="25 to 240 bpm where it is known.")
     step_seconds: StrictFloat | None = Field(None, ge=0.01, le=3600, description="Between samples; 10 without `t`.")

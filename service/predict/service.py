@@ -109,7 +109,7 @@ async def _look_up(services: PredictServices, account_id: UUID, body: Addressed,
 async def _call(
     services: PredictServices, account_id: UUID, work: Callable[..., Result], *arguments: Any, large: bool
 ) -> Result:
-    """Call it here, or in turn beside the event loop: a thread costs a small request more than its work."""
+    """Call it here if it is small, else in turn in a thread: a thread costs a small request more than its work."""
     if not large:
         return work(*arguments)
     async with services.decoding.of(account_id):

@@ -20,7 +20,7 @@ _KEY = re.compile(r"sw_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 
 @dataclass(frozen=True)
 class KeyParts:
-    """A key as the caller wrote it: how to find it, and the digest of what proves it."""
+    """A key as the caller wrote it: the public part, and the digest of the secret."""
 
     public: str
     secret_sha256: str
@@ -36,13 +36,13 @@ def ensure_account(session: Session, name: str = DEFAULT_ACCOUNT) -> Account:
     """The account of that name, made if there is none."""
     account = session.scalar(select(Account).where(Account.name == name))
     if account is None:
-        session.execute(insert_ignoring(session, Account).values(name=name))  # another may be as quick
+        session.execute(insert_ignoring(session, Account).values(name=name))  # a concurrent request may insert it first
         account = session.scalars(select(Account).where(Account.name == name)).one()
     return account
 
 
 def create_key(session: Session, account: Account, name: str, scopes: Sequence[str]) -> str:
-    """Make a key and return its full text, which nobody can read again. Raises ValueError for an unknown scope."""
+    """Make a key and return its full text, which is not stored. Raises ValueError for an unknown scope."""
     unknown = set(scopes) - set(SCOPES)
     if unknown or not scopes:
         raise ValueError(f"scopes are some of {', '.join(SCOPES)}, not {sorted(unknown) or 'none'}")
@@ -61,8 +61,8 @@ def find_key(session: Session, public: str) -> ApiKey | None:
 
 def find_keys(session: Session, publics: Collection[str]) -> dict[str, ApiKey]:
     """The keys with these public parts that are not revoked."""
-    wanted = select(ApiKey).where(ApiKey.public.in_(publics), ApiKey.revoked_at.is_(None))
-    return {key.public: key for key in session.scalars(wanted)}
+    keys = select(ApiKey).where(ApiKey.public.in_(publics), ApiKey.revoked_at.is_(None))
+    return {key.public: key for key in session.scalars(keys)}
 
 
 def list_keys(session: Session) -> list[tuple[ApiKey, str]]:
@@ -72,7 +72,7 @@ def list_keys(session: Session) -> list[tuple[ApiKey, str]]:
 
 
 def revoke_key(session: Session, public: str) -> None:
-    """Let a key open nothing any more; a running API notices within a minute. Raises NotFound."""
+    """Revoke a key; a running API notices within a minute. Raises NotFound."""
     revoked = update(ApiKey).where(ApiKey.public == public, ApiKey.revoked_at.is_(None)).values(revoked_at=utc_now())
     if session.execute(revoked).rowcount == 0:  # type: ignore[attr-defined]
         raise NotFound("key_not_found", f"There is no valid key with the public part {public}.")

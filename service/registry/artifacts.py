@@ -15,15 +15,15 @@ SHIPPED = "shipped"  # the folder of files that belong to no account
 TEMPORARY = ".part"
 SCRATCH = "scratch"  # the folder of what jobs unpack
 CHUNK = 1 << 20
-UNHELD_SECONDS = 10.0  # between making a temporary file and holding it
+UNHELD_SECONDS = 10.0  # between the creation of a temporary file and its lock
 
 
 class ArtifactMissing(Exception):
-    """A row points to a file that is not there."""
+    """A row points to a missing file."""
 
 
 class ArtifactDamaged(Exception):
-    """A file's bytes are not those of its name."""
+    """A file's bytes do not match the digest in its name."""
 
 
 class ArtifactStore:
@@ -33,13 +33,13 @@ class ArtifactStore:
         self.root = root
 
     def folder(self, account_id: UUID | None) -> Path:
-        """The account's folder, made if it is not there."""
+        """The account's folder, made if it is missing."""
         folder = self.root / (SHIPPED if account_id is None else str(account_id))
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def path(self, account_id: UUID | None, sha256: str) -> Path:
-        """Where a file lies, there or not."""
+        """The path of a file, which may be missing."""
         return self.root / (SHIPPED if account_id is None else str(account_id)) / sha256
 
     def temporary(self, account_id: UUID | None) -> Path:
@@ -58,11 +58,11 @@ class ArtifactStore:
             shutil.rmtree(folder, ignore_errors=True)
 
     def scratches(self) -> set[str]:
-        """The names of the scratch folders that are there."""
+        """The names of all scratch folders."""
         return {folder.name for folder in (self.root / SCRATCH).glob("*")}
 
     def drop_scratch(self, name: str) -> None:
-        """Remove what a scratch folder's job left."""
+        """Remove a job's scratch folder."""
         shutil.rmtree(self.root / SCRATCH / name, ignore_errors=True)
 
     def stored(self, account_id: UUID) -> Iterator[Path]:
@@ -71,7 +71,7 @@ class ArtifactStore:
         return folder.iterdir() if folder.is_dir() else iter(())
 
     def drop_abandoned(self) -> None:
-        """Remove temporary files whose writer is gone: the kernel let go of what it held."""
+        """Remove temporary files whose writer has ended: the kernel released its lock."""
         for folder in self.root.glob("*/"):
             if account_of(folder) is not None or folder.name == SHIPPED:
                 for path in folder.glob(f"*{TEMPORARY}"):
@@ -120,7 +120,7 @@ class ArtifactStore:
         return data
 
     def delete(self, account_id: UUID | None, sha256: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
         self.path(account_id, sha256).unlink(missing_ok=True)
 
     def _move(self, temporary: Path, account_id: UUID | None, sha256: str) -> None:
@@ -129,7 +129,7 @@ class ArtifactStore:
         sync_folder(target.parent)
 
     def _is_there(self, account_id: UUID | None, sha256: str) -> bool:
-        """Whether the file is there and whole. One that is stored again is young again: the sweep leaves it alone."""
+        """Whether the file exists and is whole. Storing it again renews its time stamp, so the sweep keeps it."""
         try:
             os.utime(self.path(account_id, sha256))
             self.read(account_id, sha256)
@@ -139,12 +139,12 @@ class ArtifactStore:
 
 
 def hold(file: IO[Any]) -> None:
-    """Say for as long as the file is open that its writer lives."""
+    """Lock the file while it is open, so that its writer counts as alive."""
     fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def account_of(folder: Path) -> UUID | None:
-    """Whose files a folder holds; None for the shipped ones and for what is not ours (a disk's `lost+found`)."""
+    """The account whose files a folder holds; None for shipped files and foreign folders (a disk's `lost+found`)."""
     try:
         return UUID(folder.name) if folder.is_dir() else None
     except ValueError:
@@ -157,7 +157,7 @@ def _drop_unless_held(path: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(file.fileno()).st_mtime < time.time() - UNHELD_SECONDS:
                 path.unlink(missing_ok=True)
-    except OSError:  # its writer lives, or it is gone
+    except OSError:  # its writer lives, or the file is gone
         pass
 
 

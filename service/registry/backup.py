@@ -63,7 +63,7 @@ class Manifest:
 def write_backup(database: Database, store: ArtifactStore, output: IO[bytes], *, incomplete: bool = False) -> Manifest:
     """Write a backup to a stream, which need not be seekable; `incomplete`: also without files that are lost.
 
-    Raises IncompleteBackup (what is written then has no manifest: nobody can restore it), OSError, and what the driver
+    Raises IncompleteBackup (the stream then has no manifest and cannot be restored), OSError, and what the driver
     raises.
     """
     with pins.pinned(database), tempfile.TemporaryDirectory() as scratch:
@@ -81,22 +81,22 @@ def _write(database: Database, store: ArtifactStore, output: IO[bytes], scratch:
                 rows[table.name], digests[table.name] = _spool(session, table, path)
                 _add_file(tar, f"tables/{table.name}.jsonl", path)
                 path.unlink()
-            wanted = sorted(references.everything(session), key=str)
-        missing = [_name(*each) for each in wanted if not _add_artifact(tar, store, *each)]
+            artifacts = sorted(references.everything(session), key=str)
+        missing = [_name(*artifact) for artifact in artifacts if not _add_artifact(tar, store, *artifact)]
         if missing and not incomplete:
             raise IncompleteBackup(f"{len(missing)} files are missing or damaged: {', '.join(missing[:NAMED])}")
-        manifest = Manifest(rows=rows, sha256=digests, files=len(wanted) - len(missing), missing=missing)
+        manifest = Manifest(rows=rows, sha256=digests, files=len(artifacts) - len(missing), missing=missing)
         _add_json(tar, MANIFEST, asdict(manifest))
     return manifest
 
 
 @contextmanager
 def _snapshot(database: Database) -> Iterator[Session]:
-    """A transaction that sees one moment of the database and holds up no writer."""
+    """A snapshot transaction: it sees one moment of the database and blocks no writer."""
     engine = database.engine
     if engine.dialect.name == "postgresql":
         engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    with Session(engine) as session:  # SQLite: a reader of its write-ahead log sees one moment anyway
+    with Session(engine) as session:  # SQLite: a reader of the write-ahead log has a snapshot anyway
         yield session
 
 
@@ -111,7 +111,7 @@ def _header(session: Session) -> Header:
 
 
 def _spool(session: Session, table: sa.Table, path: Path) -> tuple[int, str]:
-    """A table's rows into a file: a tar wants each size first. How many, and the SHA-256 of the lines."""
+    """Write a table's rows to a file, because a tar needs sizes first. Their number, and the SHA-256 of the lines."""
     count, digest = 0, hashlib.sha256()
     rows = session.execute(sa.select(table).order_by(*table.primary_key), execution_options={"yield_per": ROWS_AT_ONCE})
     with path.open("wb") as file:
@@ -124,7 +124,7 @@ def _spool(session: Session, table: sa.Table, path: Path) -> tuple[int, str]:
 
 
 def _add_artifact(tar: tarfile.TarFile, store: ArtifactStore, account_id: UUID | None, sha256: str) -> bool:
-    """Whether the file was there and whole."""
+    """Whether the file exists and is whole."""
     path = store.path(account_id, sha256)
     try:
         if _digest(path) != sha256:

@@ -14,8 +14,8 @@ from service.registry.tables import ApiKey, DashboardSession, utc_now
 
 LONGEST = timedelta(days=30)
 LONGEST_IDLE = timedelta(days=7)
-TOUCHED_AFTER = timedelta(hours=1)  # its last use is written no more often
-MOST = 100  # of one key; the ones that were used longest ago end
+TOUCHED_AFTER = timedelta(hours=1)  # the last use is written no more often
+MOST = 100  # of one key; the least recently used sessions end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,27 +29,27 @@ class OpenSession:
 
 
 def digest_of(token: str) -> str:
-    """How a token is looked up. The words before it let it be no other secret of ours."""
+    """The stored digest of a token. The prefix keeps it apart from digests of other secrets."""
     return hashlib.sha256(f"stagewise dashboard session {token}".encode()).hexdigest()
 
 
 def open_session(session: Session, public: str) -> str | None:
-    """A new session's token, which nobody can read again; None when the key with that public part is revoked."""
+    """A new session's token, stored only as a digest; None when the key with that public part is revoked."""
     key_id = session.scalar(select(ApiKey.id).where(ApiKey.public == public, ApiKey.revoked_at.is_(None)))
     if key_id is None:
         return None
     token, now = secrets.token_urlsafe(32), utc_now()
     past = or_(DashboardSession.created_at < now - LONGEST, DashboardSession.used_at < now - LONGEST_IDLE)
     session.execute(delete(DashboardSession).where(past))
-    mine = select(DashboardSession.token_sha256).where(DashboardSession.key_id == key_id)
-    late = session.scalars(mine.order_by(DashboardSession.used_at.desc()).offset(MOST - 1)).all()
+    sessions = select(DashboardSession.token_sha256).where(DashboardSession.key_id == key_id)
+    late = session.scalars(sessions.order_by(DashboardSession.used_at.desc()).offset(MOST - 1)).all()
     session.execute(delete(DashboardSession).where(DashboardSession.token_sha256.in_(late)))
     session.add(DashboardSession(token_sha256=digest_of(token), key_id=key_id))
     return token
 
 
 def find_sessions(session: Session, digests: Collection[str]) -> dict[str, OpenSession]:
-    """Those of the digests whose session has not ended and whose key is not revoked."""
+    """The open sessions among the digests: not ended, their key not revoked."""
     now = utc_now()
     rows = session.execute(
         select(DashboardSession, ApiKey)
@@ -70,10 +70,10 @@ def find_sessions(session: Session, digests: Collection[str]) -> dict[str, OpenS
 
 
 def touch_session(session: Session, digest: str) -> None:
-    """It was used now."""
+    """Record that the session was used now."""
     session.execute(update(DashboardSession).where(DashboardSession.token_sha256 == digest).values(used_at=utc_now()))
 
 
 def close_session(session: Session, digest: str) -> None:
-    """End it, if it is there."""
+    """End the session, if it exists."""
     session.execute(delete(DashboardSession).where(DashboardSession.token_sha256 == digest))

@@ -28,7 +28,7 @@ DatasetRow = tuple[Dataset, str | None, UUID | None]  # with its subject's name 
 
 
 class Outline(NamedTuple):
-    """What a summary needs of one workout."""
+    """The fields of a workout that a summary needs."""
 
     started_at: datetime | None
     duration_s: float
@@ -72,8 +72,8 @@ def require(session: Session, account_id: UUID, dataset_id: UUID) -> Dataset:
 
 def upload_size(session: Session, account_id: UUID, dataset_id: UUID) -> int | None:
     """Bytes of the file that a dataset came from; None: there is no such dataset."""
-    mine = select(Dataset.upload_size).where(Dataset.id == dataset_id, Dataset.account_id == account_id)
-    return session.scalar(mine)
+    size = select(Dataset.upload_size).where(Dataset.id == dataset_id, Dataset.account_id == account_id)
+    return session.scalar(size)
 
 
 def newest_ready(session: Session, subject_id: UUID) -> Dataset | None:
@@ -90,12 +90,12 @@ def read(session: Session, account_id: UUID, dataset_id: UUID) -> DatasetRow:
     return row[0], row[1], row[2]
 
 
-def page(session: Session, account_id: UUID, subject: str | None, wanted: PageRequest) -> Page[DatasetRow]:
+def page(session: Session, account_id: UUID, subject: str | None, request: PageRequest) -> Page[DatasetRow]:
     """Datasets of an account, or of one of its subjects."""
     rows = _shown(account_id)
     if subject is not None:
         rows = rows.where(Dataset.subject_id == subjects.id_of(account_id, subject))
-    return fetch(session, rows, Dataset, wanted)
+    return fetch(session, rows, Dataset, request)
 
 
 def files(session: Session, dataset_id: UUID, after: int, limit: int) -> list[dict[str, Any]]:
@@ -111,8 +111,8 @@ def problems(session: Session, dataset_id: UUID, limit: int) -> list[dict[str, A
 
 
 def workouts(session: Session, dataset_id: UUID, after: int, limit: int) -> list[dict[str, Any]]:
-    """Workouts behind position `after` in the dataset's order, with what cleaning said; digest and number of samples
-    of those that are stored.
+    """Workouts behind position `after` in the dataset's order, with the result of cleaning; for stored workouts also
+    digest and number of samples.
     """  # fmt: skip
     columns = [getattr(DatasetWorkout, name) for name in ("position", "source", "person", *Outline._fields)]
     behind = (
@@ -139,7 +139,7 @@ def workout_of(session: Session, account_id: UUID, subject_id: UUID, digest: str
 
 
 def outline(workout: dict[str, Any]) -> Outline:
-    """What a summary needs of one of `workouts`."""
+    """The columns of `workouts` that an outline needs."""
     return Outline(**{name: workout[name] for name in Outline._fields})
 
 
@@ -152,9 +152,9 @@ def outlines(session: Session, dataset_id: UUID) -> list[Outline]:
 
 def _plain(session: Session, rows: Any) -> list[dict[str, Any]]:
     """Thousands of rows without the ORM's objects, which take twice as long."""
-    found = session.execute(rows)
-    names = tuple(found.keys())
-    return [dict(zip(names, row, strict=True)) for row in found]
+    result = session.execute(rows)
+    names = tuple(result.keys())
+    return [dict(zip(names, row, strict=True)) for row in result]
 
 
 def _shown(account_id: UUID) -> Any:

@@ -28,24 +28,24 @@ def replace_lost(database: Database, store: ArtifactStore, version: ModelVersion
     if not _is_lost(store, version):
         return False
     with database.reading() as session:
-        heirs = _heirs(session, store, version)
+        successors = _successors(session, store, version)
         shipped_is_whole = _shipped_is_whole(session, store)
     if shipped_is_whole:
         _drop_default(database, version)
-    for champion, heir in heirs:
-        _replace(database, champion, heir)
+    for champion, successor_id in successors:
+        _replace(database, champion, successor_id)
     with database.reading() as session:
         return not _serves(session, version)
 
 
-def _heirs(session: Session, store: ArtifactStore, lost: ModelVersion) -> list[tuple[Champion, UUID]]:
-    """The champions that the lost version is, with what can take its place; without those that have no such version."""
-    heirs = []
+def _successors(session: Session, store: ArtifactStore, lost: ModelVersion) -> list[tuple[Champion, UUID]]:
+    """Each champion that points to the lost version, with its successor; champions without a successor are left out."""
+    successors = []
     for champion in promotion.served_by(session, [lost.id]):
         with suppress(Unavailable):
-            heir = promotion.successor(session, champion, lambda v: v.id != lost.id and _is_whole(store, v))
-            heirs.append((champion, heir.id))
-    return heirs
+            successor = promotion.successor(session, champion, lambda v: v.id != lost.id and _is_whole(store, v))
+            successors.append((champion, successor.id))
+    return successors
 
 
 def _is_lost(store: ArtifactStore, version: ModelVersion) -> bool:
@@ -54,7 +54,7 @@ def _is_lost(store: ArtifactStore, version: ModelVersion) -> bool:
     except (ArtifactMissing, ArtifactDamaged):
         return True
     except OSError:
-        pass  # it may be there: unknown now
+        pass  # the file may exist: unknown now
     return False
 
 
@@ -81,12 +81,14 @@ def _drop_default(database: Database, version: ModelVersion) -> None:
         log.error("file of a default base lost; the shipped one serves", version=str(version.id))
 
 
-def _replace(database: Database, champion: Champion, heir: UUID) -> None:
-    """Nothing happens when another change came first: then another version serves already."""
+def _replace(database: Database, champion: Champion, successor_id: UUID) -> None:
+    """A concurrent change wins: then another version serves already."""
     why, lost = ChampionReason.DAMAGED, {"lost_model_version_id": str(champion.model_version_id)}
     expected = champion.revision
     with suppress(Conflict), database.unit_of_work() as session:
-        promotion.promote(session, champion.subject_id, heir, reason=why, expected_revision=expected, decision=lost)
+        promotion.promote(
+            session, champion.subject_id, successor_id, reason=why, expected_revision=expected, decision=lost
+        )
         log.error("file of a champion lost; another version serves", version=str(champion.model_version_id))
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a database, from what its driver raised, in a sentence for whoever can mend it."""
+"""Faults of a database, told from the exceptions of its driver, each with a sentence for the operator."""
 
 import errno
 import sqlite3
@@ -7,7 +7,7 @@ from enum import StrEnum
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-# What may pass by waiting. InternalError: PostgreSQL during a failover, when it takes no writes yet.
+# Outages that may pass. InternalError: PostgreSQL during a failover, when it takes no writes yet.
 DATABASE_UNAVAILABLE = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})

@@ -1,4 +1,4 @@
-"""Fleets: one parent row for the jobs that personalise many people. Nobody claims it; its jobs are as any other."""
+"""Fleets: one parent row for the jobs that personalise many people. Only its jobs are claimed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,8 +51,8 @@ def add(
 ) -> Job:
     """Record a fleet: for each dataset a job per stage with its configuration, stage 2 behind its stage 1.
 
-    The fleet waits for nobody, so it runs at once. Its jobs are in the order of `people`, both stages of one before
-    the next: people are finished one after the other, not all at the end.
+    The fleet waits for no worker, so it runs at once. Its jobs are in the order of `people`, both stages of one person
+    before the next person: people are finished one after the other, not all at the end.
     """
     now = utc_now()
     fleet = Job(
@@ -79,9 +79,9 @@ def add(
     detail = {"request_id": request_id} if request_id else {}
     session.add(JobEvent(job_id=fleet.id, event="queued", attempt=0, detail=detail))
     queued = select(Job.id, literal("queued"), literal(0), literal(detail, JobEvent.detail.type))
-    theirs = queued.where(Job.parent_id == fleet.id).order_by(Job.created_at)
+    queued_events = queued.where(Job.parent_id == fleet.id).order_by(Job.created_at)
     session.flush()
-    session.execute(insert(JOB_EVENTS).from_select(["job_id", "event", "attempt", "detail"], theirs))
+    session.execute(insert(JOB_EVENTS).from_select(["job_id", "event", "attempt", "detail"], queued_events))
     session.add(JobEvent(job_id=fleet.id, event="running", attempt=0, detail={}))
     session.flush()
     if not rows:
@@ -91,17 +91,17 @@ def add(
 
 
 def content(dataset: Dataset) -> str:
-    """What tells datasets with the same workouts, split alike."""
+    """A key that is equal for datasets with the same workouts and splits."""
     return dataset.digest or str(dataset.id)
 
 
 def trained(session: Session, account_id: UUID, datasets: Sequence[Dataset]) -> Trained:
-    """What was, or is about to be, trained on these datasets and on others that hold the same."""
-    found: Trained = {}
+    """Jobs that succeeded or may still succeed on these datasets, or on others with the same content."""
+    trainings: Trained = {}
     for part in _chunks(datasets):
         same = or_(
-            Dataset.id.in_([each.id for each in part]),
-            Dataset.digest.in_([each.digest for each in part if each.digest]),
+            Dataset.id.in_([dataset.id for dataset in part]),
+            Dataset.digest.in_([dataset.digest for dataset in part if dataset.digest]),
         )
         made = (
             select(Job.stage, Job.configuration, Job.start_model_version_id, Dataset)
@@ -111,29 +111,29 @@ def trained(session: Session, account_id: UUID, datasets: Sequence[Dataset]) -> 
         )
         for stage, configuration, start, dataset in session.execute(made).tuples():
             key = (dataset.subject_id, content(dataset), stage)
-            found.setdefault(key, []).append((configuration, start))
-    return found
+            trainings.setdefault(key, []).append((configuration, start))
+    return trainings
 
 
 def newest_of_subjects(session: Session, account_id: UUID, names: Sequence[str] | None) -> dict[str, Dataset | None]:
-    """The newest ready dataset of each named person, of all when `names` is None; people who are not there are left
-    out, and those without such a dataset are None.
+    """The newest ready dataset of each named person, of all when `names` is None; unknown people are left
+    out, and people without a ready dataset are None.
     """  # fmt: skip
     ready = (Dataset.subject_id == Subject.id) & (Dataset.state == DatasetState.READY)
     rows = select(Subject.name, Dataset).outerjoin(Dataset, ready).where(Subject.account_id == account_id)
     rows = rows.order_by(Subject.created_at, Subject.id, Dataset.created_at, Dataset.id)
-    found: dict[str, Dataset | None] = {}
+    newest: dict[str, Dataset | None] = {}
     for part in [None] if names is None else _chunks(names):
         some = rows if part is None else rows.where(Subject.name.in_(part))
-        found |= {row[0]: row[1] for row in session.execute(some)}  # the newest comes last
-    return found
+        newest |= {row[0]: row[1] for row in session.execute(some)}  # the newest comes last
+    return newest
 
 
 def by_id(session: Session, account_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Dataset]:
     """The account's personal datasets among these."""
     own = select(Dataset).where(Dataset.account_id == account_id, Dataset.kind == DatasetKind.PERSONAL)
-    found = (session.scalars(own.where(Dataset.id.in_(part))) for part in _chunks(ids))
-    return {dataset.id: dataset for part in found for dataset in part}
+    parts = (session.scalars(own.where(Dataset.id.in_(part))) for part in _chunks(ids))
+    return {dataset.id: dataset for part in parts for dataset in part}
 
 
 def summaries(session: Session, fleet_ids: Sequence[UUID]) -> dict[UUID, FleetSummary]:
@@ -144,18 +144,18 @@ def summaries(session: Session, fleet_ids: Sequence[UUID]) -> dict[UUID, FleetSu
     done = func.sum(case((Job.state.in_(TERMINAL_STATES), 1.0), else_=Job.progress))
     counts = select(Job.parent_id, Job.state, Job.error_code, func.count(), done, promoted)
     counts = counts.where(Job.parent_id.in_(fleet_ids)).group_by(Job.parent_id, Job.state, Job.error_code)
-    found = {fleet_id: FleetSummary() for fleet_id in fleet_ids}
+    by_fleet = {fleet_id: FleetSummary() for fleet_id in fleet_ids}
     for fleet_id, state, code, count, progress, better in session.execute(counts):
-        summary = found[fleet_id]
+        summary = by_fleet[fleet_id]
         summary.jobs[state] += count
         summary.progress += float(progress)
         summary.promoted += int(better)
         if state == JobState.FAILED:
             summary.errors[code or "unknown"] = summary.errors.get(code or "unknown", 0) + count
-    for summary in found.values():
+    for summary in by_fleet.values():
         count = sum(summary.jobs.values())
         summary.progress = summary.progress / count if count else 1.0
-    return found
+    return by_fleet
 
 
 def cancel(session: Session, fleet: Job) -> None:
@@ -165,15 +165,15 @@ def cancel(session: Session, fleet: Job) -> None:
 
 
 def end_finished(session: Session) -> int:
-    """End every fleet whose jobs have all ended; how many. One failed job fails no fleet: only when none succeeded."""
+    """End every fleet whose jobs have all ended; the number ended. A fleet fails only when no job succeeded."""
     child = aliased(Job)
     alive = select(child.id).where(
         child.parent_id == Job.id, or_(child.state == JobState.QUEUED, child.state == JobState.RUNNING)
     )
     over = select(Job).where(Job.stage == Stage.FLEET, Job.state == JobState.RUNNING, ~alive.exists())
     fleets = session.scalars(over).all()
-    found = summaries(session, [fleet.id for fleet in fleets])
-    return sum(_end(session, fleet, found[fleet.id]) for fleet in fleets)
+    by_fleet = summaries(session, [fleet.id for fleet in fleets])
+    return sum(_end(session, fleet, by_fleet[fleet.id]) for fleet in fleets)
 
 
 def _end(session: Session, fleet: Job, summary: FleetSummary) -> bool:

@@ -1,4 +1,4 @@
-"""A POST with an Idempotency-Key makes its resource once, however often and however simultaneously it is sent."""
+"""Idempotency keys: a POST with an Idempotency-Key makes its resource once, also for repeated concurrent requests."""
 
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -13,17 +13,17 @@ from service.registry.tables import IdempotencyKey, utc_now
 
 @dataclass(frozen=True)
 class Once:
-    """A caller's key, and the digest of everything that it was sent with."""
+    """A caller's key, and the digest of the whole request."""
 
     key: str
     request_sha256: str
 
 
 def begin(session: Session, account_id: UUID, once: Once | None) -> UUID | None:
-    """None: ours to do (then call `finish`); else the resource that the same request made before. Raises Conflict.
+    """The resource that the same request made before; None: make it, then call `finish`. Raises Conflict.
 
-    The row is written first: of simultaneous requests all but one wait here, on the unique key, for the winner's
-    commit. The winner's rollback lets the next one do it.
+    The row is written first: of concurrent requests all but the first wait here, on the unique key, for its commit. If
+    it rolls back, the next request makes the resource.
     """
     if once is None:
         return None
@@ -36,8 +36,8 @@ def begin(session: Session, account_id: UUID, once: Once | None) -> UUID | None:
     )
     if session.scalar(row.returning(IdempotencyKey.key)) is not None:
         return None
-    mine = select(IdempotencyKey).where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == once.key)
-    earlier = session.scalars(mine).one()
+    stored = select(IdempotencyKey).where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == once.key)
+    earlier = session.scalars(stored).one()
     if earlier.request_sha256 != once.request_sha256:
         raise reused()
     return earlier.resource_id
@@ -51,13 +51,13 @@ def reused() -> Conflict:
 
 def made_by(session: Session, account_id: UUID, key: str) -> UUID | None:
     """The resource that a request with this key made before; None: none has."""
-    mine = select(IdempotencyKey.resource_id)
-    return session.scalar(mine.where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == key))
+    resource_id = select(IdempotencyKey.resource_id)
+    return session.scalar(resource_id.where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == key))
 
 
 def finish(session: Session, account_id: UUID, once: Once | None, resource_id: UUID) -> None:
-    """Remember what was made, in the transaction that makes it."""
+    """Record the resource in the transaction that makes it."""
     if once is None:
         return
-    mine = update(IdempotencyKey).where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == once.key)
-    session.execute(mine.values(resource_id=resource_id))
+    row = update(IdempotencyKey).where(IdempotencyKey.account_id == account_id, IdempotencyKey.key == once.key)
+    session.execute(row.values(resource_id=resource_id))

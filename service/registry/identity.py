@@ -1,7 +1,7 @@
 """The common identity of a database and its artifact folder: a row here, a small file there, written once together.
 
 With another database or folder nothing starts and nothing is deleted: a file that this database does not know may be
-all that another one has.
+the only copy of another database.
 """
 
 import os
@@ -33,7 +33,7 @@ class OtherStore(Exception):
 
 @dataclass(frozen=True)
 class Identities:
-    """What both sides say; None: nothing yet."""
+    """The identities of both sides; None: not set yet."""
 
     database: UUID | None
     folder: UUID | str | None
@@ -41,7 +41,7 @@ class Identities:
 
     @property
     def agree(self) -> bool:
-        """Whether both say the same (also nothing)."""
+        """Whether both are equal (also both None)."""
         return self.database == self.folder
 
 
@@ -63,15 +63,15 @@ def read(database: Database, store: ArtifactStore) -> Identities:
 
 
 def check(database: Database, store: ArtifactStore) -> None:
-    """Raise OtherStore unless database and folder say the same."""
-    found = read(database, store)
-    if not found.agree:
-        raise OtherStore(_words(database, store, found))
+    """Raise OtherStore unless database and folder have the same identity."""
+    identities = read(database, store)
+    if not identities.agree:
+        raise OtherStore(_words(database, store, identities))
 
 
 def check_before(database_url: str, store: ArtifactStore) -> None:
-    """Raise OtherStore when the database must not be brought up to date beside this folder: a file that is not there,
-    or one without tables, must not come to files that are somebody's.
+    """Raise OtherStore when the database must not be brought up to date beside this folder: a missing
+    database file, or a database without tables, must not adopt files of another database.
     """  # fmt: skip
     file = sqlite_file(database_url)
     is_used = of_folder(store) is not None or _holds_files(store)
@@ -81,22 +81,22 @@ def check_before(database_url: str, store: ArtifactStore) -> None:
         return
     database = Database(database_url)
     try:
-        found = read(database, store)
-        if found.agree and found.database is not None:
+        identities = read(database, store)
+        if identities.agree and identities.database is not None:
             return
-        if not _may_claim(database, store, found):
-            raise OtherStore(_words(database, store, found))
+        if not _may_claim(database, store, identities):
+            raise OtherStore(_words(database, store, identities))
     finally:
         database.dispose()
 
 
 def establish(database: Database, store: ArtifactStore) -> None:
     """Give both sides their common identity, if they have none. Raises OtherStore when they do not belong together."""
-    found = read(database, store)
-    if found.agree and found.database is not None:
+    identities = read(database, store)
+    if identities.agree and identities.database is not None:
         return
-    if not _may_claim(database, store, found):
-        raise OtherStore(_words(database, store, found))
+    if not _may_claim(database, store, identities):
+        raise OtherStore(_words(database, store, identities))
     with database.unit_of_work() as session:
         new = {"id": 1, "identity": uuid4(), "adopted_at": utc_now()}
         session.execute(insert_ignoring(session, Installation).values(**new))
@@ -105,7 +105,7 @@ def establish(database: Database, store: ArtifactStore) -> None:
 
 
 def adopt(database: Database, store: ArtifactStore) -> UUID:
-    """Give both sides a new identity, whatever they said before: the folder belongs to this database, and no other
+    """Give both sides a new identity, whatever they had before: the folder belongs to this database, and no other
     one comes to it any more. What lies there now is not swept without an operator's word. Call with current tables.
     """  # fmt: skip
     identity = uuid4()
@@ -119,15 +119,17 @@ def adopt(database: Database, store: ArtifactStore) -> UUID:
 
 def describe(database: Database, store: ArtifactStore) -> str:
     """Both sides in a sentence."""
-    found = read(database, store)
-    return f"The database {name_of(database)} is {found.database}; the folder {store.root} says {found.folder}."
+    identities = read(database, store)
+    return (
+        f"The database {name_of(database)} is {identities.database}; the folder {store.root} says {identities.folder}."
+    )
 
 
-def _may_claim(database: Database, store: ArtifactStore, found: Identities) -> bool:
+def _may_claim(database: Database, store: ArtifactStore, identities: Identities) -> bool:
     """Whether the folder has no identity yet and cannot be another database's: it holds nothing, or the files that
     this one's rows refer to. (An installation from before there were identities, or a start that was cut short.)
     """  # fmt: skip
-    if found.folder is not None:
+    if identities.folder is not None:
         return False
     holders = set(_accounts(store))
     with database.reading() as session:
@@ -184,17 +186,17 @@ def _write(store: ArtifactStore, identity: UUID) -> None:
     sync_folder(store.root)
 
 
-def _words(database: Database, store: ArtifactStore, found: Identities) -> str:
-    return _sentence(store, name_of(database), found.database, found.folder)
+def _words(database: Database, store: ArtifactStore, identities: Identities) -> str:
+    return _sentence(store, name_of(database), identities.database, identities.folder)
 
 
 def _sentence(store: ArtifactStore, name: str, own: UUID | None, folders: UUID | str | None = None) -> str:
     folders = folders or of_folder(store)
-    theirs = f"says {folders}" if folders else "has none" + (", but files" if _holds_files(store) else "")
-    ours = f"is {own}" if own else "has none yet"
+    folder_words = f"says {folders}" if folders else "has none" + (", but files" if _holds_files(store) else "")
+    database_words = f"is {own}" if own else "has none yet"
     return (
-        f"The artifact folder {store.root} does not belong to this database. The identity of the folder {theirs}; that "
-        f"of the database {name} {ours}. {WHAT_TO_DO}"
+        f"The artifact folder {store.root} does not belong to this database. The identity of the folder "
+        f"{folder_words}; that of the database {name} {database_words}. {WHAT_TO_DO}"
     )
 
 

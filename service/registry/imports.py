@@ -129,11 +129,11 @@ def finish(
     digest: str,
     level: dict[str, Any] | None,
 ) -> Dataset:
-    """Make the dataset ready with everything that was found. Its subject's level becomes the dataset's."""
+    """Make the dataset ready with all its workouts and files. Its subject's level becomes the dataset's."""
     dataset = session.get_one(Dataset, dataset_id)
     _add_workouts(session, dataset, workouts, _stored_ids(session, dataset.account_id, workouts))
     _add_files(session, dataset, files)
-    splits = [found.split for found in workouts]
+    splits = [workout.split for workout in workouts]
     dataset.train_workouts, dataset.val_workouts = splits.count("train"), splits.count("val")
     dataset.test_workouts, dataset.dropped_workouts = splits.count("test"), splits.count(None)
     dataset.digest, dataset.level = digest, level
@@ -147,9 +147,9 @@ def finish(
 def report_failed(
     session: Session, dataset_id: UUID, workouts: Sequence[ImportedWorkout], files: Iterable[ImportedFile]
 ) -> None:
-    """What an import found that ends without a ready dataset: the report says why of each file and workout."""
+    """Record the files and workouts of a failed import: the report gives the reason for each."""
     dataset = session.get_one(Dataset, dataset_id)
-    _add_workouts(session, dataset, [replace(found, digest=None, split=None) for found in workouts], {})
+    _add_workouts(session, dataset, [replace(workout, digest=None, split=None) for workout in workouts], {})
     _add_files(session, dataset, files)
 
 
@@ -157,25 +157,25 @@ def _add_workouts(
     session: Session, dataset: Dataset, workouts: Sequence[ImportedWorkout], stored: dict[str, UUID]
 ) -> None:
     """A row for each kept workout, and for the first of the dropped ones; the others are counted."""
-    dropped = [position for position, found in enumerate(workouts) if found.digest is None]
+    dropped = [position for position, workout in enumerate(workouts) if workout.digest is None]
     unlisted = set(dropped[MAX_DROPPED:])
     dataset.unlisted_workouts = len(unlisted)
     session.add_all(
         DatasetWorkout(
             dataset_id=dataset.id,
-            workout_id=stored[found.digest] if found.digest else None,
+            workout_id=stored[workout.digest] if workout.digest else None,
             position=position,
-            person=_text(found.person, 200) if found.person else found.person,
-            source=_text(found.source, 500),
-            started_at=found.started_at,
-            duration_s=found.duration_s,
-            sport=_text(found.sport, 50),
-            heart_rate_per_minute=found.heart_rate_per_minute,
-            split=found.split,
-            verdict=found.verdict,
-            reasons=[{**reason, "message": _text(reason["message"])} for reason in found.reasons],
+            person=_text(workout.person, 200) if workout.person else workout.person,
+            source=_text(workout.source, 500),
+            started_at=workout.started_at,
+            duration_s=workout.duration_s,
+            sport=_text(workout.sport, 50),
+            heart_rate_per_minute=workout.heart_rate_per_minute,
+            split=workout.split,
+            verdict=workout.verdict,
+            reasons=[{**reason, "message": _text(reason["message"])} for reason in workout.reasons],
         )
-        for position, found in enumerate(workouts)
+        for position, workout in enumerate(workouts)
         if position not in unlisted
     )
 
@@ -204,7 +204,7 @@ def _text(words: str, limit: int = 2000) -> str:
 
 def _stored_ids(session: Session, account_id: UUID, workouts: Sequence[ImportedWorkout]) -> dict[str, UUID]:
     """The row of each kept workout, shared with other datasets of the account, of imports that end now too."""
-    kept = {found.digest: found for found in workouts if found.digest}
+    kept = {workout.digest: workout for workout in workouts if workout.digest}
     ids: dict[str, UUID] = {}
     for chunk in _chunks(sorted(kept), 500):  # sorted: two imports at once wait for each other in one order only
         _add_missing(session, account_id, [kept[digest] for digest in chunk])
@@ -217,7 +217,7 @@ def _stored_ids(session: Session, account_id: UUID, workouts: Sequence[ImportedW
 
 def _add_missing(session: Session, account_id: UUID, kept: Sequence[ImportedWorkout]) -> None:
     names = ("digest", "size", "started_at", "duration_s", "samples")
-    rows = [{"account_id": account_id, **{name: getattr(found, name) for name in names}} for found in kept]
+    rows = [{"account_id": account_id, **{name: getattr(workout, name) for name in names}} for workout in kept]
     session.execute(insert_ignoring(session, WorkoutRow), rows)
 
 

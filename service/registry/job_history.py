@@ -40,17 +40,17 @@ def read(session: Session, account_id: UUID, job_id: UUID) -> JobRow:
     return row[0], row[1]
 
 
-def page(session: Session, account_id: UUID, wanted: JobFilter, where: PageRequest) -> Page[JobRow]:
+def page(session: Session, account_id: UUID, criteria: JobFilter, request: PageRequest) -> Page[JobRow]:
     """Jobs of an account."""
     conditions = {
-        Job.subject_id: wanted.subject and subjects.id_of(account_id, wanted.subject),
-        Job.dataset_id: wanted.dataset_id,
-        Job.parent_id: wanted.parent_id,
-        Job.stage: wanted.stage,
-        Job.state: wanted.state,
+        Job.subject_id: criteria.subject and subjects.id_of(account_id, criteria.subject),
+        Job.dataset_id: criteria.dataset_id,
+        Job.parent_id: criteria.parent_id,
+        Job.stage: criteria.stage,
+        Job.state: criteria.state,
     }
     rows = _shown(account_id).where(*(column == value for column, value in conditions.items() if value is not None))
-    return fetch(session, rows, Job, where)
+    return fetch(session, rows, Job, request)
 
 
 def events(session: Session, job_id: UUID, after: int, limit: int) -> list[JobEvent]:
@@ -67,26 +67,26 @@ def log_lines(session: Session, job_id: UUID, after: int, limit: int) -> list[Jo
 
 def epochs(session: Session, job_id: UUID) -> list[EpochMetrics]:
     """All epochs of a job (500 at most)."""
-    mine = select(EpochMetrics).where(EpochMetrics.job_id == job_id)
-    return list(session.scalars(mine.order_by(EpochMetrics.epoch)))
+    rows = select(EpochMetrics).where(EpochMetrics.job_id == job_id)
+    return list(session.scalars(rows.order_by(EpochMetrics.epoch)))
 
 
 def epochs_numbered(session: Session, job_id: UUID, numbers: Collection[int]) -> dict[int, EpochMetrics]:
-    """The epochs of a job with these numbers; those that it does not have are left out."""
+    """The epochs of a job with these numbers; missing epochs are left out."""
     if not numbers:
         return {}
-    mine = select(EpochMetrics).where(EpochMetrics.job_id == job_id, EpochMetrics.epoch.in_(numbers))
-    return {row.epoch: row for row in session.scalars(mine)}
+    rows = select(EpochMetrics).where(EpochMetrics.job_id == job_id, EpochMetrics.epoch.in_(numbers))
+    return {row.epoch: row for row in session.scalars(rows)}
 
 
 def marks(session: Session, job_ids: Collection[UUID]) -> dict[UUID, Mark]:
-    """What tells of each job whether anything of it has changed; jobs that are gone are left out."""
+    """A mark per job that differs once anything of the job has changed; deleted jobs are left out."""
     children = select(func.count()).where(_CHILD.parent_id == Job.id, _CHILD.state.in_(TERMINAL_STATES))
     newest = [select(func.max(rows.id)).where(rows.job_id == Job.id) for rows in (JobEvent, JobLogLine)]
     columns = (Job.state, Job.progress, Job.epoch, Job.cancel_requested)
     counts = (part.scalar_subquery() for part in (*newest, children))
-    found = session.execute(select(Job.id, *columns, *counts).where(Job.id.in_(job_ids)))
-    return {row[0]: tuple(row[1:]) for row in found}
+    rows = session.execute(select(Job.id, *columns, *counts).where(Job.id.in_(job_ids)))
+    return {row[0]: tuple(row[1:]) for row in rows}
 
 
 def mean_epoch_seconds(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, float]:

@@ -1,6 +1,6 @@
 """The state machine of jobs: the only place where a job's state changes, and only from the state it expects.
 
-A worker's writes carry its `Claim` (job and attempt): a stale one matches no row and changes nothing.
+A worker's writes carry its `Claim` (job and attempt, the fencing token): a stale claim matches no row.
 """
 
 from dataclasses import dataclass
@@ -51,9 +51,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """What the row says to the worker that renews its lease."""
+    """The answer to a worker that renews its lease."""
 
-    ours: bool
+    lease_held: bool
     cancel_requested: bool
 
 
@@ -97,8 +97,8 @@ def require(session: Session, account_id: UUID, job_id: UUID) -> Job:
 
 
 def request_cancel(session: Session, job: Job) -> Job:
-    """Cancel a queued job now; ask the worker of a running one. Raises Conflict for one that has ended."""
-    session.refresh(job, with_for_update=True)  # nobody hands it back between the two looks
+    """Cancel a queued job now; ask the worker of a running one. Raises Conflict when the job has ended."""
+    session.refresh(job, with_for_update=True)  # locked: no worker hands it back between the two statements
     if _end(session, Job.id == job.id, JobState.QUEUED, JobState.CANCELLED):
         _event(session, job.id, job.attempt, "cancelled")
         _fail_import(session, job, "cancelled", "The import was cancelled.")
@@ -109,7 +109,7 @@ def request_cancel(session: Session, job: Job) -> Job:
 
 
 def ask_to_cancel(session: Session, job: Job) -> None:
-    """Note on a running job that it is to be cancelled. Raises Conflict for one that does not run."""
+    """Note on a running job that it is to be cancelled. Raises Conflict unless the job runs."""
     asked = update(Job).where(Job.id == job.id, Job.state == JobState.RUNNING)
     noted = _changed(session, asked, cancel_requested=True)
     session.refresh(job)
@@ -119,15 +119,15 @@ def ask_to_cancel(session: Session, job: Job) -> None:
 
 def cancel_children(session: Session, fleet: Job) -> None:
     """Cancel all jobs of a fleet that wait, and ask those that run, in a few statements: there may be thousands."""
-    theirs, waiting = Job.parent_id == fleet.id, Job.state == JobState.QUEUED
-    attempts = session.execute(select(Job.id, Job.attempt).where(theirs, waiting).with_for_update()).all()
-    _end(session, theirs, JobState.QUEUED, JobState.CANCELLED)
+    children, waiting = Job.parent_id == fleet.id, Job.state == JobState.QUEUED
+    attempts = session.execute(select(Job.id, Job.attempt).where(children, waiting).with_for_update()).all()
+    _end(session, children, JobState.QUEUED, JobState.CANCELLED)
     if attempts:
         cancelled = [
-            {"job_id": one, "attempt": attempt, "event": "cancelled", "detail": {}} for one, attempt in attempts
+            {"job_id": job_id, "attempt": attempt, "event": "cancelled", "detail": {}} for job_id, attempt in attempts
         ]
         session.execute(insert(JOB_EVENTS), cancelled)
-    _changed(session, update(Job).where(theirs, Job.state == JobState.RUNNING), cancel_requested=True)
+    _changed(session, update(Job).where(children, Job.state == JobState.RUNNING), cancel_requested=True)
 
 
 def retry(session: Session, job: Job) -> Job:
@@ -183,19 +183,21 @@ def claim_next(session: Session, worker: str, stages: tuple[Stage, ...], lease_s
 
 
 def heartbeat(session: Session, claim: Claim, lease_seconds: float, progress: float | None = None) -> Heartbeat:
-    """Renew the lease. When it is no longer ours: stop and write nothing more."""
+    """Renew the lease. When it is lost, the worker must stop and write nothing more."""
     values: dict[str, Any] = {"lease_until": db_now() + lease_seconds}
     if progress is not None:
         values["progress"] = progress
-    renewal = update(Job).where(*_ours(claim)).values(**values).returning(Job.cancel_requested)
+    renewal = update(Job).where(*fencing(claim)).values(**values).returning(Job.cancel_requested)
     renewed = session.execute(renewal.execution_options(synchronize_session=False)).one_or_none()
-    return Heartbeat(ours=renewed is not None, cancel_requested=bool(renewed and renewed.cancel_requested))
+    return Heartbeat(lease_held=renewed is not None, cancel_requested=bool(renewed and renewed.cancel_requested))
 
 
 def record_checkpoint(session: Session, claim: Claim, *, epoch: int, sha256: str) -> bool:
     """Point the job at its newest checkpoint. A job that gets ahead has not crashed: `crashes` starts anew."""
     pointers = {"previous_sha256": Job.latest_sha256, "latest_sha256": sha256, "crashes": 0, "epoch": epoch}
-    if not _changed(session, update(Job).where(*_ours(claim), Job.latest_sha256.is_distinct_from(sha256)), **pointers):
+    if not _changed(
+        session, update(Job).where(*fencing(claim), Job.latest_sha256.is_distinct_from(sha256)), **pointers
+    ):
         return False
     _event(session, claim.job_id, claim.attempt, "checkpoint", epoch=epoch, sha256=sha256)
     return True
@@ -219,7 +221,7 @@ def add_log(session: Session, claim: Claim, message: str) -> None:
 
 
 def succeed(session: Session, claim: Claim, result: dict[str, Any]) -> bool:
-    """End the job; False when it is no longer ours (then nothing of this transaction may be kept)."""
+    """End the job; False when the lease is lost (then roll the transaction back)."""
     return _finish(session, claim, JobState.SUCCEEDED, "succeeded", result=result, progress=1.0)
 
 
@@ -242,11 +244,11 @@ def cancel_running(session: Session, claim: Claim) -> bool:
 def hand_back(session: Session, claim: Claim) -> bool:
     """Put the job back to queued at shutdown: another worker goes on at once, and it does not count as a crash.
 
-    One that was to be cancelled is cancelled: nobody would claim it again.
+    A job with a cancel request is cancelled: no worker would claim it again.
     """
-    if session.scalar(select(Job.cancel_requested).where(*_ours(claim)).with_for_update()):
+    if session.scalar(select(Job.cancel_requested).where(*fencing(claim)).with_for_update()):
         return cancel_running(session, claim)
-    if not _move(session, and_(*_ours(claim)), JobState.RUNNING, JobState.QUEUED, lease_until=None, worker=None):
+    if not _move(session, and_(*fencing(claim)), JobState.RUNNING, JobState.QUEUED, lease_until=None, worker=None):
         return False
     _event(session, claim.job_id, claim.attempt, "handed_back")
     return True
@@ -314,12 +316,19 @@ def _fail_dependent(session: Session, job: Job) -> bool:
 # -- shared -----------------------------------------------------------------------------------------------------------
 
 
-def _ours(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+def fencing(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+    """The conditions of each write by a worker: the job still runs, in the attempt that the worker claimed."""
     return (Job.id == claim.job_id, Job.attempt == claim.attempt, Job.state == JobState.RUNNING)
 
 
+def check_change(source: JobState, target: JobState) -> None:
+    """Raise ValueError for a change of state that is not in `LEGAL`."""
+    if target not in LEGAL[source]:
+        raise ValueError(f"a job cannot go from {source} to {target}")
+
+
 def _finish(session: Session, claim: Claim, target: JobState, event: str, **values: Any) -> bool:
-    if not _end(session, and_(*_ours(claim)), JobState.RUNNING, target, lease_until=None, **values):
+    if not _end(session, and_(*fencing(claim)), JobState.RUNNING, target, lease_until=None, **values):
         return False
     _event(session, claim.job_id, claim.attempt, event)
     return True
@@ -344,8 +353,7 @@ def _end(session: Session, which: ColumnElement[bool], source: JobState, target:
 
 def _move(session: Session, which: ColumnElement[bool], source: JobState, target: JobState, **values: Any) -> bool:
     """The one statement that changes a state; False when the row is not in `source` (any more)."""
-    if target not in LEGAL[source]:
-        raise ValueError(f"a job cannot go from {source} to {target}")
+    check_change(source, target)
     return _changed(session, update(Job).where(which, Job.state == source), state=target, **values)
 
 

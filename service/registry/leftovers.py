@@ -1,7 +1,8 @@
-"""Files that nobody needs any more: written down in the transaction after which that is so, deleted after its commit.
+"""Garbage collection of files: a transaction records the files that it leaves unreferenced; after its commit they are
+deleted.
 
-Whoever wrote them down deletes them at once; what a crash, a running backup or an import of the same workouts left is
-done by the reconciler.
+The recording process deletes them at once. The reconciler deletes what a crash, a running backup or an import of the
+same workouts left.
 """
 
 import math
@@ -25,13 +26,13 @@ AT_ONCE = 500  # in one transaction
 
 
 def add(session: Session, account_id: UUID, digests: Iterable[str | None]) -> None:
-    """Let these files go unless some row refers to them; None is left out."""
+    """Record files to delete unless a row refers to them; None is left out."""
     _add(session, account_id, sorted({digest for digest in digests if digest}))
 
 
 def look_later(session: Session, account_id: UUID) -> None:
-    """Let every file of the account go that was stored until now and that no row refers to: a job that ended before its
-    time may have stored some without a row.
+    """Record a look for all unreferenced files of the account stored until now: a job that was cut short may have
+    stored some without a row.
     """  # fmt: skip
     _add(session, account_id, [None])
 
@@ -49,14 +50,14 @@ def delete_unreferenced(
     """Remove files inside the transaction that proves that no row refers to them (a write unit of work of its own).
 
     A file that was stored again since `older_than` (epoch seconds) stays: its row is on its way. While a backup reads,
-    they are written down to go later.
+    the files are recorded for later.
     """
-    # Whoever adds a row of this account now waits until the files are gone (PostgreSQL: its foreign key).
+    # A concurrent insert for this account waits until the files are gone (PostgreSQL: its foreign key).
     session.execute(select(Account.id).where(Account.id == account_id).with_for_update())
-    wanted = set(digests)
+    candidates = set(digests)
     old = [
         digest
-        for digest in wanted - referenced(session, account_id, wanted)
+        for digest in candidates - referenced(session, account_id, candidates)
         if stored_at(store.path(account_id, digest)) < older_than
     ]
     if old and pins.is_pinned(session):
@@ -67,15 +68,15 @@ def delete_unreferenced(
 
 
 def work_off(database: Database, store: ArtifactStore, account_id: UUID | None = None, *, hurried: bool = False) -> int:
-    """Delete what was written down, of one account or of all; how many rows that were.
+    """Delete the recorded files of one account or of all; the number of rows handled.
 
     `hurried`: look for files without a row now as far as that is safe, not only once all of them can be judged.
     """
     with database.reading() as session:
         accounts = select(Leftover.account_id).distinct()
-        found = session.scalars(accounts if account_id is None else accounts.where(Leftover.account_id == account_id))
-        owners = found.all()
-    return sum(_delete_named(database, store, each) + _look(database, store, each, hurried) for each in owners)
+        rows = session.scalars(accounts if account_id is None else accounts.where(Leftover.account_id == account_id))
+        owners = rows.all()
+    return sum(_delete_named(database, store, owner) + _look(database, store, owner, hurried) for owner in owners)
 
 
 def _delete_named(database: Database, store: ArtifactStore, account_id: UUID) -> int:
@@ -92,8 +93,8 @@ def _delete_named(database: Database, store: ArtifactStore, account_id: UUID) ->
 
 
 def _delete_files(session: Session, store: ArtifactStore, account_id: UUID, rows: Sequence[Leftover]) -> list[int]:
-    """The rows that are done with. A running import may have stored a same workout again without its row being there
-    yet: what is younger than it waits for its end.
+    """The rows that are handled. A running import may have stored the same workout again before its row exists: files
+    younger than the import wait for its end.
     """  # fmt: skip
     session.execute(select(Account.id).where(Account.id == account_id).with_for_update())
     since = _running_since(session, account_id, Job.stage == Stage.IMPORT)
@@ -120,7 +121,7 @@ def _look(database: Database, store: ArtifactStore, account_id: UUID, hurried: b
     asked = max(row.created_at for row in rows).timestamp()
     bound = min(asked, time.time() - SETTLED_SECONDS, since)
     if bound < asked and not hurried:
-        return 0  # a job that runs, or an upload, may still own what is there
+        return 0  # a running job or an upload may still own these files
     for chunk in unreferenced(database, store, account_id, older_than=bound):
         with database.unit_of_work() as session:
             delete_unreferenced(session, store, account_id, chunk, older_than=bound)

@@ -27,7 +27,7 @@ def upgrade(database_url: str, revision: str = "head") -> None:
 
 
 def drop_all(database_url: str) -> None:
-    """Take every table away, with what is in it."""
+    """Drop every table."""
     command.downgrade(configuration(database_url), "base")
 
 

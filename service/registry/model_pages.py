@@ -33,16 +33,16 @@ def read(session: Session, account_id: UUID, version_id: UUID) -> ModelRow:
     return row[0], row[1], row[2], row[3]
 
 
-def page(session: Session, account_id: UUID, wanted: ModelFilter, where: PageRequest) -> Page[ModelRow]:
+def page(session: Session, account_id: UUID, criteria: ModelFilter, request: PageRequest) -> Page[ModelRow]:
     """The account's versions and the shipped base."""
     conditions = {
-        ModelVersion.subject_id: wanted.subject and subjects.id_of(account_id, wanted.subject),
-        ModelVersion.dataset_id: wanted.dataset_id,
-        ModelVersion.stage: wanted.stage,
+        ModelVersion.subject_id: criteria.subject and subjects.id_of(account_id, criteria.subject),
+        ModelVersion.dataset_id: criteria.dataset_id,
+        ModelVersion.stage: criteria.stage,
     }
     rows = _shown().where(*(column == value for column, value in conditions.items() if value is not None))
     whose = (ModelVersion.account_id == account_id, ModelVersion.account_id.is_(None))
-    return merged([fetch(session, rows.where(owner), ModelVersion, where) for owner in whose], where.limit)
+    return merged([fetch(session, rows.where(owner), ModelVersion, request) for owner in whose], request.limit)
 
 
 def evaluation(
@@ -53,9 +53,9 @@ def evaluation(
     dataset_id: UUID | None = None,
     subject_id: UUID | None = None,
 ) -> Evaluation | None:
-    """How a version did on a dataset of the caller; on the newest one that it was scored on, if none is named.
+    """How a version did on a dataset of the caller; by default on the newest dataset with a score.
 
-    The shipped base is scored on everybody's datasets: what one account sees must be its own.
+    The shipped base is scored on datasets of all accounts: an account sees only its own evaluations.
     """
     own = _own_evaluations(account_id).where(Evaluation.model_version_id == version_id)
     if dataset_id is not None:

@@ -53,21 +53,21 @@ def of_job(session: Session, job_id: UUID) -> ModelVersion | None:
 
 def newest(session: Session, subject_id: UUID, limit: int) -> list[ModelVersion]:
     """The newest versions of a person, the newest first."""
-    theirs = select(ModelVersion).where(ModelVersion.subject_id == subject_id)
-    return list(session.scalars(theirs.order_by(ModelVersion.created_at.desc(), ModelVersion.id).limit(limit)))
+    versions = select(ModelVersion).where(ModelVersion.subject_id == subject_id)
+    return list(session.scalars(versions.order_by(ModelVersion.created_at.desc(), ModelVersion.id).limit(limit)))
 
 
 def shipped(session: Session) -> ModelVersion:
     """The newest base that came with the software. Raises Unavailable before `stagewise migrate` has put it there."""
-    ours = select(ModelVersion).where(ModelVersion.account_id.is_(None), ModelVersion.stage == Stage.BASE)
-    version = session.scalar(ours.order_by(ModelVersion.created_at.desc()).limit(1))
+    bases = select(ModelVersion).where(ModelVersion.account_id.is_(None), ModelVersion.stage == Stage.BASE)
+    version = session.scalar(bases.order_by(ModelVersion.created_at.desc()).limit(1))
     if version is None:
         raise Unavailable("no_base_model", "There is no base model yet; run `stagewise migrate`.", retry_after=60)
     return version
 
 
 def evaluation(session: Session, version_id: UUID, dataset_id: UUID | None = None) -> Evaluation | None:
-    """How a version did on a dataset's held-out workouts; on the newest one that it was scored on, if none is named."""
+    """How a version did on a dataset's held-out workouts; by default on the newest dataset with a score."""
     scored = select(Evaluation).where(Evaluation.model_version_id == version_id)
     if dataset_id is not None:
         scored = scored.where(Evaluation.dataset_id == dataset_id)

@@ -21,7 +21,7 @@ MAX_ID_LENGTH = 36  # of a UUID
 
 @dataclass(frozen=True)
 class Page(Generic[Item]):
-    """Some rows, and where the next ones begin; None after the last."""
+    """Some rows, and the cursor of the next page; None after the last row."""
 
     items: list[Item]
     next_cursor: str | None
@@ -29,7 +29,7 @@ class Page(Generic[Item]):
 
 @dataclass(frozen=True)
 class PageRequest:
-    """Which page is wanted."""
+    """The page to read."""
 
     limit: int = DEFAULT_LIMIT
     cursor: str | None = None
@@ -38,16 +38,16 @@ class PageRequest:
 def fetch(session: Session, rows: Select[Any], table: Any, page: PageRequest) -> Page[Any]:
     """One page of `rows`, whose first column is an instance of `table` with `created_at` and `id`, newest first.
 
-    A row of several columns comes as a tuple. Raises Unprocessable for a cursor that we did not make.
+    A row of several columns comes as a tuple. Raises Unprocessable for a foreign cursor.
     """
     if page.cursor is not None:
         created_at, row_id = _decode(page.cursor, table.id.type.python_type)
         seen = tuple_(literal(created_at, table.created_at.type), literal(row_id, table.id.type))
         rows = rows.where(tuple_(table.created_at, table.id) < seen)
     ordered = rows.order_by(table.created_at.desc(), table.id.desc()).limit(page.limit + 1)
-    found = session.execute(ordered).all()
-    items = found[: page.limit]
-    more = len(found) > page.limit
+    fetched = session.execute(ordered).all()
+    items = fetched[: page.limit]
+    more = len(fetched) > page.limit
     last = items[-1][0] if more else None
     return Page([tuple(row) for row in items], encode(*_place(last)) if last is not None else None)
 

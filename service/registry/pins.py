@@ -1,4 +1,4 @@
-"""While a backup reads, no file goes that a row referred to when it began."""
+"""Backup pins: while a backup reads, no file is deleted that a row referred to when it began."""
 
 import threading
 from collections.abc import Iterator
@@ -13,20 +13,20 @@ from service.registry.faults import Fault, fault_of
 from service.registry.session import Database, clock, db_now
 from service.registry.tables import BackupPin, Installation
 
-PIN_SECONDS = 120.0  # a backup that was killed holds files up for so long
+PIN_SECONDS = 120.0  # the lease of a pin: a killed backup delays deletions for so long
 RENEW_SECONDS = 20.0
 
 
 @contextmanager
 def pinned(database: Database) -> Iterator[None]:
-    """Let no file go for as long as the context is open; what was to go meanwhile goes later.
+    """Delay deletions of files while the context is open.
 
-    A database that cannot be written, for want of room or rights, can be read without: then nobody deletes much either.
+    A database that is full or read-only is read without a pin: it allows hardly any deletion either.
     """
     pin = uuid4()
     try:
         with database.unit_of_work() as session:
-            # Whoever deletes now has looked before, and ends first.
+            # A deletion under way has checked for pins already, and ends first.
             session.execute(select(Installation.id).with_for_update())
             session.execute(delete(BackupPin).where(BackupPin.until < db_now()))
             session.add(BackupPin(id=pin, until=_end(session)))

@@ -47,7 +47,7 @@ def champion_version(session: Session, subject_id: UUID) -> tuple[ModelVersion, 
 
 
 def deciding_dataset(session: Session, subject_id: UUID | None, trained_on: UUID) -> UUID:
-    """The dataset whose test workouts decide: a person's newest, whichever one trained; a base's own."""
+    """The dataset whose test workouts decide: a person's newest, even if another was trained on; a base's own."""
     newest = datasets.newest_ready(session, subject_id) if subject_id else None
     return newest.id if newest else trained_on
 
@@ -105,7 +105,7 @@ def roll_back(session: Session, subject_id: UUID, version_id: UUID) -> None:
 
 
 def earlier_versions(session: Session, champion: Champion) -> list[ModelVersion]:
-    """What served before the champion, the last one first, without deleted versions.
+    """The versions that served before the champion, newest first, without deleted versions.
 
     Steps that were rolled back, and versions whose file was lost, are left out.
     """
@@ -159,9 +159,9 @@ def fall_back(session: Session, version_ids: Collection[UUID]) -> None:
     """Before versions are deleted, let others take their place. Raises Unavailable when there is no base."""
     drop_default_base(session, version_ids)
     for champion in served_by(session, version_ids):
-        heir = successor(session, champion, lambda version: version.id not in version_ids).id
+        successor_id = successor(session, champion, lambda version: version.id not in version_ids).id
         expected = champion.revision
-        promote(session, champion.subject_id, heir, reason=ChampionReason.DELETED, expected_revision=expected)
+        promote(session, champion.subject_id, successor_id, reason=ChampionReason.DELETED, expected_revision=expected)
 
 
 def default_base(session: Session, account_id: UUID) -> ModelVersion:

@@ -1,6 +1,6 @@
-"""How much an account may have at once: jobs that wait or run, and bytes of what it uploaded.
+"""Quotas of an account: jobs that wait or run, and bytes of its uploads.
 
-Lock, then check, in the transaction that adds to it: so simultaneous requests count each other.
+Lock, then check, in the transaction that adds to it: so concurrent requests count each other.
 """
 
 import operator
@@ -53,8 +53,8 @@ def stored_bytes(session: Session, account_id: UUID) -> int:
     uploads = select(func.sum(Dataset.upload_size)).where(Dataset.account_id == account_id, Dataset.state.in_(_WAITING))
     counts = Dataset.train_workouts, Dataset.val_workouts, Dataset.test_workouts, Dataset.dropped_workouts
     listed = case((Dataset.file_count > MAX_FILES, MAX_FILES), else_=Dataset.file_count)
-    of_one = reduce(operator.add, counts) - Dataset.unlisted_workouts + listed
-    rows = select(func.sum(case((of_one > 0, of_one), else_=0))).where(Dataset.account_id == account_id)
-    return sum(int(session.scalar(each) or 0) for each in (workouts, uploads)) + ROW_BYTES * int(
+    listed_rows = reduce(operator.add, counts) - Dataset.unlisted_workouts + listed
+    rows = select(func.sum(case((listed_rows > 0, listed_rows), else_=0))).where(Dataset.account_id == account_id)
+    return sum(int(session.scalar(query) or 0) for query in (workouts, uploads)) + ROW_BYTES * int(
         session.scalar(rows) or 0
     )

@@ -21,13 +21,13 @@ REFERENCES = (  # and the uploads of unfinished datasets
 
 
 def referenced(session: Session, account_id: UUID | None, digests: Iterable[str]) -> set[str]:
-    """Those of `digests` that some row of the account refers to."""
-    wanted = list(digests)
-    found: set[str] = set()
-    for start in range(0, len(wanted), 500):
-        chunk = wanted[start : start + 500]
-        found.update(session.scalars(union_all(*_references(account_id, chunk))))
-    return found
+    """The digests that some row of the account refers to."""
+    candidates = list(digests)
+    in_use: set[str] = set()
+    for start in range(0, len(candidates), 500):
+        chunk = candidates[start : start + 500]
+        in_use.update(session.scalars(union_all(*_references(account_id, chunk))))
+    return in_use
 
 
 def _references(account_id: UUID | None, chunk: list[str]) -> list[Select[tuple[str]]]:
@@ -40,4 +40,4 @@ def everything(session: Session) -> set[tuple[UUID | None, str]]:
     """Every file that some row refers to: account (None: shipped) and digest."""
     uploads = select(Dataset.account_id, Dataset.upload_sha256).where(Dataset.state.in_(UNFINISHED))
     rows: list[Any] = [select(table.account_id, column).where(column.is_not(None)) for table, column in REFERENCES]
-    return {(account_id, digest) for each in [*rows, uploads] for account_id, digest in session.execute(each)}
+    return {(account_id, digest) for query in [*rows, uploads] for account_id, digest in session.execute(query)}

@@ -1,4 +1,4 @@
-"""Deleting data and people: every row that came from them in one transaction, which also says which files are to go."""
+"""Deletes datasets and people: all derived rows in one transaction, which also records the files to delete."""
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -31,7 +31,7 @@ CHUNK = 5000  # parameters of one statement; both databases have a limit
 
 @dataclass(frozen=True)
 class Removed:
-    """What went: whose, and the versions that no cache may serve any more. Its files are written down as leftovers."""
+    """What was deleted: the account, and the versions that caches must drop. Its files are recorded as leftovers."""
 
     account_id: UUID
     versions: frozenset[UUID]
@@ -60,7 +60,7 @@ def remove(
     with suppress(*DATABASE_UNAVAILABLE, OSError):
         leftovers.work_off(database, store, removed.account_id, hurried=True)
         leftovers.clear_scratch(database, store)
-        database.shed_deleted()
+        database.checkpoint_wal()
 
 
 def remove_dataset(session: Session, dataset: Dataset) -> Removed:
@@ -69,7 +69,7 @@ def remove_dataset(session: Session, dataset: Dataset) -> Removed:
     Raises Conflict while a worker is busy with one of its jobs.
     """
     if dataset.subject_id is not None:
-        session.get(Subject, dataset.subject_id, with_for_update=True)  # first, as a job that ends does: no circle
+        session.get(Subject, dataset.subject_id, with_for_update=True)  # first, as a job that ends does: no deadlock
     removed = _remove(session, dataset.account_id, [dataset], "dataset_in_use")
     if dataset.subject_id is not None:
         _refresh_level(session, session.get_one(Subject, dataset.subject_id), dataset)
@@ -79,9 +79,9 @@ def remove_dataset(session: Session, dataset: Dataset) -> Removed:
 def remove_subject(session: Session, subject: Subject) -> Removed:
     """Delete a person: datasets, jobs, versions, champion and its history. Raises Conflict while a worker is busy."""
     session.get(Subject, subject.id, with_for_update=True)
-    theirs = session.scalars(select(Dataset).where(Dataset.subject_id == subject.id).with_for_update()).all()
+    own = session.scalars(select(Dataset).where(Dataset.subject_id == subject.id).with_for_update()).all()
     session.execute(delete(Champion).where(Champion.subject_id == subject.id))
-    removed = _remove(session, subject.account_id, theirs, "subject_in_use")
+    removed = _remove(session, subject.account_id, own, "subject_in_use")
     session.execute(delete(Subject).where(Subject.id == subject.id))
     return removed
 
@@ -115,14 +115,14 @@ def _may_have_stored_more(job: Job) -> bool:
 
 
 def _descendants(session: Session, dataset_ids: Sequence[UUID]) -> list[ModelVersion]:
-    """Versions trained on these datasets, and all that started from one of them."""
+    """Versions trained on these datasets, and all their descendants."""
     doomed = select(ModelVersion.id).where(ModelVersion.dataset_id.in_(dataset_ids)).cte("doomed", recursive=True)
     doomed = doomed.union(select(ModelVersion.id).join(doomed, ModelVersion.parent_id == doomed.c.id))
     return list(session.scalars(select(ModelVersion).where(ModelVersion.id.in_(select(doomed.c.id)))))
 
 
 def _jobs(session: Session, dataset_ids: Sequence[UUID], versions: Sequence[ModelVersion]) -> list[Job]:
-    """Jobs on the datasets, and those that made or start from the versions; locked, so that nobody claims one now."""
+    """Jobs on the datasets, and those that made or start from the versions; locked against claims."""
     made = [version.job_id for version in versions if version.job_id]
     start = Job.start_model_version_id.in_([version.id for version in versions])
     jobs = select(Job).where(or_(Job.dataset_id.in_(dataset_ids), Job.id.in_(made), start))

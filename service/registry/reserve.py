@@ -1,4 +1,4 @@
-"""Room for deleting on a full disk: to delete rows SQLite has to write; a file beside the database keeps that much."""
+"""Disk space reserved for deletions: SQLite has to write to delete rows, so a file beside the database reserves it."""
 
 import os
 import shutil
@@ -8,21 +8,21 @@ from pathlib import Path
 from service.registry.session import Database, sqlite_file
 
 FILE, RESERVED_BYTES = "reserve", 16 * 1024**2
-FREE_TIMES = 8  # so many times as much must be free before the room is taken (again)
+FREE_TIMES = 8  # so many times the reserve must be free before it is taken (again)
 
 
 def keep(database: Database) -> None:
     """Take the room, if it is not taken and the disk has plenty. Another kind of database has a disk of its own."""
     if (file := _beside(database)) is None or file.exists():
         return
-    with suppress(OSError):  # what is not there cannot be given up: nothing else depends on it
+    with suppress(OSError):  # the reserve is optional
         if shutil.disk_usage(file.parent).free > FREE_TIMES * RESERVED_BYTES:
             with file.open("wb") as made:
                 os.posix_fallocate(made.fileno(), 0, RESERVED_BYTES)
 
 
 def give_up(database: Database) -> bool:
-    """Whether there is more room now."""
+    """Whether it freed space."""
     file = _beside(database)
     if file is None or not file.exists():
         return False

@@ -1,4 +1,4 @@
-"""A backup back into an empty database and artifact folder, on the same kind of database or the other one."""
+"""Restores a backup into an empty database and artifact folder, on either kind of database."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def restore(database: Database, database_url: str, store: ArtifactStore, source:
     newer than this code.
     """
     stored: Stored = []
-    new: Stored = []  # what was there before stays when this fails
+    new: Stored = []  # files that existed before stay when this fails
     try:
         with tarfile.open(fileobj=source, mode="r|") as tar:
             members = iter(tar)
@@ -76,7 +76,7 @@ def _header(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> Header:
 
 
 def _check_folder(database: Database, database_url: str, store: ArtifactStore, header: Header) -> None:
-    """Raise RestoreError for a folder that is neither this database's nor the one that the backup is of."""
+    """Raise RestoreError for a folder that is neither this database's nor the backed-up database's."""
     folder, file = identity.of_folder(store), sqlite_file(database_url)
     own = None if file is not None and not file.exists() else identity.read(database, store).database
     if folder is not None and folder != own and str(folder) != header.identity:

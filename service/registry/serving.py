@@ -51,12 +51,12 @@ def _for_subject(session: Session, account_id: UUID, name: str, version_id: UUID
 def _row(
     session: Session, account_id: UUID, name: str, version_id: UUID | None
 ) -> tuple[Subject, ModelVersion | None, PersonStateRow | None]:
-    wanted: Any = Champion.model_version_id if version_id is None else version_id
+    served_id: Any = Champion.model_version_id if version_id is None else version_id
     visible = or_(ModelVersion.account_id == account_id, ModelVersion.account_id.is_(None))
     query = (
         select(Subject, ModelVersion, PersonStateRow)
         .outerjoin(Champion, Champion.subject_id == Subject.id)
-        .outerjoin(ModelVersion, and_(ModelVersion.id == wanted, visible))
+        .outerjoin(ModelVersion, and_(ModelVersion.id == served_id, visible))
         .outerjoin(PersonStateRow, model_versions.serving_state())
         .where(Subject.account_id == account_id, Subject.name == name)
     )

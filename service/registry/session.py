@@ -62,9 +62,9 @@ class Database:
         with self.reading() as session:
             return work(session, *arguments)
 
-    def shed_deleted(self) -> None:
-        """Let go of what deleted rows held: SQLite's log keeps old pages until it is written back. PostgreSQL's vacuum
-        does that by itself.
+    def checkpoint_wal(self) -> None:
+        """Checkpoint SQLite's write-ahead log, which keeps pages of deleted rows until it is written back.
+        PostgreSQL's vacuum does that by itself.
         """  # fmt: skip
         if self.engine.dialect.name == "sqlite":
             with closing(self.engine.raw_connection()) as connection:  # no transaction may be open
@@ -78,7 +78,7 @@ class Database:
 def make_engine(url: str, *, create: bool = False) -> Engine:
     """An engine for `sqlite:///path` or `postgresql+psycopg://...`. Raises ValueError for another database.
 
-    A SQLite file that is not there is an error unless `create`: only migrations make one, so that a file which was
+    A missing SQLite file is an error unless `create`: only migrations make one, so that a file which was
     deleted or moved is noticed instead of replaced by an empty one.
     """
     if url.startswith(("postgresql://", "postgres://")):
@@ -118,14 +118,14 @@ def _opener(file: Path, mode: str) -> Callable[[], sqlite3.Connection]:
 def _which(file: Path) -> tuple[int, int] | None:
     """The file that has this name now; None when there is none."""
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _check_file(file: Path, opened: tuple[int, int] | None) -> None:
-    """Drop a connection to a file that was deleted, moved or replaced: what it writes nobody would find again."""
+    """Drop a connection to a file that was deleted, moved or replaced: its writes would be lost."""
     if _which(file) != opened:
         raise DisconnectionError(f"{file} is another file now, or gone")
 
@@ -141,7 +141,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 class DatabaseClock(FunctionElement[float]):
-    """What `db_now` puts into a statement. Tests stop the clock by putting a number here (`tests/clock.py`)."""
+    """The SQL expression of `db_now`. Tests stop the clock by putting a number here (`tests/clock.py`)."""
 
     type = Float(53)
     inherit_cache = True
@@ -168,7 +168,7 @@ def clock(session: Session) -> float:
 
 
 def insert_ignoring(session: Session, table: type[DeclarativeBase]) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that skips rows which are there already, by any unique key: of two at once, one writes."""
+    """An INSERT that skips existing rows, by any unique key: of two concurrent inserts one writes."""
     if session.get_bind().dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()

@@ -1,7 +1,7 @@
 """Whether the file of a SQLite database is whole.
 
-Every transaction notices a file that was cut, moved or deleted. Nobody else may open it to look: closing it again would
-take SQLite's locks away from the whole process.
+Every transaction notices a file that was cut, moved or deleted. No other code may open the file: closing
+it would drop SQLite's locks of the whole process (POSIX).
 """
 
 from sqlalchemy import text
@@ -16,6 +16,6 @@ def check_pages(database: Database) -> None:
     if database.engine.dialect.name != "sqlite":
         return
     with database.reading() as session:
-        found = str(session.scalar(text("PRAGMA quick_check(1)")))
-    if found != "ok":
+        result = str(session.scalar(text("PRAGMA quick_check(1)")))
+    if result != "ok":
         raise Unavailable("database_damaged", SENTENCES[Fault.DAMAGED], retry_after=60)

@@ -1,4 +1,4 @@
-"""Where a subject stands: which rows say why this version serves and what is missing. Several queries, one subject."""
+"""The rows behind a subject's champion: why it serves, and what is missing. Several queries, one subject."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -32,13 +32,13 @@ class Standing:
     before: Stage | None  # of the version that served before; None: none did, or it was deleted
     dataset: Dataset | None  # the newest that can be trained on; else the newest
     job: Job | None  # the newest training job
-    rejected: Job | None  # the newest training job that ended, if its version did not beat the one that serves
+    rejected: Job | None  # the newest training job that ended, if its version did not beat the champion
     evaluation: Evaluation | None  # of the version that serves, on the test workouts of the newest decision
     errors: dict[Stage, float]  # of the newest version of each stage on these workouts, bpm
 
 
 def read(session: Session, row: SubjectRow) -> Standing:
-    """All of it."""
+    """All rows about a subject's champion."""
     subject, champion, version = row
     dataset, job = _dataset(session, subject.id), _newest_job(session, subject.id)
     if champion is None or version is None:
@@ -73,8 +73,8 @@ def _dataset(session: Session, subject_id: UUID) -> Dataset | None:
 
 
 def _newest_job(session: Session, subject_id: UUID) -> Job | None:
-    theirs = select(Job).where(Job.subject_id == subject_id, Job.stage.in_(PERSONAL_STAGES))
-    return session.scalar(theirs.order_by(Job.created_at.desc(), Job.id.desc()).limit(1))
+    trainings = select(Job).where(Job.subject_id == subject_id, Job.stage.in_(PERSONAL_STAGES))
+    return session.scalar(trainings.order_by(Job.created_at.desc(), Job.id.desc()).limit(1))
 
 
 def _changes(session: Session, champion: Champion) -> tuple[ChampionChange | None, Stage | None]:
@@ -94,10 +94,10 @@ def _changes(session: Session, champion: Champion) -> tuple[ChampionChange | Non
 
 def _rejected(session: Session, champion: Champion) -> Job | None:
     """The newest job that ended in a decision, when that left this champion in its place."""
-    theirs = select(Job).where(
+    trainings = select(Job).where(
         Job.subject_id == champion.subject_id, Job.stage.in_(PERSONAL_STAGES), Job.state == JobState.SUCCEEDED
     )
-    job = session.scalar(theirs.order_by(Job.finished_at.desc(), Job.id.desc()).limit(1))
+    job = session.scalar(trainings.order_by(Job.finished_at.desc(), Job.id.desc()).limit(1))
     decision = (job.result or {}).get("decision", {}) if job else {}
     stayed = decision.get("promote") is False and decision.get("champion_id") == str(champion.model_version_id)
     return job if stayed else None

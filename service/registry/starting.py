@@ -1,4 +1,4 @@
-"""What must be right before anything starts: a database that is whole, and the artifact folder that belongs to it."""
+"""Checks before a process starts: the database is whole, and the artifact folder belongs to it."""
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError

@@ -23,7 +23,7 @@ def require(session: Session, account_id: UUID, name: str) -> Subject:
 
 
 def id_of(account_id: UUID, name: str) -> Any:
-    """The id of the account's subject of that name, for a WHERE: a list of theirs is then read along an index."""
+    """The id of the account's subject of that name, for a WHERE clause: their lists are then read along an index."""
     return select(Subject.id).where(Subject.account_id == account_id, Subject.name == name).scalar_subquery()
 
 
@@ -33,9 +33,9 @@ def ensure(session: Session, account_id: UUID, name: str) -> Subject:
     return require(session, account_id, name)
 
 
-def page(session: Session, account_id: UUID, wanted: PageRequest) -> Page[SubjectRow]:
+def page(session: Session, account_id: UUID, request: PageRequest) -> Page[SubjectRow]:
     """Subjects, each with its pointer row and the version that serves."""
-    return fetch(session, _with_champion().where(Subject.account_id == account_id), Subject, wanted)
+    return fetch(session, _with_champion().where(Subject.account_id == account_id), Subject, request)
 
 
 def with_champion(session: Session, account_id: UUID, name: str) -> SubjectRow:

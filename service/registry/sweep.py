@@ -1,6 +1,6 @@
 """The daily look for files that no row refers to, left by a crash between file and row.
 
-Careful: what looks like garbage may be all that somebody has.
+Careful: an unreferenced file may be the only copy of a person's data.
 """
 
 import math
@@ -30,7 +30,7 @@ class SweepPlan:
 
     files: int = 0  # in all accounts' folders
     old: dict[UUID, list[list[str]]] = field(default_factory=dict)  # unreferenced for a day, by account, in small lists
-    before: int = 0  # others, from before this database came to the folder
+    before: int = 0  # unreferenced files from before this database came to the folder
     strangers: list[UUID] = field(default_factory=list)  # folders of accounts that the database does not know
 
     @property
@@ -57,7 +57,7 @@ def plan(
 ) -> SweepPlan:
     """What a sweep would remove now. `confirmed`: also what has lain there since before this database came.
 
-    Raises OtherStore when the folder is not this database's, or nobody has said whose it is.
+    Raises OtherStore when the folder is not this database's, or has no identity.
     """
     identity.check(database, store)
     came = identity.read(database, store).adopted_at
@@ -85,20 +85,20 @@ def plan(
 def old_files(
     database: Database, store: ArtifactStore, older_than: float = OLD_SECONDS, *, confirmed: bool = False
 ) -> SweepPlan:
-    """Remove files that have been unreferenced since `older_than` seconds ago; what was, or was to be, removed.
+    """Remove files that have been unreferenced since `older_than` seconds ago; the plan.
 
-    Without an operator's word nothing goes when it is too much at once. Raises OtherStore.
+    Too many files at once need an operator's confirmation. Raises OtherStore.
     """
-    found = plan(database, store, older_than, confirmed=confirmed)
-    if found.too_many and not confirmed:
-        log.warning("sweep held back: run `stagewise sweep`", files=found.count, of=found.files)
-        return found
+    planned = plan(database, store, older_than, confirmed=confirmed)
+    if planned.too_many and not confirmed:
+        log.warning("sweep held back: run `stagewise sweep`", files=planned.count, of=planned.files)
+        return planned
     limit = time.time() - older_than
-    for account_id, chunks in found.old.items():
+    for account_id, chunks in planned.old.items():
         for chunk in chunks:
             with database.unit_of_work() as session:
                 leftovers.delete_unreferenced(session, store, account_id, chunk, older_than=limit)
     for left in (store.root / SCRATCH).glob("*"):
         if stored_at(left) < limit:
             shutil.rmtree(left, ignore_errors=True)
-    return found
+    return planned

@@ -128,7 +128,7 @@ class ChampionReason(StrEnum):
 TERMINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
-def one_of(values: type[StrEnum], name: str) -> Enum:
+def enum_column(values: type[StrEnum], name: str) -> Enum:
     """A string column with a CHECK that lists the enum's values: the same on both databases, and easy to migrate."""
     return Enum(
         values,
@@ -212,8 +212,8 @@ class Dataset(Base):
     account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
     subject_id: Mapped[UUID | None] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(String(200), default="")
-    kind: Mapped[DatasetKind] = mapped_column(one_of(DatasetKind, "kind"))
-    state: Mapped[DatasetState] = mapped_column(one_of(DatasetState, "state"), default=DatasetState.QUEUED)
+    kind: Mapped[DatasetKind] = mapped_column(enum_column(DatasetKind, "kind"))
+    state: Mapped[DatasetState] = mapped_column(enum_column(DatasetState, "state"), default=DatasetState.QUEUED)
     min_hr_per_minute: Mapped[float]
     upload_sha256: Mapped[str] = mapped_column(String(64))
     upload_size: Mapped[int] = mapped_column(BigInteger)
@@ -225,7 +225,7 @@ class Dataset(Base):
     dropped_workouts: Mapped[int] = mapped_column(default=0)
     file_count: Mapped[int] = mapped_column(default=0, server_default="0")  # also of files that are not listed
     problem_count: Mapped[int] = mapped_column(default=0, server_default="0")
-    unlisted_workouts: Mapped[int] = mapped_column(default=0, server_default="0")  # dropped ones without a row
+    unlisted_workouts: Mapped[int] = mapped_column(default=0, server_default="0")  # dropped workouts without a row
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
@@ -305,8 +305,8 @@ class Job(Base):
     lane: Mapped[UUID] = mapped_column(default=_own_lane)  # what takes turns: the fleet, else the account
     depends_on: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
     retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
-    stage: Mapped[Stage] = mapped_column(one_of(Stage, "stage"))
-    state: Mapped[JobState] = mapped_column(one_of(JobState, "state"), default=JobState.QUEUED)
+    stage: Mapped[Stage] = mapped_column(enum_column(Stage, "stage"))
+    state: Mapped[JobState] = mapped_column(enum_column(JobState, "state"), default=JobState.QUEUED)
     configuration: Mapped[dict[str, Any]] = mapped_column(Json)
     # No foreign key: versions refer to the job that made them, and a cycle would tie both tables' migrations together.
     start_model_version_id: Mapped[UUID | None]
@@ -330,7 +330,7 @@ class Job(Base):
     @property
     def own_dataset_id(self) -> UUID:
         """The dataset of a job that a worker runs; only fleets have none."""
-        assert self.dataset_id is not None, "nobody runs a fleet itself"
+        assert self.dataset_id is not None, "no worker runs a fleet itself"
         return self.dataset_id
 
 
@@ -390,7 +390,7 @@ class ModelVersion(Base):
     dataset_id: Mapped[UUID | None] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
     job_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), unique=True)
     parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("model_versions.id", ondelete="CASCADE"), index=True)
-    stage: Mapped[Stage] = mapped_column(one_of(Stage, "stage"))
+    stage: Mapped[Stage] = mapped_column(enum_column(Stage, "stage"))
     sha256: Mapped[str] = mapped_column(String(64))
     size: Mapped[int] = mapped_column(BigInteger)
     pt_sha256: Mapped[str] = mapped_column(String(64))
@@ -406,7 +406,7 @@ class Evaluation(Base):
     __tablename__ = "evaluations"
     __table_args__ = (
         UniqueConstraint("model_version_id", "dataset_id"),
-        # With all that tells the newest: on SQLite a column behind `report` is read by walking through all of it.
+        # Covers the choice of the newest: on SQLite, reading a column behind `report` walks through all of it.
         Index("ix_evaluations_newest", "dataset_id", "model_version_id", "created_at", "id"),
         Index("ix_evaluations_model_version_id_created_at_id", "model_version_id", "created_at", "id"),
     )
@@ -441,7 +441,7 @@ class Champion(Base):
 
     __tablename__ = "champions"
     subject_id: Mapped[UUID] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), primary_key=True)
-    # RESTRICT: whoever deletes a version first points its subjects elsewhere.
+    # RESTRICT: before a version is deleted, its subjects must point elsewhere.
     model_version_id: Mapped[UUID] = mapped_column(ForeignKey("model_versions.id", ondelete="RESTRICT"), index=True)
     revision: Mapped[int]
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
@@ -499,8 +499,8 @@ class Installation(Base):
 
 
 class Leftover(Base):
-    """A file that is to go unless a row refers to it; without a digest: a look for all files of an account that no row
-    refers to. Written in the transaction after which nobody needs them, and gone once they are.
+    """A file to delete unless a row refers to it; without a digest: a look for all unreferenced files of an account.
+    Written in the transaction that drops the last reference, deleted with the files.
     """  # fmt: skip
 
     __tablename__ = "leftovers"

@@ -1,4 +1,4 @@
-"""Reads append-only tables as they grow: what has come since the last look, each row once."""
+"""Reads append-only tables as they grow: the rows since the last look, each once."""
 
 import time
 from collections import deque
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-SETTLED_SECONDS = 60.0  # longer than any transaction of ours: no lower number comes after that
+SETTLED_SECONDS = 60.0  # longer than any transaction: no lower number comes after that
 MOST = 10_000  # rows of one look
 
 
@@ -25,7 +25,7 @@ class Tail:
         self._seen: set[int] = set()
 
     def news(self, session: Session, rows: Any) -> list[Any]:
-        """Those of `rows`, whose first column is the number, that are new; none at the first look. Raises what the
+        """The new rows among `rows`, whose first column is the number; none at the first look. Raises what the
         driver raises, and then a later look finds the same.
         """  # fmt: skip
         end = session.scalar(select(func.max(self._number))) or 0
@@ -35,16 +35,16 @@ class Tail:
         while len(self._ends) > 1 and self._clock() - self._ends[1][0] >= SETTLED_SECONDS:
             self._ends.popleft()
         behind = rows.where(self._number > self._ends[0][1]).order_by(self._number).limit(MOST)
-        found = session.scalars(behind.with_only_columns(self._number)).all()  # most of them were seen: numbers will do
-        new = [number for number in found if number not in self._seen]
+        numbers = session.scalars(behind.with_only_columns(self._number)).all()  # most were seen: numbers will do
+        new = [number for number in numbers if number not in self._seen]
         whole = session.execute(behind.where(self._number >= new[0])).all() if new else []
-        if len(found) == MOST:
-            self._start_at(found[-1])
+        if len(numbers) == MOST:
+            self._start_at(numbers[-1])
         else:
             self._ends.append((self._clock(), end))
-            self._seen = set(found)
-        wanted = set(new)
-        return [row for row in whole if row[0] in wanted]
+            self._seen = set(numbers)
+        unseen = set(new)
+        return [row for row in whole if row[0] in unseen]
 
     def _start_at(self, end: int) -> None:
         self._ends, self._seen = deque([(self._clock(), end)]), set()

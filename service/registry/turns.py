@@ -18,7 +18,7 @@ def claimable(session: Session, stages: tuple[Stage, ...]) -> int:
 
 @cache  # putting this statement together takes longer than running it
 def fairest(stages: tuple[Stage, ...]) -> Any:
-    """The job whose turn it is, locked: none that another claim is taking right now.
+    """The job whose turn it is, locked (SKIP LOCKED: concurrent claims take different jobs).
 
     Of the account with the fewest running jobs, and of several such that whose last start is longest ago; there, of the
     lane by the same rule; there, the oldest.
@@ -45,8 +45,8 @@ def claimable_jobs(stages: tuple[Stage, ...]) -> Any:
 def _turns(stages: tuple[Stage, ...]) -> Any:
     """A row per lane with something claimable: running jobs and last start, of its account and its own.
 
-    Once per lane, not per job: whoever has 10,000 waiting must not slow the claims of all. The last start lets them
-    take turns also where one worker runs one job at a time, and nobody has a running one at a claim.
+    Once per lane, not per job: an account with 10,000 waiting jobs must not slow all claims. The last start gives fair
+    turns also with a single worker, when no job runs at a claim.
     """
     waiting = claimable_jobs(stages).with_only_columns(Job.account_id, Job.lane).distinct().subquery()
     of_account, of_lane = _busy(Job.account_id), _busy(Job.lane)

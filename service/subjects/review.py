@@ -112,7 +112,7 @@ def _show(
         speed=_nullable(speed),
         altitude=_nullable(altitude),
         heart_rate=_nullable(measured),
-        predictions=[_shown(name, each, steps, measured, highest) for name, each in predictions.items()],
+        predictions=[_shown(name, prediction, steps, measured, highest) for name, prediction in predictions.items()],
         zones=_zones(measured, highest),
         max_heart_rate=round(highest, 1),
         faults=list(_faults(workout)),

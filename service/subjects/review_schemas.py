@@ -1,4 +1,4 @@
-"""What a recorded workout looks like beside what was predicted of it."""
+"""Schemas of a recorded workout beside its predictions."""
 
 from datetime import datetime
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Subjects: who serves them, how it came to that, back one step, and gone for good."""
+"""Subjects: the version that serves them, its history, roll back, and deletion."""
 
 from typing import Any
 from uuid import UUID
@@ -26,9 +26,9 @@ from service.subjects.words import why
 from service.web.deps import Services
 
 
-def show_page(session: Session, account_id: UUID, wanted: PageRequest) -> SubjectPage:
+def show_page(session: Session, account_id: UUID, request: PageRequest) -> SubjectPage:
     """Subjects, newest first."""
-    page = subjects.page(session, account_id, wanted)
+    page = subjects.page(session, account_id, request)
     return SubjectPage(items=[_read(row) for row in page.items], next_cursor=page.next_cursor)
 
 
@@ -65,10 +65,10 @@ def show_champion(session: Session, account_id: UUID, name: str) -> ChampionRead
     )
 
 
-def history(session: Session, account_id: UUID, name: str, wanted: PageRequest) -> ChangePage:
+def history(session: Session, account_id: UUID, name: str, request: PageRequest) -> ChangePage:
     """Every change of a subject's champion, newest first. Raises NotFound."""
     subject = subjects.require(session, account_id, name)
-    page = promotion.history(session, subject.id, wanted)
+    page = promotion.history(session, subject.id, request)
     items = [
         ChangeRead(
             revision=change.revision,

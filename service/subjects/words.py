@@ -1,4 +1,4 @@
-"""Why a version serves a subject, and what is missing, in plain sentences made from stored rows."""
+"""Explains in plain sentences, from stored rows, why a version serves a subject and what is missing."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ CHANCE = "the difference could be chance"
 
 
 def why(standing: Standing) -> str:
-    """Who serves and why, what was tried since, how far off each is (bpm), and what to do next."""
+    """The champion and why it serves, later candidates, the error of each (bpm), and what to do next."""
     parts = (_serves(standing), _tried(standing), _errors(standing), _mean_guess(standing), _next_step(standing))
     return " ".join(f"{part[0].upper()}{part[1:]}." for part in parts if part)
 
@@ -59,7 +59,7 @@ def _before(standing: Standing) -> str:
     return f"an earlier {name}" if standing.before == standing.stage else name
 
 
-def _verdict(decision: dict[str, Any], rival: str) -> str:
+def _verdict(decision: dict[str, Any], champion: str) -> str:
     """What a stored decision says of its candidate, "it". The stored difference is candidate minus rival, bpm."""
     difference, workouts = decision.get("difference"), decision.get("test_workouts")
     if workouts is None:
@@ -71,7 +71,7 @@ def _verdict(decision: dict[str, Any], rival: str) -> str:
     ends = decision.get("interval") or []
     over = f"on {_count(workouts, 'test workout')}{f'; {CHANCE}' if ends and ends[0] <= 0 <= ends[1] else ''}"
     if difference < 0:
-        return f"it beats {rival} by {_bpm(-difference)} bpm{_interval([-end for end in reversed(ends)])} {over}"
+        return f"it beats {champion} by {_bpm(-difference)} bpm{_interval([-end for end in reversed(ends)])} {over}"
     return f"its error is {_bpm(difference)} bpm higher{_interval(ends)} {over}"
 
 
@@ -83,9 +83,9 @@ def _interval(ends: Sequence[float]) -> str:
 def _errors(standing: Standing) -> str:
     if standing.evaluation is None or len(standing.errors) < 2:
         return ""
-    each = [f"{_name(stage)} {standing.errors[stage]:.2f}" for stage in Stage if stage in standing.errors]
+    errors = [f"{_name(stage)} {standing.errors[stage]:.2f}" for stage in Stage if stage in standing.errors]
     workouts = standing.evaluation.report["test_workouts"]
-    return f"errors on {_count(workouts, 'test workout')}: {', '.join(each)} bpm"
+    return f"errors on {_count(workouts, 'test workout')}: {', '.join(errors)} bpm"
 
 
 def _mean_guess(standing: Standing) -> str:

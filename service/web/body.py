@@ -67,7 +67,7 @@ def to_json(body: bytes) -> Any:
 
 
 def _count_values(body: bytes, limit: BodyLimit) -> None:
-    """At most as many as these signs say, inside texts too: no text of ours holds thousands of them."""
+    """At most as many as these signs say, inside texts too: no valid text holds thousands of them."""
     begun, commas = body.count(b"{") + body.count(b"["), body.count(b",")
     values, texts = commas + begun + 1, body.count(b'"') // 2 + begun
     if begun > MAX_DEPTH * (commas + 1):  # a value without a comma before it is the first of an object or list
@@ -183,7 +183,7 @@ def _check(root: Any) -> None:
 
 
 def _check_size(pointer: str, size: int, limit: int) -> None:
-    """Long rows of numbers are fine; so many of anything else are no request of ours."""
+    """Long rows of numbers are fine; so many of anything else are no valid request."""
     if size > limit:
         message = f"holds more than {limit} values"
         raise Unprocessable("invalid_request", "The JSON holds too much.", [_at(pointer, message)])

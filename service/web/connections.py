@@ -47,10 +47,10 @@ class Bounds:
 
 
 class Connection(Protocol):
-    """What the table asks of a connection."""
+    """The interface of a connection."""
 
     address: str
-    unsent: int  # bytes of its answer that are not in the socket's hands yet
+    unsent: int  # bytes of its answer that the socket has not taken yet
 
     @property
     def progress_at(self) -> float:
@@ -97,7 +97,7 @@ class Connections:
         return None
 
     def leave(self, connection: Connection) -> None:
-        """It is gone; a second call changes nothing."""
+        """Remove a closed connection; a second call changes nothing."""
         those = self._by_address.get(connection.address)
         if those is not None:
             those.discard(connection)
@@ -106,7 +106,7 @@ class Connections:
 
     @contextmanager
     def holding(self, connection: Connection, size: int) -> Iterator[Callable[[int], None]]:
-        """Count an answer that waits to be read; call what it gives with the bytes that have gone."""
+        """Count an answer that waits to be read; call the result with the number of bytes sent."""
 
         def gone(sent: int) -> None:
             connection.unsent -= sent
@@ -125,31 +125,35 @@ class Connections:
             detail = "Too many connections are open from this address. Close some, or use them again."
             return None if self._give_way(address) else TooManyRequests("too_many_connections", detail, retry_after=1)
         if len(self) >= self.bounds.connections:
-            most = max(self._by_address, key=lambda each: len(self._by_address[each]))
+            most = max(self._by_address, key=lambda other: len(self._by_address[other]))
             detail = "Too many connections are open. Try again in a moment."
             return None if self._give_way(most) else Unavailable("busy", detail, retry_after=1)
         return None
 
     def _give_way(self, address: str) -> bool:
         now = self.clock()
-        waiting = [(order, each) for each in self._by_address[address] if (order := each.priority(now)) is not None]
+        waiting = [
+            (order, connection)
+            for connection in self._by_address[address]
+            if (order := connection.priority(now)) is not None
+        ]
         if not waiting:
             return False
         (rank, _), first = min(waiting, key=itemgetter(0))
-        # of half-sent requests there may be a flood: looking for the latest is done for several at once
+        # half-sent requests may be a flood: one search drops several
         late = nsmallest(AT_ONCE, (pair for pair in waiting if pair[0][0] == 0), itemgetter(0)) if rank == 0 else ()
-        for each in {first, *(connection for _, connection in late)}:
-            self._drop(each, "gave_way")
+        for connection in {first, *(connection for _, connection in late)}:
+            self._drop(connection, "gave_way")
         return True
 
     def _free_memory(self) -> None:
         """Over the bound, close connections that have read nothing for two seconds, the longest wait first."""
         while self._unsent > self.bounds.unsent_bytes:
             late = self.clock() - 2 * SWEEP_SECONDS
-            holders = [each for each in self._all() if each.unsent and each.progress_at < late]
+            holders = [connection for connection in self._all() if connection.unsent and connection.progress_at < late]
             if not holders:
                 return
-            self._drop(min(holders, key=lambda each: each.progress_at), "answer_not_read")
+            self._drop(min(holders, key=lambda connection: connection.progress_at), "answer_not_read")
 
     def _drop(self, connection: Connection, reason: str) -> None:
         self._ended[reason] += 1
@@ -159,14 +163,14 @@ class Connections:
         connection.drop()
 
     def _all(self) -> list[Connection]:
-        return [each for those in self._by_address.values() for each in those]
+        return [connection for those in self._by_address.values() for connection in those]
 
     def _sweep_later(self) -> None:
         self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
         now = self.clock()
-        self._ended.update(reason for each in self._all() if (reason := each.look(now)) is not None)
+        self._ended.update(reason for connection in self._all() if (reason := connection.look(now)) is not None)
         self._free_memory()
         if self._ended:  # one line a second, however many they are
             log.warning("connections ended", reasons=dict(self._ended), open=len(self))

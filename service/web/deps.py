@@ -65,7 +65,7 @@ class Services:
     metrics: RequestCounter
     transactions: Turns  # fewer at once than there are threads and connections
     decoding: Turns  # of large bodies: the event loop waits while a thread holds the GIL
-    compute: Turns  # as many plans and pictures at once as there are cores
+    compute: Turns  # one plan or picture per core
     pictures: Pictures
 
 
@@ -84,13 +84,13 @@ class ApiRoute(APIRoute):
     changes = True  # whether what it does, unless it is a GET, may change who answers predictions
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler behind ours."""
+        """Wrap FastAPI's handler."""
         handle = super().get_route_handler()
         scopes = _scopes(self.dependant)
         limit = LIMITS.get(self.name, USUAL)
 
-        async def admit_and_handle(request: Request) -> Response:
-            request.state.caller = caller = await admit(request)
+        async def authenticate_and_handle(request: Request) -> Response:
+            request.state.caller = caller = await authenticate(request)
             for scope in scopes:
                 caller.must(scope)
             if self.body_field is not None:
@@ -103,7 +103,7 @@ class ApiRoute(APIRoute):
                 (await get_services(request)).lookup.changed(caller.account_id)
             return response
 
-        return admit_and_handle
+        return authenticate_and_handle
 
     async def _parse(self, request: Request, body: bytes) -> Any:
         if len(body) < IN_THREAD_BYTES:
@@ -112,21 +112,21 @@ class ApiRoute(APIRoute):
             return await to_thread.run_sync(to_json, body)
 
     async def answer_quickly(self, request: Request, body: bytes) -> Response | None:
-        """The answer of a route that reads its bodies in a faster way; None: read it as every other."""
+        """The answer of a route with a fast path for bodies; None: take the ordinary path."""
         return None
 
 
-async def admit(request: Request, authorization: str | None = None) -> Caller:
+async def authenticate(request: Request, authorization: str | None = None) -> Caller:
     """The account of the request's key (or of `authorization`); without a key, of its session.
 
     Raises Unauthorized, Forbidden, TooManyRequests, or what the driver raises.
     """
     services = await get_services(request)
-    given = request.headers.get("authorization") if authorization is None else authorization
-    with_key = authorization is not None or (given or "").lower().startswith("bearer")  # a proxy may ask for another
+    header = request.headers.get("authorization") if authorization is None else authorization
+    with_key = authorization is not None or (header or "").lower().startswith("bearer")  # a proxy may ask for another
     cookie = None if with_key else cookie_of(request)
     if cookie is None:
-        caller = await _with_key(services, request, given)
+        caller = await _with_key(services, request, header)
     else:
         caller = await _signed_in(services, request, cookie)
     if request.method == "POST":
@@ -144,7 +144,7 @@ async def _signed_in(services: Services, request: Request, token: str) -> Caller
 
 
 async def _with_key(services: Services, request: Request, authorization: str | None) -> Caller:
-    """A right key passes, however many wrong ones came from its address."""
+    """A valid key passes, however many wrong keys came from its address."""
     parts = bearer(authorization)
     caller = None if parts is None else await services.keys.find(parts)
     if caller is None:
@@ -164,9 +164,9 @@ def _with_scope(scope: str) -> Any:
 
 
 def _scopes(dependant: Dependant) -> set[str]:
-    """What callers must have, as all that an endpoint depends on says."""
+    """The scopes that an endpoint and its dependencies require."""
     own: str | None = getattr(dependant.call, "scope", None)
-    return ({own} if own else set()).union(*(_scopes(each) for each in dependant.dependencies))
+    return ({own} if own else set()).union(*(_scopes(dependency) for dependency in dependant.dependencies))
 
 
 ReadCaller = Annotated[Caller, _with_scope("read")]
@@ -220,7 +220,7 @@ IdempotencyHeader = Annotated[
 
 
 async def get_once(request: Request, key: IdempotencyHeader = None) -> Once | None:
-    """The caller's wish that this request is done once."""
+    """The request's idempotency key, if it has one."""
     return None if key is None else once(request, key, hashlib.sha256(await request.body()).hexdigest())
 
 
@@ -234,7 +234,7 @@ def once(request: Request, key: str, body_sha256: str) -> Once:
 
 
 async def get_page(limit: LimitQuery = PAGE_LIMIT, cursor: CursorQuery = None) -> PageRequest:
-    """Which page of a list is wanted."""
+    """The page of a list to read."""
     return PageRequest(limit, cursor)
 
 

@@ -78,7 +78,7 @@ def problem_text(status: int, title: str, error: ServiceError, request_id: str |
 
 
 def internal_error(request: Request) -> Response:
-    """The answer for a fault of ours: says nothing about it but where to look it up."""
+    """The answer for an internal error: only the request id, no details."""
     error = ServiceError("internal_error", "Something went wrong here. The log has the reason under the request id.")
     return problem(request, error)
 
@@ -129,10 +129,10 @@ async def _service_error(request: Request, error: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = field_errors(error.errors())
-    places = ", ".join(item.pointer or "the body" for item in found[:3])
-    more = ", ..." if len(found) > 3 else ""
-    return problem(request, Unprocessable("invalid_request", f"These values are not valid: {places}{more}.", found))
+    invalid = field_errors(error.errors())
+    places = ", ".join(item.pointer or "the body" for item in invalid[:3])
+    more = ", ..." if len(invalid) > 3 else ""
+    return problem(request, Unprocessable("invalid_request", f"These values are not valid: {places}{more}.", invalid))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -144,7 +144,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _database_unavailable(request: Request, error: Exception) -> Response:
-    """What keeps the database from working; a fault of a statement of ours goes on as it is."""
+    """What keeps the database from working; a fault of the statement is raised unchanged."""
     fault = faults.fault_of(error)
     if fault is None:
         raise error
@@ -153,7 +153,7 @@ async def _database_unavailable(request: Request, error: Exception) -> Response:
 
 
 async def _storage_error(request: Request, error: Exception) -> Response:
-    """A disk that is full or may not be written; any other error of a file goes on as it is."""
+    """A disk that is full or may not be written; any other OSError is raised unchanged."""
     assert isinstance(error, OSError)
     if error.errno in faults.NO_SPACE:
         fault, detail = faults.Fault.FULL, "The disk is full; nothing was stored. Make room."

@@ -25,7 +25,7 @@ class Pace:
         return self.moved < self.bytes_per_second * (now - self.since)
 
     def has_failed(self, now: float) -> bool:
-        """Whether a stretch is over in which too little moved; the next one begins when this one is over."""
+        """Whether a stretch is over in which too little moved; then the next begins."""
         if now - self.since < self.seconds:
             return False
         behind = self.is_behind(now)
@@ -40,7 +40,7 @@ class Reader:
     pace: Pace
     written: int = 0
     progress_at: float = 0.0  # when it last read something, or had nothing to read
-    _read: int | None = None  # bytes that it had at the last look, while some waited
+    _read: int | None = None  # bytes read by the last look, while some waited
 
     def is_late(self, transport: asyncio.Transport, now: float) -> bool:
         """Whether an answer has waited through a whole stretch in which hardly any of it was read. Ask now and then."""

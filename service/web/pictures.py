@@ -21,25 +21,25 @@ class Pictures:
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
 
     async def of(
-        self, account: Hashable, draw: Callable[..., bytes], read: Callable[..., Sequence[Any]], *wanted: Any
+        self, account: Hashable, draw: Callable[..., bytes], read: Callable[..., Sequence[Any]], *arguments: Any
     ) -> bytes:
-        """What `draw` makes of all that `read(*wanted)` gives, both in a thread. Raises what `read` raises, and
-        Unavailable when too many pictures of the account wait.
+        """The PNG that `draw` makes of the values of `read(*arguments)`, both in a thread. Raises what `read` raises,
+        and Unavailable when too many pictures of the account wait.
         """  # fmt: skip
-        shown = await to_thread.run_sync(read, *wanted)
+        shown = await to_thread.run_sync(read, *arguments)
         name = await to_thread.run_sync(_digest, draw.__qualname__, shown)
-        if (kept := self._found(name)) is not None:
-            return kept
+        if (cached := self._cached(name)) is not None:
+            return cached
         async with self._turns.of(account):
-            if (kept := self._found(name)) is not None:  # drawn while it waited
-                return kept
+            if (cached := self._cached(name)) is not None:  # drawn while it waited
+                return cached
             picture: bytes = await to_thread.run_sync(draw, *shown)
         self._kept[name] = picture
         if len(self._kept) > self._most:
             self._kept.popitem(last=False)
         return picture
 
-    def _found(self, name: bytes) -> bytes | None:
+    def _cached(self, name: bytes) -> bytes | None:
         if name in self._kept:
             self._kept.move_to_end(name)
         return self._kept.get(name)

@@ -51,17 +51,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self.app = self._answer
         self.address, self.unsent = "", 0
         self._part, self._since = Part.NOTHING, table.clock()
-        self._pending, self._served = 0, False  # requests without a whole answer; whether one ever had it
+        self._pending, self._served = 0, False  # requests without a whole answer; whether any was answered
         self._unread = 0  # bytes since the parser was last done with something
         self._header_lines = self._header_bytes = 0
         self._sending = Pace(self.bounds.body_seconds, self.bounds.body_bytes_per_second)  # the client, its body
-        self._reader = Reader(Pace(self.bounds.read_seconds, self.bounds.read_bytes_per_second))  # and our answers
+        self._reader = Reader(Pace(self.bounds.read_seconds, self.bounds.read_bytes_per_second))  # and the answers
         self._rest = 0  # bytes that arrive after the answer
         self._refusal: ServiceError | None = None
         self._ended = False  # refused: what still comes is thrown away
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client is there."""
+        """A client has connected."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else "unknown"
         self._since = self._reader.progress_at = self.table.clock()
@@ -71,7 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
+        """The client has disconnected."""
         self.table.leave(self)
         super().connection_lost(exc)
 
@@ -94,7 +94,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._end_with(self._refusal or MALFORMED)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Nothing here speaks another protocol; the request is answered as it is."""
+        """Upgrades are ignored: the request is answered as plain HTTP."""
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -202,7 +202,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _look_at_body(self, now: float) -> str | None:
         if self.flow.read_paused or self.cycle.waiting_for_100_continue:
-            self._sending.begin(now)  # it is we who do not read
+            self._sending.begin(now)  # the server does not read now
         elif self._sending.has_failed(now):
             self._end_with(TOO_SLOW)
             return TOO_SLOW.code

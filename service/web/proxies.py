@@ -29,23 +29,23 @@ class Proxies:
         return any((mapped or parsed) in network for network in self._networks)
 
     def client(self, forwarded_for: str, peer: str) -> str:
-        """The client of our first proxy: the last address in the header that is not a trusted proxy.
+        """The client of the first trusted proxy: the last address in the header that is not a trusted proxy.
 
         The client itself wrote the addresses before it.
         """
-        found = peer
+        client = peer
         for part in reversed(forwarded_for.split(",")):
             address = _address(part.strip())
             if address is None:
                 break
-            found = address
+            client = address
             if not self.trust(address):
                 break
-        return found
+        return client
 
 
 class BehindProxies:
-    """Wraps the application: client, scheme and host of a request are those that a trusted proxy names.
+    """Wraps the application: client, scheme and host of a request are taken from the headers of a trusted proxy.
 
     The scope's `peer` stays the address that the connection came from.
     """
@@ -62,8 +62,11 @@ class BehindProxies:
 
     def _as_asked(self, scope: Scope, peer: str) -> Scope:
         headers = Headers(scope=scope)
-        given = ", ".join(headers.getlist("x-forwarded-for"))
-        changed = {**scope, "client": (self._proxies.client(given, peer), 0) if given else scope["client"]}
+        forwarded_for = ", ".join(headers.getlist("x-forwarded-for"))
+        changed = {
+            **scope,
+            "client": (self._proxies.client(forwarded_for, peer), 0) if forwarded_for else scope["client"],
+        }
         scheme = headers.get("x-forwarded-proto", "").strip().lower()
         if scheme in ("http", "https"):
             changed["scheme"] = scheme

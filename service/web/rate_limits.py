@@ -66,7 +66,7 @@ class RateLimits:
         self._predictions.count(account_id)
 
     def count_more(self, account_id: UUID, more: int) -> None:
-        """Count what a POST holds beside its first prediction: it is answered, the next one may have to wait."""
+        """Count the predictions of a POST beyond its first: it is answered, but the next POST may have to wait."""
         self._predictions.count(account_id, more)
 
 

@@ -1,4 +1,4 @@
-"""One JSON line per request, a request id on every answer, and a plain problem instead of any fault of ours."""
+"""One JSON line per request, a request id on every answer, and a plain problem instead of any internal error."""
 
 import re
 import time
@@ -15,7 +15,7 @@ from service.web.deps import Services
 from service.web.error_handlers import internal_error
 
 HEADER = "X-Request-ID"
-_GIVEN = re.compile(r"(?!sw_)[A-Za-z0-9._-]{1,64}")  # an API key would be in the logs
+_REQUEST_ID = re.compile(r"(?!sw_)[A-Za-z0-9._-]{1,64}")  # an API key would be in the logs
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 FINE, INTERNAL_ERROR = 200, 500
 PROBES = ("/healthz", "/readyz")
@@ -35,8 +35,8 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        given = request.headers.get(HEADER, "")
-        request.state.request_id = given if _GIVEN.fullmatch(given) else uuid4().hex
+        request_id = request.headers.get(HEADER, "")
+        request.state.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else uuid4().hex
         answer = _Answer()
 
         async def send_with_id(message: Message) -> None:
@@ -52,7 +52,7 @@ class RequestLog:
             except Exception:
                 log.exception("request failed", request_id=request.state.request_id)
                 if answer.status:
-                    raise  # the answer has begun: all that is left is to break the connection
+                    raise  # the answer has begun: only breaking the connection is left
                 await internal_error(request)(scope, receive, send_with_id)
             finally:
                 _note(scope, request, answer)

@@ -1,4 +1,4 @@
-"""Who calls: API keys, their scopes, and a short memory of valid ones that outlives a database outage."""
+"""Authentication: API keys, their scopes, and a cache of valid keys that outlives a database outage."""
 
 import hmac
 import time
@@ -46,7 +46,7 @@ class _Known:
 
 
 class KeyRing:
-    """Valid keys seen lately, so that most requests need no query; a revoked key works for a minute at most."""
+    """A cache of valid keys, so that most requests need no query; a revoked key works for a minute at most."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database, self._clock = database, clock
@@ -91,8 +91,8 @@ def check_origin(request: Request) -> None:
     CSRF protection: a browser sends the cookie with requests of any page, but it names the page's origin in requests
     that change something, and no page can forge that.
     """
-    ours = f"{request.url.scheme}://{request.headers.get('host', '')}"
-    if _origin(request.headers.get("origin", "")) != _origin(ours):
+    own_origin = f"{request.url.scheme}://{request.headers.get('host', '')}"
+    if _origin(request.headers.get("origin", "")) != _origin(own_origin):
         detail = "This request did not come from a page of this server. Behind a proxy, set STAGEWISE_TRUSTED_PROXIES."
         raise Forbidden("cross_site", detail)
 

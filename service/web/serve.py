@@ -26,10 +26,10 @@ STOP_SECONDS = 10
 def raise_open_files() -> int:
     """Raise the limit of open files to the hard limit; the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted
+    limit = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return limit
 
 
 def bounds_for(files: int) -> Bounds:
@@ -48,7 +48,7 @@ def configuration(app: Any, bounds: Bounds, settings: Settings, **options: Any) 
         http=protocol,
         ws="none",
         timeout_keep_alive=math.ceil(bounds.idle_seconds),
-        proxy_headers=False,  # ours: `BehindProxies`
+        proxy_headers=False,  # `BehindProxies` does that
         server_header=False,
         access_log=False,
         **options,
@@ -61,17 +61,17 @@ def main() -> None:
     parser.add_argument("--host", default=settings.host)
     parser.add_argument("--port", type=int, default=settings.port)
     parser.add_argument("--fd", type=int, help="A listening socket that this process inherited.")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     config = configuration(
         "service.app:process_app",
         bounds_for(raise_open_files()),
         settings,
         factory=True,
-        host=given.host,
-        port=given.port,
+        host=arguments.host,
+        port=arguments.port,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    sockets = None if given.fd is None else [socket.socket(fileno=given.fd)]
+    sockets = None if arguments.fd is None else [socket.socket(fileno=arguments.fd)]
     uvicorn.Server(config).run(sockets)
 
 

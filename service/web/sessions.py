@@ -20,7 +20,7 @@ MAX_TOKEN = 100
 
 
 class Sessions:
-    """Opens, finds and ends them."""
+    """Opens, finds and ends sessions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -31,12 +31,12 @@ class Sessions:
         if len(token) > MAX_TOKEN:
             return None
         digest = rows.digest_of(token)
-        found = await self._together.find(digest)
-        if found is None:
+        session = await self._together.find(digest)
+        if session is None:
             return None
-        if utc_now() - found.used_at > rows.TOUCHED_AFTER:
+        if utc_now() - session.used_at > rows.TOUCHED_AFTER:
             await to_thread.run_sync(self._touch, digest)
-        return Caller(found.account_id, found.public, found.scopes)
+        return Caller(session.account_id, session.public, session.scopes)
 
     def open(self, caller: Caller) -> str:
         """A new session's token. Raises Unauthorized when the key has been revoked meanwhile."""
@@ -47,7 +47,7 @@ class Sessions:
         return made
 
     def close(self, token: str) -> None:
-        """End it everywhere."""
+        """End the session in every process."""
         with self._database.unit_of_work() as session:
             rows.close_session(session, rows.digest_of(token))
 
@@ -76,13 +76,13 @@ def keep(request: Request, response: Response, token: str) -> None:
 
 
 def forget(request: Request, response: Response) -> None:
-    """Take it out of the browser."""
+    """Delete the cookie."""
     secure = request.url.scheme == "https"
     response.delete_cookie(_cookie(request), httponly=True, samesite="strict", secure=secure)
 
 
 def forget_key(request: Request, response: Response) -> None:
-    """Take out of the browser what earlier versions put there."""
+    """Delete the cookie of earlier versions."""
     if KEY_COOKIE in request.cookies:
         response.delete_cookie(KEY_COOKIE, httponly=True, samesite="strict")
 

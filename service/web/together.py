@@ -53,7 +53,7 @@ class _Queue(Generic[Row]):
             asked = {name: self._waiting.pop(name) for name in names}
             try:
                 rows = await to_thread.run_sync(self._load, names, limiter=self._thread)
-            except Exception as error:  # all callers wait for this task: it goes on, and they get the error
+            except Exception as error:  # all callers wait for this task: it survives, and they get the error
                 for future in asked.values():
                     future.set_exception(error)
                     future.exception()  # the caller may have left

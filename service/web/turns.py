@@ -1,4 +1,4 @@
-"""Fair scheduling of few places: accounts take turns, so that no account waits for another one's backlog."""
+"""Fair scheduling of few places: accounts take turns, so that no account waits for another account's backlog."""
 
 import asyncio
 from collections import Counter, OrderedDict, deque
@@ -15,17 +15,17 @@ class Turns:
     thread.
     """  # fmt: skip
 
-    def __init__(self, places: int, *, of_one: int | None = None, most_waiting: int = MAX_WAITING) -> None:
-        """`of_one`: the places that one account may hold at once, by default all."""
-        self._free, self._of_one, self._most = places, of_one or places, most_waiting
+    def __init__(self, places: int, *, per_account: int | None = None, most_waiting: int = MAX_WAITING) -> None:
+        """`per_account`: the places that one account may hold at once, by default all."""
+        self._free, self._per_account, self._most = places, per_account or places, most_waiting
         self._held: Counter[Hashable] = Counter()
-        # where a place is free, all of these accounts hold as many as they may
+        # when a place is free, all waiting accounts hold as many as they may
         self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
 
     @asynccontextmanager
     async def of(self, account: Hashable) -> AsyncIterator[None]:
         """Hold a place. Raises Unavailable when too many of this account's wait already."""
-        if self._free and self._held[account] < self._of_one:
+        if self._free and self._held[account] < self._per_account:
             self._take(account)
         else:
             await self._wait(account)
@@ -61,7 +61,7 @@ class Turns:
 
     def _pass_on(self) -> None:
         while self._free:
-            account = next((each for each in self._waiting if self._held[each] < self._of_one), None)
+            account = next((account for account in self._waiting if self._held[account] < self._per_account), None)
             if account is None:
                 return
             own = self._waiting.pop(account)

@@ -62,7 +62,7 @@ def slow_down() -> None:
 
 
 def take_out_fencing() -> None:
-    jobs._ours = lambda claim: (Job.id == claim.job_id, Job.state == JobState.RUNNING)
+    jobs.fencing = lambda claim: (Job.id == claim.job_id, Job.state == JobState.RUNNING)
 
 
 def take_out_swap() -> None:

@@ -188,7 +188,7 @@ class Machine(RuleBasedStateMachine):
     def heartbeat(self, number, progress):
         claim, job, ours = self._claim(number)
         answer = self._do(lambda session: jobs.heartbeat(session, claim, LEASE, progress))
-        assert answer == jobs.Heartbeat(ours=ours, cancel_requested=ours and job.cancel_requested)
+        assert answer == jobs.Heartbeat(lease_held=ours, cancel_requested=ours and job.cancel_requested)
         if ours:
             job.lease_until = self.now + LEASE
             job.progress = job.progress if progress is None else progress

@@ -96,14 +96,14 @@ def test_two_uploads_of_one_person_at_once_never_disagree_about_a_workouts_split
     context, upload, work, runner_workouts, monkeypatch
 ):
     first, second = upload(runner_workouts[:10]), upload(runner_workouts)
-    score, other, mine = ingest._score, claim(context), claim(context)
+    evaluate, other, mine = ingest.evaluate_person, claim(context), claim(context)
 
     def the_other_import_ends_now(*args):
-        monkeypatch.setattr(ingest, "_score", score)
+        monkeypatch.setattr(ingest, "evaluate_person", evaluate)
         run_job(context, other, "cpu")
-        return score(*args)
+        return evaluate(*args)
 
-    monkeypatch.setattr(ingest, "_score", the_other_import_ends_now)
+    monkeypatch.setattr(ingest, "evaluate_person", the_other_import_ends_now)
     run_job(context, mine, "cpu")
     with context.database.reading() as session:
         one, two = ({w.digest: w.split for w in imports.stored_workouts(session, d)} for d in (first, second))

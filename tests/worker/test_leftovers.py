@@ -137,13 +137,13 @@ def test_a_deletion_is_finished_after_a_kill_at_any_file(context, dataset_id, re
 def test_nothing_is_left_of_a_person_whose_import_was_killed(context, upload, runner_workouts, reconcile, monkeypatch):
     """The raw upload, what was unpacked of it, and the workouts that were stored before they had rows."""
     upload(runner_workouts)
-    account, score = account_of(context), ingest._finish
+    account, evaluate = account_of(context), ingest.evaluate_person
 
     def killed(*arguments):
         (context.store.root / SCRATCH / "left").mkdir(parents=True, exist_ok=True)
         raise Died
 
-    monkeypatch.setattr(ingest, "_finish", killed)
+    monkeypatch.setattr(ingest, "evaluate_person", killed)
     with context.database.unit_of_work() as session:
         claim = jobs.claim_next(session, "w", jobs.IMPORT_STAGES, 60.0)
     with pytest.raises(Died):
@@ -154,7 +154,7 @@ def test_nothing_is_left_of_a_person_whose_import_was_killed(context, upload, ru
     part = context.store.temporary(account)
     part.write_bytes(b"half an upload")
     assert len(files_of(context.store, account)) == len(runner_workouts) + 2
-    monkeypatch.setattr(ingest, "_finish", score)
+    monkeypatch.setattr(ingest, "evaluate_person", evaluate)
     with bound_clock(1e12):
         remove(context)
     reconcile()

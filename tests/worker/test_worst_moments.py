@@ -95,14 +95,14 @@ def test_a_job_that_kills_every_worker_gets_three_attempts_and_the_queue_moves_o
     context, stage1, work, job_row, monkeypatch
 ):
     poison, later = stage1(), stage1()
-    load = training._load
+    train = training.train
 
-    def kills(reporter, job):
+    def kills(reporter, job, device):
         if job.id == poison:
             raise Died
-        return load(reporter, job)
+        train(reporter, job, device)
 
-    monkeypatch.setattr(training, "_load", kills)
+    monkeypatch.setattr(training, "train", kills)
     for _ in range(3):
         with pytest.raises(Died):
             work()

@@ -70,7 +70,7 @@ def train_epoch(database: Database, claimed: jobs.Claim, epoch: int) -> None:
     metrics = {"epoch": epoch, "train_loss": 1.0 / epoch, "val_loss": 0.5, "learning_rate": 0.001}
     metrics |= {"epoch_time": 0.1, "trainable_parameters": 33_345}
     with database.unit_of_work() as session:
-        assert jobs.heartbeat(session, claimed, 60.0, epoch / 3).ours
+        assert jobs.heartbeat(session, claimed, 60.0, epoch / 3).lease_held
         jobs.record_epoch(session, claimed, metrics)
         jobs.record_checkpoint(session, claimed, epoch=epoch, sha256=f"{epoch:064d}")
         jobs.add_log(session, claimed, f"epoch {epoch}")

@@ -6,7 +6,6 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from service.errors import Conflict
 from service.registry import jobs
@@ -124,7 +123,7 @@ def test_an_expired_lease_puts_the_job_back_and_the_old_claim_writes_nothing(dat
         new = claim(database)
     assert new.attempt == 2
     for write in (
-        lambda s: jobs.heartbeat(s, old, LEASE).ours,
+        lambda s: jobs.heartbeat(s, old, LEASE).lease_held,
         lambda s: jobs.record_checkpoint(s, old, epoch=1, sha256="1" * 64),
         lambda s: jobs.succeed(s, old, {}),
         lambda s: jobs.fail(s, old, "internal_error", "x"),
@@ -219,7 +218,7 @@ def test_a_job_handed_back_at_shutdown_has_not_crashed_and_runs_again_at_once(da
 def test_every_illegal_change_of_state_is_refused(state, target):
     if target not in jobs.LEGAL[state]:
         with pytest.raises(ValueError, match="cannot go"):
-            jobs._move(Session(), Job.attempt == 0, state, target)
+            jobs.check_change(state, target)
 
 
 def test_a_finished_job_can_be_neither_cancelled_nor_retried_but_a_failed_one_is_a_new_job(database):

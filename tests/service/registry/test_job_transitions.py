@@ -36,7 +36,7 @@ def claim_it(session, job, claim):
 # what may happen, by state: where the job stands afterwards
 TABLE: dict[str, tuple[Change, dict[JobState, JobState]]] = {
     "claim": (claim_it, {QUEUED: RUNNING}),
-    "heartbeat": (lambda s, job, claim: jobs.heartbeat(s, claim, LEASE, 0.5).ours, {RUNNING: RUNNING}),
+    "heartbeat": (lambda s, job, claim: jobs.heartbeat(s, claim, LEASE, 0.5).lease_held, {RUNNING: RUNNING}),
     "checkpoint": (
         lambda s, job, claim: jobs.record_checkpoint(s, claim, epoch=1, sha256="1" * 64),
         {RUNNING: RUNNING},

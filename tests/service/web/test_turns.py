@@ -90,7 +90,7 @@ def test_who_has_gone_keeps_no_place():
 
 def test_an_account_never_holds_more_places_than_one_may_and_the_others_go_past_it():
     async def ask() -> tuple[int, list[str]]:
-        turns, held, begun = Turns(4, of_one=2), asyncio.Event(), list[str]()
+        turns, held, begun = Turns(4, per_account=2), asyncio.Event(), list[str]()
 
         async def work(account: str) -> None:
             async with turns.of(account):
