@@ -74,11 +74,10 @@ class DatasetState(StrEnum):
 
 
 class Stage(StrEnum):
-    """What a job does: its value in the column, its label in sentences, the datasets that it trains on.
+    """What a job does."""
 
-    A training stage is in `hrmodel.training.stages.STAGES`, too, which the registry does not import.
-    """
-
+    # a line is the value in the column, the label in sentences, and the datasets that it trains on; training stages are
+    # in `hrmodel.training.stages.STAGES`, too, which the registry does not import
     label: str
     trains: DatasetKind | None
 
