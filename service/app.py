@@ -125,8 +125,8 @@ def hold_files(app: FastAPI) -> None:
 def process_app() -> FastAPI:
     """The API of a process of its own, with the settings of its environment.
 
-    What is there by now stays until the end. Collecting garbage would walk through all of it, and some request in
-    twenty waited 0.2 s for that.
+    Objects made so far live until the end, so they are frozen: garbage collection would walk through all of them, which
+    delayed one request in twenty by 0.2 s.
     """
     settings = get_settings()
     try:

@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     broker_url_setting: str | None = Field(
         default=None,
         validation_alias=AliasChoices("BROKER_URL"),
-        description="Redis or Valkey; else the one that `stagewise up` starts, or `redis://127.0.0.1:6379/0`.",
+        description="Redis or Valkey. By default the server that `stagewise up` starts, or `redis://127.0.0.1:6379/0`.",
     )
     broker_url_file: Path | None = Field(
         default=None, validation_alias=AliasChoices("BROKER_URL_FILE"), description="A file that holds it."

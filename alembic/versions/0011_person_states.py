@@ -132,7 +132,7 @@ def _move_trackings() -> None:
 
 
 def _datasets() -> dict[UUID, UUID]:
-    """The subject of each personal dataset, the one that became ready last at the end."""
+    """The subject of each personal dataset, in the order in which the datasets became ready."""
     ordered = sa.select(DATASETS.c.id, DATASETS.c.subject_id).where(DATASETS.c.subject_id.is_not(None))
     ordered = ordered.order_by(DATASETS.c.ready_at.asc().nulls_first(), DATASETS.c.id)
     return {row.id: row.subject_id for row in op.get_bind().execute(ordered)}

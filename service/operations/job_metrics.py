@@ -14,7 +14,7 @@ from service.registry.tables import ChampionChange as Change
 from service.registry.tail import Tail
 
 BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 12 * 3600)
-CLAIMED = (Stage.IMPORT, *TRAINING_STAGES)  # nobody runs a fleet itself
+CLAIMED = (Stage.IMPORT, *TRAINING_STAGES)  # a fleet is never claimed: its jobs are
 VERDICTS = ("kept", "repaired", "dropped")
 
 

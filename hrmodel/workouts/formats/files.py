@@ -260,7 +260,7 @@ def _member_head(opened: Archive, member: Member, size: int = HEAD_BYTES) -> byt
 def _beside_on_disk(file: Path) -> Beside:
     def beside(name: str) -> AbstractContextManager[Source | None]:
         other = file.parent / name
-        if not other.is_file():  # somebody may have written the folder in other letters, macOS takes them apart
+        if not other.is_file():  # names may differ in case or Unicode form: macOS decomposes them
             folder, base = PurePosixPath(name).parent.name.lower(), PurePosixPath(name).name
             bases = {base, unicodedata.normalize("NFD", base)}
             alike = [one / base for one in file.parent.iterdir() if one.name.lower() == folder for base in bases]

@@ -21,7 +21,7 @@ TRAVELLED = 60.0  # m: who stays within it, by the positions, is on a treadmill
 SAME_UNIT = 1.5  # a device's own error stays within this factor
 COARSE_STEP = 8.0  # m: a distance counted so coarsely ...
 COARSE_SHARE = 0.6  # ... that it stands still in so many steps
-FAR = np.radians(3.0)  # of the earth, 330 km: nobody runs so far, positions so far away are none
+FAR = np.radians(3.0)  # 330 km on the ground, beyond any run: a position so far from the others is wrong
 RUNNERS_UNITS = ("km/h", "mi/h", "knots")  # in which a walk's speed may look like a run's, and a run's like a record
 
 

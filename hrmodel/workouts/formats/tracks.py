@@ -60,7 +60,7 @@ class TrackReader(ElementReader):
     track: ClassVar[str]
     point: ClassVar[str]
     time: ClassVar[str]
-    planned: ClassVar[str] = ""  # what holds points that nobody has recorded
+    planned: ClassVar[str] = ""  # the element whose points are planned, not recorded
 
     def __init__(self) -> None:
         super().__init__()

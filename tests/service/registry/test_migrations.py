@@ -19,7 +19,7 @@ from hrmodel.personal.response import NAMES
 from hrmodel.personal.state import PersonState
 from hrmodel.workouts.simulate import simulate_runner
 from service.registry import migrations, model_versions, serving
-from service.registry.session import Database
+from service.registry.session import Database, make_engine
 from service.registry.tables import Base, DatasetWorkout, PersonStateRow
 from tests.prediction_builders import LEVEL, make_predictor, make_response, make_state, predict_one
 
@@ -189,6 +189,16 @@ def served(database: Database, keys: dict[str, Any]) -> PersonState:
         found = serving.find(session, keys["accounts"], "x", keys["model_versions"])
         assert found.state
         return PersonState.from_dict(found.state.state)
+
+
+def test_migrations_that_fail_half_way_change_nothing(empty_database_url):
+    engine = make_engine(empty_database_url, create=True)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE person_states (id INTEGER)"))  # the last migration makes it
+    with pytest.raises(sa.exc.SQLAlchemyError):
+        migrations.upgrade(empty_database_url)
+    assert sa.inspect(engine).get_table_names() == ["person_states"]
+    engine.dispose()
 
 
 @pytest.mark.parametrize("reported", [True, False])

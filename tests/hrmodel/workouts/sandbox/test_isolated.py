@@ -187,6 +187,12 @@ def test_the_reader_sees_no_password_of_the_service(upload, folder, monkeypatch)
     assert "RuntimeError: None" in report.problem
 
 
+def test_the_reader_imports_no_pandas_which_pyarrow_would(upload, folder, monkeypatch):
+    with pretended_reader(monkeypatch, "import pandas"):
+        (report,) = read_isolated(upload(a_gpx=GPX), name="x", folder=folder)
+    assert "import of pandas halted" in report.problem
+
+
 class pretended_reader:  # noqa: N801
     """Makes the child run `fault` whenever it begins a file, inside its own process."""
 
