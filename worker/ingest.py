@@ -1,13 +1,14 @@
 """An import job: from an uploaded file to stored workouts with a split, the subject's level and its first champion."""
 
 import hashlib
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 
 from sqlalchemy.exc import IntegrityError
 
+from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.workouts.cleaning.clean import clean, heart_rate_density
 from hrmodel.workouts.cleaning.duplicates import Extent, extent_of
@@ -19,7 +20,7 @@ from hrmodel.workouts.units import Units
 from service.errors import Conflict
 from service.registry import imports, jobs, leftovers, model_versions, promotion
 from service.registry.imports import ImportedFile, ImportedWorkout, StoredWorkout
-from service.registry.tables import Dataset, DatasetKind, Job, ModelVersion, Subject
+from service.registry.tables import Dataset, DatasetKind, Job, ModelVersion, Phase, Subject
 from worker.data import PersonData, load_checkpoint, load_person, load_serving, upload_path
 from worker.failures import TRIES, JobFailure
 from worker.merging import Merged
@@ -29,8 +30,6 @@ from worker.scoring import EvaluationResult, evaluate_person
 ORIGINAL_FORMAT = "original"  # the only format whose own split is kept
 VAL_PEOPLE_SHARE = 0.15
 REPLAYED = 4  # newest versions of a subject beside the serving versions: for a promotion or a roll back
-READING_SHARE = 0.8  # of the job's progress
-TELL_SECONDS = 0.5
 
 
 @dataclass
@@ -64,10 +63,18 @@ def _read(reporter: Reporter, job: Job, dataset: Dataset, imported: ImportedSoFa
     units = Units(**job.configuration["units"]) if job.configuration.get("units") else None
     sport = job.configuration.get("sport")
     name = dataset.name or "upload"
-    progress = _ReadingProgress(reporter)
+    size = dataset.upload_size or 1
+    reporter.enter(Phase.READING, size)
     try:
         with context.store.scratch(f"{reporter.claim.job_id}-{reporter.claim.attempt}") as folder:
-            upload = read_isolated(path, name=name, folder=folder, units=units, sport=sport, on_wait=progress.at)
+            upload = read_isolated(
+                path,
+                name=name,
+                folder=folder,
+                units=units,
+                sport=sport,
+                on_wait=lambda share: reporter.advance(round(share * size)),
+            )
             for item in upload:
                 if isinstance(item, FileReport):
                     imported.files.append(
@@ -80,24 +87,6 @@ def _read(reporter: Reporter, job: Job, dataset: Dataset, imported: ImportedSoFa
         raise JobFailure("unreadable_upload", f"{error}") from error
     if not imported.extents:
         raise _nothing_kept(imported)
-
-
-@dataclass
-class _ReadingProgress:
-    """Reports the progress of reading; the last part of the job's progress is the scoring's."""
-
-    reporter: Reporter
-    progress: float = 0.0
-    told_at: float = field(default_factory=time.monotonic)
-
-    def at(self, progress: float) -> None:
-        """Report the share of the upload that has been read. Raises Stop."""
-        share = READING_SHARE * progress
-        self.reporter.beat(share)
-        now = time.monotonic()
-        if share > self.progress and now - self.told_at >= TELL_SECONDS:
-            self.progress, self.told_at = share, now
-            self.reporter.report()
 
 
 def _take(reporter: Reporter, job: Job, dataset: Dataset, imported: ImportedSoFar, item: FoundWorkout) -> None:
@@ -221,7 +210,8 @@ def _finish(
 
 def _person(reporter: Reporter, job: Job, dataset: Dataset, workouts: list[ImportedWorkout]) -> PersonData:
     stored = [StoredWorkout(w.digest, w.split or "train", w.person, w.source) for w in workouts if w.digest]
-    return load_person(reporter.context.store, job.account_id, stored, reporter.beat)
+    reporter.enter(Phase.MERGING, len(stored))
+    return load_person(reporter.context.store, job.account_id, stored, reporter.advance)
 
 
 def _score(reporter: Reporter, job: Job, person: PersonData) -> Iterator[tuple[ModelVersion, EvaluationResult]]:
@@ -233,13 +223,22 @@ def _score(reporter: Reporter, job: Job, person: PersonData) -> Iterator[tuple[M
             serving.append(session.get_one(ModelVersion, champion.model_version_id))
         idle = model_versions.newest(session, job.subject_id, REPLAYED)  # type: ignore[arg-type]
         idle += promotion.earlier_versions(session, champion)[:1] if champion else []
+    others = {version.id: version for version in idle if version.id not in {v.id for v in serving}}.values()
+    reporter.enter(Phase.SCORING, len(serving) + len(others))
+    done = count()
     for version in serving:
         checkpoint = load_serving(reporter.context.database, reporter.context.store, version)
-        yield version, evaluate_person(Predictor(checkpoint), person.for_evaluation(checkpoint), reporter.beat)
-    for version in {version.id: version for version in idle if version.id not in {v.id for v in serving}}.values():
+        yield version, _evaluate(reporter, checkpoint, person, next(done))
+    for version in others:
         with suppress(JobFailure):  # its file is lost: nothing depends on it now
             checkpoint = load_checkpoint(reporter.context.store, version)
-            yield version, evaluate_person(Predictor(checkpoint), person.for_evaluation(checkpoint), reporter.beat)
+            yield version, _evaluate(reporter, checkpoint, person, next(done))
+
+
+def _evaluate(reporter: Reporter, checkpoint: Checkpoint, person: PersonData, done: int) -> EvaluationResult:
+    """One version's result, after so many others."""
+    data = person.for_evaluation(checkpoint)
+    return evaluate_person(Predictor(checkpoint), data, lambda share: reporter.advance(done + share))
 
 
 def _digest(workouts: list[ImportedWorkout]) -> str:

@@ -7,9 +7,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from hrmodel.evaluation.calibration import person_states
+from hrmodel.evaluation.calibration import states_and_report
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
-from hrmodel.evaluation.report import evaluate
 from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
 from service.registry import model_versions
@@ -29,9 +28,10 @@ class EvaluationResult:
             model_versions.set_person_state(session, subject_id, version_id, dataset_id, self.state.to_dict())
 
 
-def evaluate_person(predictor: Predictor, data: EvaluationData, beat: Callable[[], None]) -> EvaluationResult:
-    """Replay and score one person; `beat` is called as work advances."""
+def evaluate_person(
+    predictor: Predictor, data: EvaluationData, on_progress: Callable[[float], None]
+) -> EvaluationResult:
+    """Replay and score one person; `on_progress` gets the share done, 0..1, as work advances."""
     network = NetworkForecaster(predictor=predictor, level=data.level)
-    states = person_states(network, data, beat)
-    report = evaluate(network, data, states, on_progress=lambda _share: beat())
+    states, report = states_and_report(network, data, on_progress)
     return EvaluationResult(report=report, state=states[-1])
