@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from itertools import takewhile
 
 from service.registry.jobs import Place
 from service.registry.tables import Phase, Stage
@@ -21,10 +22,8 @@ _TRAINING = {
 
 def progress(stage: Stage, place: Place) -> float:
     """How far a job is in all, 0..1, when it is at this place of a phase."""
-    shares: Mapping[Phase, float] = _IMPORT if stage == Stage.IMPORT else _TRAINING
-    before = sum(
-        share for phase, share in shares.items() if list(shares).index(phase) < list(shares).index(place.phase)
-    )
+    shares = _IMPORT if stage == Stage.IMPORT else _TRAINING
+    before = sum(shares[phase] for phase in takewhile(lambda phase: phase != place.phase, shares))
     return before + shares[place.phase] * (min(place.done / place.total, 1.0) if place.total else 0.0)
 
 
