@@ -31,7 +31,9 @@ def test_what_a_page_loads_is_there_and_may_be_kept_for_ever(connect, page, coun
     assert len(addresses) == count
     for address in addresses:
         file = browser.get(address)
-        assert (file.status_code, file.headers["cache-control"]) == (200, "public, max-age=31536000, immutable"), address
+        assert (file.status_code, file.headers["cache-control"]) == (200, "public, max-age=31536000, immutable"), (
+            address
+        )
         folder, _, name = address.rpartition("/")
         unnamed = browser.get(f"{folder.rpartition('/')[0]}/{name}")
         assert (unnamed.content, unnamed.headers["cache-control"]) == (file.content, "no-cache"), address
