@@ -135,7 +135,7 @@ def shape(url: str) -> dict[str, Any]:
 
 def test_the_way_down_of_every_migration_leads_to_what_was_there_before(empty_database_url):
     configuration = migrations.configuration(empty_database_url)
-    scripts = migrations.ScriptDirectory(str(migrations.SCRIPTS))
+    scripts = ScriptDirectory(str(migrations.SCRIPTS))
     revisions = [script.revision for script in reversed(list(scripts.walk_revisions()))]
     for before, after in pairwise(revisions):
         migrations.upgrade(empty_database_url, before)
