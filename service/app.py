@@ -10,6 +10,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from types import FrameType
 
@@ -17,7 +18,6 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
 
 from service.dashboard import rendering
 from service.dashboard import router as dashboard
@@ -43,6 +43,7 @@ from service.registry.session import Database
 from service.registry.starting import NotPrepared, check_start
 from service.settings import Settings, get_settings
 from service.subjects import router as subjects
+from service.web.compression import Compression
 from service.web.deps import OF_ONE_ACCOUNT, TRANSACTIONS, WAITING_TRANSACTIONS
 from service.web.error_handlers import add_error_handlers
 from service.web.held_files import HeldFiles
@@ -92,9 +93,10 @@ def create_app(
             yield
             await services.live.end()
 
+    docs = HeldFiles(Path(str(files("fastapi_offline"))) / "static")
     app = FastAPIOffline(  # /docs from files of ours: nothing is fetched from elsewhere
         redoc_url=None,
-        static_url=STATIC,
+        static_url=f"{STATIC}/{docs.version}",
         title="Stagewise",
         version=version("stagewise"),
         lifespan=lifespan,
@@ -102,24 +104,27 @@ def create_app(
         generate_unique_id_function=operation_id,
     )
     app.state.services = make_services(settings, database, store or ArtifactStore(settings.artifact_dir), sender)
+    app.add_middleware(Compression)
     app.add_middleware(RequestLog)
     app.add_middleware(SecurityHeaders, policies=page_policies(app))
     app.add_middleware(BehindProxies, proxies=Proxies(settings.trusted_proxies))  # the outermost
     add_error_handlers(app, rendering.error_page)
     for router in ROUTERS:
         app.include_router(router)
-    app.mount(rendering.STATIC, StaticFiles(directory=rendering.FOLDER), name="static")
-    hold_files(app)
+    app.mount(rendering.STATIC, rendering.static_files(), name="static")
+    app.router.routes = [
+        route for route in app.routes if not isinstance(route, Mount) or isinstance(route.app, HeldFiles)
+    ]
+    app.mount(STATIC, docs, name="docs")  # in place of FastAPIOffline's, which reads them from the disk each time
     describe(app)
     log_as_json()
     return app
 
 
-def hold_files(app: FastAPI) -> None:
-    """Answer with the files of our pages and of /docs from memory."""
-    for route in app.routes:
-        if isinstance(route, Mount) and isinstance(route.app, StaticFiles) and route.app.directory is not None:
-            route.app = HeldFiles(Path(route.app.directory))
+def hold_files(app: FastAPI, docs: HeldFiles) -> None:
+    """Answer with the files of /docs from memory, in place of those that FastAPIOffline would read from the disk."""
+    app.router.routes = [route for route in app.routes if not isinstance(route, Mount)]
+    app.mount(STATIC, docs, name="docs")
 
 
 def process_app() -> FastAPI:

@@ -1,13 +1,10 @@
 """Celery's settings, and what happens when the worker and its processes start and stop."""
 
-import ctypes
 import fcntl
 import json
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,14 +16,14 @@ from celery import Celery, bootsteps, signals
 from celery.apps import worker as words
 from kombu.entity import Queue
 
+from service.forking import Forked, die_with_parent, freeze
 from service.logs import log_as_json
 from service.operations import queue
 from service.registry.artifacts import ArtifactStore
 from service.registry.starting import NotPrepared, check_start
-from service.settings import environment, get_settings
-from worker import transport
+from service.settings import get_settings
+from worker import reconciler, transport
 
-PR_SET_PDEATHSIG = 1
 LOOK_SECONDS = 1.0
 NICE = 5  # a training may take a little longer; a prediction has a waiting user
 
@@ -71,6 +68,7 @@ def make_app() -> Celery:
         task_queues=[Queue(queue.TRAINING), Queue(queue.IMPORTS)],
         worker_concurrency=training_slots() + 1,
         worker_pool="prefork",
+        worker_max_tasks_per_child=1,  # a job runs in a fresh fork: its memory is given back, and all is loaded
         worker_send_task_events=False,
         worker_enable_remote_control=True,
         worker_proc_alive_timeout=60.0,
@@ -102,22 +100,16 @@ def training_slot() -> Iterator[int | None]:
     yield None
 
 
-def die_with_parent() -> None:
-    """Let the kernel end this process when its parent has died in any way (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 class KeepReconciler(bootsteps.StartStopStep):
-    """Runs the reconciler beside the pool (a process, because threads and forks do not mix) and starts it again when it
-    has ended: without one no lease would ever be over.
+    """Runs the reconciler beside the pool (a forked process, because threads and forks do not mix) and starts it again
+    when it has ended: without one no lease would ever be over.
     """  # fmt: skip
 
     requires = ("celery.worker.components:Timer", "celery.worker.components:Hub")
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Forked | None = None
 
     def start(self, worker: Any) -> None:
         """Look every second, from the worker's own event loop."""
@@ -127,8 +119,7 @@ class KeepReconciler(bootsteps.StartStopStep):
     def look(self) -> None:
         """Start the reconciler if none runs."""
         if not stopping() and (self.process is None or self.process.poll() is not None):
-            command = [sys.executable, "-m", "worker.reconciler"]
-            self.process = subprocess.Popen(command, env=environment(get_settings()), preexec_fn=die_with_parent)
+            self.process = Forked(reconciler.main, "python -m worker.reconciler")
 
 
 app.steps["worker"].add(KeepReconciler)
@@ -149,6 +140,7 @@ def check(**_: Any) -> None:
     except NotPrepared as error:
         log.error("does not start", reason=str(error))
         raise SystemExit(1) from error
+    freeze()  # the pool is forked next
 
 
 @signals.worker_shutting_down.connect

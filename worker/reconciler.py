@@ -94,7 +94,3 @@ def main() -> None:
         except Exception as error:  # must survive every error
             log.warning("reconciler could not look", reason=spoken_reason(error))
         time.sleep(pause)
-
-
-if __name__ == "__main__":
-    main()

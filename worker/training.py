@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch._dynamo  # the first optimiser of a process imports it, 1.8 s: here once, before the pool is forked
 from sqlalchemy.orm import Session
 
 from hrmodel.evaluation.population import calibrate_people

@@ -1,6 +1,7 @@
 """The interface of a network for training, prediction and checkpoints, independent of its kind of layers."""
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hrmodel.network.config import NetworkConfig
+
+# torch keeps what it prepares for each shape of input, by default 1024 times 0.25 MB
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 State = tuple[Tensor, ...]  # between two steps; each tensor is (layers, B, H)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from hrmodel.network.network import HeartRateNetwork
+from hrmodel.training.adam import PlainAdam
 from hrmodel.training.stages import StageConfig
 
 Entry = dict[str, float | int | None]
@@ -27,9 +28,7 @@ class TrainingState:
         model.set_dropout(stage.dropout)
         self.model, self.stage = model, stage
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.optimizer = torch.optim.Adam(
-            self.parameters.values(), lr=stage.learning_rate, weight_decay=stage.weight_decay
-        )
+        self.optimizer = PlainAdam(self.parameters.values(), lr=stage.learning_rate, weight_decay=stage.weight_decay)
         self.scheduler = ReduceLROnPlateau(
             self.optimizer, factor=stage.scheduler_factor, patience=stage.scheduler_patience
         )

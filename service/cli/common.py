@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from service.settings import get_settings
-
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -27,6 +25,7 @@ def connected() -> "Iterator[Client]":
     """A client of the API that the settings name; an error ends the command with a sentence."""
     from service.cli.import_files import ImportFailed, key_of
     from service.client.client import Client, NoAnswer, RequestFailed
+    from service.settings import get_settings
 
     settings = get_settings()
     try:
@@ -95,6 +94,7 @@ def opened() -> Iterator["Database"]:
     from service.registry.migrations import schema_is_behind
     from service.registry.session import Database
     from service.registry.starting import NotPrepared
+    from service.settings import get_settings
 
     database = Database(get_settings().database_url)
     try:

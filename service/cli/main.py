@@ -1,13 +1,16 @@
-"""The `stagewise` command. Its commands import what they need themselves: `stagewise --help` loads no SQLAlchemy."""
+"""The `stagewise` command. Commands import what they need when they run: `stagewise --help` loads Typer only, and a
+command that asks the API loads neither SQLAlchemy nor torch.
+"""  # fmt: skip
 
 import typer
 
 from service.cli import jobs, keys, models, people, predicting, running, training
 from service.cli.common import fail
-from service.settings import WrongSettings, get_settings
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain text: loading rich takes longer than all else
+    context_settings={"max_content_width": 120},
     pretty_exceptions_enable=False,  # they show local variables, which can be keys
 )
 for group in (running, people, training, jobs, models, predicting):
@@ -20,6 +23,8 @@ def checked(context: typer.Context) -> None:
     """Learn one person's heart-rate response from their workouts, and predict it."""
     if context.invoked_subcommand in ("doctor", "init-secrets"):  # report or write it
         return
+    from service.settings import WrongSettings, get_settings
+
     try:
         settings = get_settings()
         _ = settings.database_url, settings.broker_url

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from service.cli.common import JsonOption, SubjectArgument, connected, fail, show_json, table
-from service.settings import get_settings
 
 app = typer.Typer()
 
@@ -28,6 +27,7 @@ def import_(
     """Upload workouts of one person as a dataset to a service that runs, and show what became of them."""
     from service.cli.import_files import ImportFailed, import_files
     from service.cli.import_show import show
+    from service.settings import get_settings
 
     given = {"subject": subject, "name": name, "kind": kind, "min_hr_per_minute": min_hr_per_minute}
     given |= {"speed_unit": speed_unit, "altitude_unit": altitude_unit, "sport": sport}

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from service.cli.common import JsonOption, fail, opened, show_json
-from service.settings import get_settings
 
 app = typer.Typer()
 
@@ -18,6 +17,7 @@ def up() -> None:
     from service.local.embedded import StartError, supervise
     from service.local.preparing import said
     from service.registry.starting import NotPrepared
+    from service.settings import get_settings
 
     settings = get_settings()
     try:
@@ -34,6 +34,7 @@ def migrate(
     """Bring the database up to date and put the shipped base model into the artifact folder."""
     from service.local.preparing import prepare
     from service.registry.starting import NotPrepared
+    from service.settings import get_settings
 
     try:
         prepare(get_settings(), key_file)
@@ -52,6 +53,7 @@ def adopt(
     from service.registry.artifacts import ArtifactStore
     from service.registry.session import Database
     from service.registry.starting import NotPrepared
+    from service.settings import get_settings
 
     settings = get_settings()
     store = ArtifactStore(settings.artifact_dir)
@@ -80,6 +82,7 @@ def sweep(
     """Show how many files of the artifact folder belong to no row for a day, and remove them if you say so."""
     from service.registry import identity, sweep
     from service.registry.artifacts import ArtifactStore
+    from service.settings import get_settings
 
     store = ArtifactStore(get_settings().artifact_dir)
     with opened() as database:
@@ -104,6 +107,7 @@ def worker() -> None:
     from service.local.embedded import WORKER
     from service.registry.artifacts import ArtifactStore
     from service.registry.starting import NotPrepared, check_start
+    from service.settings import get_settings
 
     settings = get_settings()
     try:
@@ -124,6 +128,7 @@ def backup(
     from service.cli.archive import back_up
     from service.registry.backup import IncompleteBackup
     from service.registry.identity import OtherStore
+    from service.settings import get_settings
 
     with opened() as database:
         try:
@@ -145,6 +150,7 @@ def restore(file: Annotated[Path, typer.Argument(help="A backup; - for standard 
     from service.local.preparing import said
     from service.registry.restore import RestoreError
     from service.registry.starting import NotPrepared
+    from service.settings import get_settings
 
     try:
         with said(get_settings()):
@@ -185,6 +191,7 @@ def demo(
     from service.local.embedded import StartError
     from service.local.preparing import said
     from service.registry.starting import NotPrepared
+    from service.settings import get_settings
 
     try:
         with said(get_settings()):

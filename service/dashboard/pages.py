@@ -1,7 +1,7 @@
 """Contents of pages, from the API's own answers."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -23,8 +23,9 @@ from service.subjects import service as subjects
 Values = dict[str, Any]
 LIST = PageRequest(50, None)
 FEW = PageRequest(10, None)
-NEWEST_WORKOUTS = 30
-MAX_WORKOUTS, MAX_FILES = 5000, 1000  # of a report that a page reads
+Row = TypeVar("Row")
+NEWEST_WORKOUTS = 10
+ROWS = 25  # of a table that goes on: a screen of them
 LOG_LINES = 10_000
 PROTOCOLS = {
     "P1": "plan (blind)",
@@ -33,6 +34,15 @@ PROTOCOLS = {
     "P2-600": "after 10 min",
     "P3-30": "next 30 s",
 }
+
+
+class Piece(Generic[Row]):
+    """At most `ROWS` rows of a long table, and where the next ones begin; made of one row more, if there is one."""
+
+    def __init__(self, rows: Sequence[Row], start: int) -> None:
+        self.rows, self.start = rows[:ROWS], start
+        self.end = start + len(self.rows)
+        self.next = self.end if len(rows) > ROWS else None
 
 
 def home(session: Session, account_id: UUID, cursor: str | None) -> Values:
@@ -68,11 +78,23 @@ def job(session: Session, account_id: UUID, job_id: UUID) -> Values:
     }
 
 
-def dataset(session: Session, account_id: UUID, dataset_id: UUID) -> Values:
-    """A dataset with its whole report."""
+def dataset(
+    session: Session, account_id: UUID, dataset_id: UUID, verdict: str | None, start: int, file_start: int
+) -> Values:
+    """A dataset and a piece of its report: workouts (of one verdict) behind the first `start`, files behind the first
+    `file_start`.
+    """  # fmt: skip
     shown = datasets.show(session, account_id, dataset_id)
-    report = datasets.report(session, account_id, dataset_id, -1, MAX_WORKOUTS, -1, MAX_FILES)
-    return {"dataset": shown, "report": report, "done": shown.state in (DatasetState.READY, DatasetState.FAILED)}
+    workouts = datasets.workouts_to_read(session, account_id, dataset_id, verdict, start, ROWS + 1)
+    files = datasets.files_to_read(session, account_id, dataset_id, file_start, ROWS + 1)
+    return {
+        "dataset": shown,
+        "summary": datasets.summary(session, account_id, dataset_id),
+        "verdict": verdict,
+        "workouts": Piece(workouts, start),
+        "files": Piece(files, file_start),
+        "done": shown.state in (DatasetState.READY, DatasetState.FAILED),
+    }
 
 
 def person(session: Session, account_id: UUID, name: str) -> Values:

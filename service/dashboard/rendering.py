@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from service.registry.tables import PERSONAL_STAGES, Stage
+from service.web.held_files import HeldFiles
 from service.web.sessions import cookie_of
 
 STATIC = "/ui/static"
@@ -29,7 +30,8 @@ LABELS = {stage.value: stage.label for stage in Stage}
 def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A page, or a piece of one."""
     signed_in = cookie_of(request) is not None and status != 401
-    text = _environment().get_template(template).render(**values, static=STATIC, signed_in=signed_in)
+    static = f"{STATIC}/{static_files().version}"
+    text = _environment().get_template(template).render(**values, static=static, signed_in=signed_in)
     return HTMLResponse(text, status_code=status, headers=HEADERS)
 
 
@@ -44,6 +46,12 @@ def error_page(request: Request, status: int, title: str, detail: str) -> HTMLRe
     if not is_page(request):
         return None
     return render(request, "error.html", status, error={"title": title, "detail": detail})
+
+
+@lru_cache(maxsize=1)
+def static_files() -> HeldFiles:
+    """The files that pages load."""
+    return HeldFiles(FOLDER)
 
 
 @lru_cache(maxsize=1)

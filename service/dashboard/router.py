@@ -1,12 +1,12 @@
 """The dashboard: pages for a browser, signed in with an API key."""
 
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
@@ -34,6 +34,8 @@ SEE_OTHER = 303
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
+Verdict = Literal["kept", "repaired", "dropped"]
+Start = Annotated[int, Query(ge=0, le=1_000_000)]
 FormDep = Annotated[dict[str, str], Depends(read_form)]
 
 
@@ -142,9 +144,18 @@ def show_job(request: Request, job_id: JobId, caller: ReadCaller, session: Sessi
 
 
 @router.get("/ui/datasets/{dataset_id}")
-def show_dataset(request: Request, dataset_id: UUID, caller: ReadCaller, session: SessionDep) -> Response:
-    """The report of an upload."""
-    return render(request, "dataset.html", **pages.dataset(session, caller.account_id, dataset_id))
+def show_dataset(
+    request: Request,
+    dataset_id: UUID,
+    caller: ReadCaller,
+    session: SessionDep,
+    verdict: Verdict | None = None,
+    start: Start = 0,
+    file_start: Start = 0,
+) -> Response:
+    """The report of an upload, piece by piece."""
+    values = pages.dataset(session, caller.account_id, dataset_id, verdict, start, file_start)
+    return render(request, "dataset.html", **values)
 
 
 @router.get("/ui/people/{subject}")

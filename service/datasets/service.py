@@ -190,6 +190,27 @@ def report(
     )
 
 
+def summary(session: Session, account_id: UUID, dataset_id: UUID) -> ReportSummary:
+    """All workouts and files of an upload in counts. Raises NotFound."""
+    dataset = datasets.require(session, account_id, dataset_id)
+    return summarise(datasets.outlines(session, dataset_id), dataset)
+
+
+def workouts_to_read(
+    session: Session, account_id: UUID, dataset_id: UUID, verdict: str | None, start: int, limit: int
+) -> list[WorkoutRead]:
+    """Workouts of an upload behind the first `start`: dropped, repaired, kept, or one verdict only. Raises NotFound."""
+    datasets.require(session, account_id, dataset_id)
+    rows = datasets.workouts_by_verdict(session, dataset_id, verdict, start, limit)
+    return [WorkoutRead.model_validate(row) for row in rows]
+
+
+def files_to_read(session: Session, account_id: UUID, dataset_id: UUID, start: int, limit: int) -> list[FileRead]:
+    """Files of an upload behind the first `start`, those with a problem first. Raises NotFound."""
+    datasets.require(session, account_id, dataset_id)
+    return [FileRead.model_validate(row) for row in datasets.files_by_problem(session, dataset_id, start, limit)]
+
+
 def to_draw(
     session: Session, account_id: UUID, dataset_id: UUID
 ) -> tuple[DatasetRead, ReportSummary, list[Outline], list[FileRead]]:

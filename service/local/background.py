@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.local.child import die_with_parent
+from service.forking import die_with_parent
 from service.local.embedded import LISTENS, WORKER_GRACE, StartError
 
 SERVERS = ("DATABASE_URL", "BROKER_URL", "ARTIFACT_DIR")

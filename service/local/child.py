@@ -1,8 +1,8 @@
 """One supervised process: its log, its restarts, its end."""
 
 import contextlib
-import ctypes
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -10,21 +10,15 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1
+from service.forking import Forked, die_with_parent
+
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # s before a restart; doubled each time
 STEADY_SECONDS = 60.0  # after so long alive, the next restart has the first delay again
 LOG_BYTES = 10_000_000  # a longer log is renamed
 TAIL_BYTES, TAIL_LINES = 20_000, 15
-
-_libc = ctypes.CDLL(None)  # loaded here: a fork of a threaded process should not load anything
-
-
-def die_with_parent() -> None:
-    """For `preexec_fn`: the kernel kills the child when its parent has ended, for whatever reason (Linux)."""
-    if sys.platform == "linux":
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @dataclass(eq=False)
@@ -40,24 +34,28 @@ class Child:
     delay: float = FIRST_DELAY
     started_at: float = 0.0
     restart_at: float | None = None
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Forked | None = None
 
     def start(self) -> None:
         """Start it in a session of its own: Ctrl-C then reaches only the supervisor, which ends all in order."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.put_log_aside()
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                self.command,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=self.keep_open,
-                start_new_session=True,
-                preexec_fn=die_with_parent,
-            )
+            self.process = self.launch(output.fileno())
         self.started_at, self.restart_at = time.monotonic(), None
+
+    def launch(self, output: int) -> subprocess.Popen[bytes] | Forked:
+        """The new process, which writes into the file `output`."""
+        return subprocess.Popen(
+            self.command,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=self.keep_open,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
 
     @property
     def exit_status(self) -> int | None:
@@ -111,3 +109,20 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+
+class ForkedChild(Child):
+    """A fork of this process, which has loaded what the child needs, with this process's environment. `command`:
+    python -m, a module, and its arguments.
+    """  # fmt: skip
+
+    def launch(self, output: int) -> Forked:
+        """The new process, which writes into the file `output`."""
+        run = partial(_run_module, self.command[2:])
+        title = " ".join(["python", *self.command[1:]])
+        return Forked(run, title, output=output, keep_open=self.keep_open, own_session=True)
+
+
+def _run_module(arguments: list[str]) -> None:
+    sys.argv = list(arguments)
+    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)

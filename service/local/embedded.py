@@ -15,16 +15,22 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
-from service.local.child import Child, die_with_parent
-from service.settings import Settings, environment
+from service.forking import die_with_parent
+from service.local.child import Child, ForkedChild
+from service.settings import Settings, environment, get_settings
 
 API = [sys.executable, "-m", "service.web.serve"]
 WORKER = [
     *(sys.executable, "-m", "celery", "--quiet", "-A", "worker.app", "worker"),
     *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
 ]
+# What API and worker need, in memory once: both are forks of the supervisor. Not worker.app: what it shares belongs to
+# one worker.
+LOADED = ("service.app", "hrmodel.api", "celery.bin.celery", "celery.apps.worker", "celery.concurrency.prefork")
+LOADED += ("kombu.transport.redis",)
 WORKER_GRACE = 60.0  # s: the time to stop at a batch, write the checkpoint and hand the job back
 READY_SECONDS = 120.0
 POLL_SECONDS = 0.2
@@ -131,9 +137,17 @@ def plan(settings: Settings, state: Path, open_socket: socket.socket, folder: Pa
     variables = environment(settings.model_copy(update=changed))
     descriptor = open_socket.fileno()
     api = [*API, "--fd", str(descriptor)]
-    children["api"] = Child("The API", api, variables, state / "logs" / "api.log", 15.0, (descriptor,))
-    children["worker"] = Child("The worker", WORKER, variables, state / "logs" / "worker.log", WORKER_GRACE)
+    children["api"] = ForkedChild("The API", api, variables, state / "logs" / "api.log", 15.0, (descriptor,))
+    children["worker"] = ForkedChild("The worker", WORKER, variables, state / "logs" / "worker.log", WORKER_GRACE)
     return children
+
+
+def load(variables: dict[str, str]) -> None:
+    """Give this process the environment of its forks, and load what they need."""
+    os.environ.update(variables)
+    get_settings.cache_clear()
+    for name in LOADED:
+        import_module(name)
 
 
 def broker(folder: Path) -> list[str]:
@@ -151,7 +165,9 @@ def start(children: dict[str, Child], open_socket: socket.socket, state: Path, s
     """Broker, migration, API and worker, in this order; say where the service listens. Raises StartError."""
     if "broker" in children:
         children["broker"].start()
-    migrate(children["api"].environment, state / "api-key")
+    variables = children["api"].environment
+    with migrating(variables, state / "api-key"):
+        load(variables)
     for name in ("api", "worker"):
         if not stop.made():
             children[name].start()
@@ -169,20 +185,23 @@ def address(open_socket: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def migrate(variables: dict[str, str], key_file: Path) -> None:
-    """`stagewise migrate` in a process of its own: the supervisor stays small. Raises StartError with its words."""
+@contextmanager
+def migrating(variables: dict[str, str], key_file: Path) -> Iterator[None]:
+    """`stagewise migrate` in a process of its own, waited for at the end. Raises StartError with its words."""
     command = [sys.executable, "-m", "service.cli", "migrate", "--key-file", str(key_file)]
-    done = subprocess.run(
+    with subprocess.Popen(
         command,
         env=variables,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # Ctrl-C does not cut a migration in two
         preexec_fn=die_with_parent,
-    )
-    if done.returncode:
-        said = done.stderr.strip()[-3000:]
+    ) as process:
+        yield
+        said = process.communicate()[1].strip()[-3000:]
+    if process.returncode:
         raise StartError(said if "\n" not in said else f"The database could not be brought up to date:\n{said}")
 
 

@@ -29,9 +29,6 @@ MAX_WAITING_OF_ACCOUNT = 500
 MAX_WAITING_SIZE = 1_500_000  # of an account, steps and samples: about 100 MB
 IDLE_SECONDS = 10.0  # then a thread ends; the next request starts one
 
-# torch keeps what it prepares for each shape of input, by default 1024 times 0.25 MB
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
-
 Result = TypeVar("Result")
 
 

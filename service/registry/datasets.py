@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound
@@ -114,13 +114,27 @@ def workouts(session: Session, dataset_id: UUID, after: int, limit: int) -> list
     """Workouts behind position `after` in the dataset's order, with the result of cleaning; for stored workouts also
     digest and number of samples.
     """  # fmt: skip
-    columns = [getattr(DatasetWorkout, name) for name in ("position", "source", "person", *Outline._fields)]
-    behind = (
-        select(*columns, WorkoutRow.digest, WorkoutRow.samples)
-        .outerjoin(WorkoutRow, WorkoutRow.id == DatasetWorkout.workout_id)
-        .where(DatasetWorkout.dataset_id == dataset_id, DatasetWorkout.position > after)
-    )
+    behind = _workouts(dataset_id).where(DatasetWorkout.position > after)
     return _plain(session, behind.order_by(DatasetWorkout.position).limit(limit))
+
+
+def workouts_by_verdict(
+    session: Session, dataset_id: UUID, verdict: str | None, start: int, limit: int
+) -> list[dict[str, Any]]:
+    """The same for a reader: dropped ones first, then repaired, then kept, the newest first in each; or those of one
+    verdict. `start`: how many to leave out.
+    """  # fmt: skip
+    rows = _workouts(dataset_id)
+    if verdict is not None:
+        rows = rows.where(DatasetWorkout.verdict == verdict)
+    rank = case({"dropped": 0, "repaired": 1}, value=DatasetWorkout.verdict, else_=2)
+    return _plain(session, rows.order_by(rank, DatasetWorkout.position.desc()).offset(start).limit(limit))
+
+
+def files_by_problem(session: Session, dataset_id: UUID, start: int, limit: int) -> list[dict[str, Any]]:
+    """What the files of the upload gave, those with a problem first. `start`: how many to leave out."""
+    rows = select(*_FILE).where(DatasetFile.dataset_id == dataset_id)
+    return _plain(session, rows.order_by(DatasetFile.problem.is_(None), DatasetFile.id).offset(start).limit(limit))
 
 
 def workout_of(session: Session, account_id: UUID, subject_id: UUID, digest: str) -> WorkoutPlace:
@@ -148,6 +162,15 @@ def outlines(session: Session, dataset_id: UUID) -> list[Outline]:
     columns = [getattr(DatasetWorkout, name) for name in Outline._fields]
     rows = select(*columns).where(DatasetWorkout.dataset_id == dataset_id).order_by(DatasetWorkout.position)
     return [Outline(*row) for row in session.execute(rows)]
+
+
+def _workouts(dataset_id: UUID) -> Any:
+    columns = [getattr(DatasetWorkout, name) for name in ("position", "source", "person", *Outline._fields)]
+    return (
+        select(*columns, WorkoutRow.digest, WorkoutRow.samples)
+        .outerjoin(WorkoutRow, WorkoutRow.id == DatasetWorkout.workout_id)
+        .where(DatasetWorkout.dataset_id == dataset_id)
+    )
 
 
 def _plain(session: Session, rows: Any) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Checks before a process starts: the database is whole, and the artifact folder belongs to it."""
 
-import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.errors import Unavailable
@@ -10,8 +9,6 @@ from service.registry.faults import SENTENCES, Fault, fault_of
 from service.registry.session import Database, spoken_reason, sqlite_file
 
 LASTING = (Fault.DAMAGED, Fault.GONE)
-
-log = structlog.get_logger(__name__)
 
 
 class NotPrepared(Exception):
@@ -28,7 +25,9 @@ def check_start(database_url: str, store: ArtifactStore) -> None:
     except SQLAlchemyError as error:
         if fault_of(error) in LASTING:
             raise NotPrepared(words(database_url, error)) from error
-        log.warning("starts without the database", reason=spoken_reason(error))
+        import structlog  # commands that only read need none
+
+        structlog.get_logger(__name__).warning("starts without the database", reason=spoken_reason(error))
     except (identity.OtherStore, Unavailable, OSError) as error:
         raise NotPrepared(words(database_url, error)) from error
     finally:

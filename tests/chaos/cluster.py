@@ -18,7 +18,7 @@ import redis
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.original_format import to_original_pt
 from hrmodel.signals.contract import FeatureContract
-from service.local.child import die_with_parent
+from service.forking import die_with_parent
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
 from service.registry.shipped import install_shipped_base

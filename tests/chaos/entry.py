@@ -12,12 +12,9 @@ import signal
 import sys
 import time
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
-import torch
-
-from service.local.child import die_with_parent
+from service.forking import die_with_parent
 from service.registry import jobs, promotion
 from service.registry.tables import Champion, Job, JobState
 from worker import completion, training
@@ -30,14 +27,6 @@ POISON_SEED = 666
 WITHOUT = "CHAOS_WITHOUT"
 FENCING, SWAP = "fencing", "swap"
 ARGUMENTS = ["worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
-
-
-def without_compiler() -> None:
-    """Adam loads torch's compiler for 2 s and then asks it for nothing: a worker that lives a minute has no time."""
-    compiler = ModuleType("torch._dynamo")
-    compiler.disable = lambda function, *_, **__: function
-    compiler.graph_break = lambda *_, **__: None
-    sys.modules["torch._dynamo"] = torch._dynamo = compiler
 
 
 def slow_down() -> None:
@@ -88,7 +77,6 @@ def become_worker(log: str) -> None:
 
 
 def main() -> None:
-    without_compiler()
     slow_down()
     {FENCING: take_out_fencing, SWAP: take_out_swap, "": lambda: None}[os.environ.get(WITHOUT, "")]()
     for name in LOADED:

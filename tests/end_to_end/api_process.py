@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.local.child import die_with_parent
+from service.forking import die_with_parent
 from service.local.embedded import API
 from service.local.preparing import prepare
 from service.registry.artifacts import ArtifactStore

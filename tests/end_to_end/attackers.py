@@ -25,8 +25,8 @@ from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from service.forking import die_with_parent
 from service.local.background import Running, running
-from service.local.child import die_with_parent
 from tests.end_to_end.attacker_kinds import KINDS
 from tests.end_to_end.attacks import neighbour
 from tests.end_to_end.costs import api_of, key_of, resident, rows

@@ -15,7 +15,7 @@ import pytest
 
 from hrmodel.workouts.simulate import simulate_runner
 from service.cli.demo import write_parquet
-from service.local.child import die_with_parent
+from service.forking import die_with_parent
 from service.registry.session import Database
 from tests import builders, servers
 from tests.processes import wait_until

@@ -1,5 +1,6 @@
 """The `stagewise` command against a database in a folder of its own."""
 
+import ast
 import json
 import os
 import shlex
@@ -43,14 +44,36 @@ def stagewise(command: str):
     return CliRunner().invoke(app, shlex.split(command))
 
 
-def test_help_lists_the_commands_and_loads_no_torch():
-    code = (
-        "import sys; sys.argv[1:] = ['--help']\nfrom service.cli.main import app\ntry: app()\nexcept SystemExit: pass\n"
+def loaded_by(command: str, among: str) -> tuple[set[str], str]:
+    """Which of the modules a process has loaded after this command, and what it printed."""
+    code = "import sys\nfrom service.cli.main import app\ntry: app()\nexcept SystemExit: pass\n"
+    code += f"print(sorted(set({among.split()!r}) & sys.modules.keys()), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *shlex.split(command)], capture_output=True, text=True, check=True
     )
-    code += "assert not {'torch', 'sqlalchemy', 'fastapi', 'celery'} & set(sys.modules), 'help loads too much'"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(ast.literal_eval(done.stderr.splitlines()[-1])), done.stdout
+
+
+def test_help_lists_the_commands_and_loads_nothing_but_the_command_line():
+    heavy = "torch numpy sqlalchemy fastapi celery alembic pydantic httpx2 rich asyncio"
+    loaded, shown = loaded_by("--help", heavy)
+    assert loaded == set()
     for command in ("up", "migrate", "api", "worker", "keys", "import", "demo", "init-secrets"):
-        assert f" {command} " in shown.stdout, command
+        assert f" {command} " in shown, command
+
+
+def test_a_command_that_asks_the_api_loads_no_database_no_server_and_no_model(state, monkeypatch):
+    monkeypatch.setenv("STAGEWISE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("STAGEWISE_API_KEY", "sw_none")
+    heavy = "torch numpy sqlalchemy fastapi celery alembic matplotlib pyarrow structlog"
+    for command in ("jobs", "subjects", "stage1 --dataset 12345678", "cancel 12345678"):
+        assert loaded_by(command, f"httpx2 {heavy}")[0] == {"httpx2"}, command
+
+
+def test_a_command_about_keys_loads_the_database_alone(state):
+    heavy = "torch numpy fastapi celery alembic structlog httpx2"
+    loaded, shown = loaded_by("keys list", f"sqlalchemy {heavy}")
+    assert (loaded, "no keys yet" in shown) == ({"sqlalchemy"}, True)
 
 
 def test_a_created_key_is_printed_once_and_opens_what_its_scopes_say(state, state_database):

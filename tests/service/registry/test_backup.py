@@ -134,7 +134,7 @@ def made(database, store):
 
 
 def head() -> str:
-    return migrations.ScriptDirectory(str(migrations.SCRIPTS)).get_current_head()
+    return max(migrations.revisions())
 
 
 @pytest.fixture

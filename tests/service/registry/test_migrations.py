@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 from alembic import command
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from hrmodel.personal.bands import DEFAULT_INTERVALS
@@ -134,7 +135,7 @@ def shape(url: str) -> dict[str, Any]:
 
 def test_the_way_down_of_every_migration_leads_to_what_was_there_before(empty_database_url):
     configuration = migrations.configuration(empty_database_url)
-    scripts = migrations.ScriptDirectory(str(migrations.SCRIPTS))
+    scripts = ScriptDirectory(str(migrations.SCRIPTS))
     revisions = [script.revision for script in reversed(list(scripts.walk_revisions()))]
     for before, after in pairwise(revisions):
         migrations.upgrade(empty_database_url, before)
@@ -242,3 +243,9 @@ def test_on_the_way_down_the_newest_state_is_tracked_again(empty_database_url, t
     assert row["intervals"] == BANDS
     assert row["response"]["variance"] == pytest.approx(whole.response.variance)
     assert row["response"]["weights"] == pytest.approx(whole.response.to_dict()["weights"])
+
+
+def test_the_newest_migration_is_the_one_that_alembic_goes_to(database_url):
+    script = ScriptDirectory.from_config(migrations.configuration(database_url))
+    assert max(migrations.revisions()) == script.get_current_head()
+    assert migrations.revisions() == {each.revision for each in script.walk_revisions()}
