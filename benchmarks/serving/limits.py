@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from serving.passes import Passes
+from serving.passes import Passes, Rows
 
 BATCH = 16
 
@@ -35,7 +35,12 @@ class Bare:
     def __init__(self, body: bytes) -> None:
         torch.set_num_threads(1)
         self._passes, request = Passes(), json.loads(body)
-        self._rows = self._passes.inputs(request["speed"], request["altitude"], request.get("heart_rate") or [])
+        self._observed = request.get("heart_rate") or []
+        self._rows = self._passes.inputs(request["speed"], request["altitude"], self._observed)
+
+    def answer(self) -> Rows:
+        """(T,) bpm: what every peer has to answer."""
+        return self._passes.answer(self._passes.run(self._rows), self._observed)
 
     def operations(self) -> int:
         """Floating point operations of a request."""

@@ -1,4 +1,4 @@
-"""LitServe around the same passes: `python -m serving.lit PORT [--workers 2] [--apis 2] [--fast-queue] [--batch 8]`."""
+"""LitServe and the same passes: `python -m serving.lit PORT [--workers 2] [--apis 2] [--fast-queue] [--batch 16]`."""
 
 import argparse
 from typing import Any
@@ -50,7 +50,7 @@ if __name__ == "__main__":
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--apis", type=int, default=1)
     parser.add_argument("--fast-queue", action="store_true")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=8)
     options = parser.parse_args()
     api = Api(max_batch_size=options.batch, batch_timeout=WAIT_SECONDS if options.batch > 1 else 0.0)
     server = litserve.LitServer(

@@ -76,13 +76,13 @@ def _children_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def ask(server: Server, body: bytes, times: int = 1) -> int:
-    """Ask one after the other; the number of values in the last answer. Raises HTTPError unless all succeed."""
+def ask(server: Server, body: bytes, times: int = 1) -> list[float]:
+    """Ask one after the other; the heart rate of the last answer. Raises HTTPError unless all succeed."""
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {server.key}"}
-    values = 0
+    values: list[float] = []
     for _ in range(times):
         with urlopen(Request(f"http://127.0.0.1:{server.port}/predict", body, headers), timeout=120) as answer:
-            values = len(json.load(answer)["heart_rate"])
+            values = json.load(answer)["heart_rate"]
     return values
 
 

@@ -25,11 +25,13 @@ SUBJECT, WORKOUTS = "me", 20
 CORES = max(2, min(os.cpu_count() or 1, 8))  # a peer that uses all of a machine is what ours is compared with
 OURS, PLAIN, LEAN, LEAN_ALL = "stagewise up", "plain FastAPI", "lean, 1 process", f"lean, {CORES} processes"
 ALL = str(CORES)
-LITS = {
+LITS = {  # batches of 8 where nothing else is said
     "1 worker": (),
     f"{CORES} workers": ("--workers", ALL),
     "fast queue": ("--fast-queue",),
     f"{CORES} workers, {CORES} APIs": ("--workers", ALL, "--apis", ALL),
+    "batches of 4": ("--batch", "4"),
+    "batches of 16": ("--batch", "16"),
     "no batches": ("--batch", "1"),
 }
 UVICORN = ("-m", "uvicorn", "--no-access-log", "--log-level", "warning")
