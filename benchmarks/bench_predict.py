@@ -1,207 +1,156 @@
-"""POST /predict against what one would otherwise put around the same network: plain FastAPI, and LitServe.
+"""`stagewise up` under load, beside what one would otherwise put around the same network, and what no server can beat.
 
-python benchmarks/bench_predict.py [--seconds 3] [--rounds 4] [--clients 1,16,64]     (needs wrk: apt install wrk)
+python benchmarks/bench_predict.py [--quick] [--seconds 2] [--rounds 3] [--clients 1,16,64]     (needs wrk: apt install
+wrk; and LitServe, where that is to be compared: pip install --group bench)
 
-Bodies of 500 samples at 10 s, once blind and once with 180 s of heart rate; the peers run the same passes of the same
-network, without bands, response or checks. The servers take short turns, while the others are stopped: machines are
-faster one minute than the next, so a ratio compares neighbours, and the table shows the middle one of the rounds.
-Prints requests a second, latencies and ratios; asserts nothing.
+Bodies of 500 samples at 10 s, once blind and once with 180 s of heart rate, for a person with 20 imported workouts. The
+peers run the same passes of the same network, without keys, bands, response or checks: plain FastAPI as it is usually
+written; a lean route as a careful engineer writes it, in one process and in one per core; LitServe in the configuration
+that is fastest under each load. Only one server is awake at a time. They take short turns, in both orders: machines are
+faster one minute than the next, so a ratio compares neighbours, and the tables show the middle one of the rounds.
+Ours has its defaults, but no limit of predictions a minute. About 9 minutes, with --quick 2. Prints; asserts nothing.
 """
 
 import argparse
-import json
 import platform
-import random
-import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import numpy as np
 import torch
 
-from serving.passes import Passes
-from serving.servers import LIT, OURS, PLAIN, SUBJECT, TUNED, Server, awake, pause, running
+from serving import trees
+from serving.limits import Bare, peak_flops
+from serving.loads import Figures, ask, bodies, latencies, load
+from serving.report import DELAYED_ACK, LIT, Cell, Results, show_goal, show_goals, show_table
+from serving.servers import LEAN, LEAN_ALL, OURS, PLAIN, SUBJECT, Server, import_person, lits, paused, running
 
-SAMPLES, PREFIX = 500, 18
-PACKAGES = ("stagewise", "torch", "fastapi", "uvicorn", "pydantic", "msgspec", "numpy", "litserve")
-LATENCY = re.compile(r"^\s*(50|99)%\s+([\d.]+)(us|ms|s)\s*$", re.MULTILINE)
-RATE = re.compile(r"Requests/sec:\s+([\d.]+)")
-FAULTS = re.compile(r"(?:Non-2xx or 3xx responses: (\d+)|Socket errors: (.*))")
-SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
-TRAIN = """
-import os
-import torch
-os.nice(5)  # as the worker's processes
-torch.set_num_threads(1)
-from hrmodel.network.config import NetworkConfig
-from hrmodel.network.lstm import HeartRateLSTM
-network = HeartRateLSTM(NetworkConfig())
-optimizer = torch.optim.Adam(network.parameters())
-inputs, target = torch.randn(32, 500, 3), torch.randn(32, 500)
-while True:
-    optimizer.zero_grad()
-    ((network(inputs) - target) ** 2).mean().backward()
-    optimizer.step()
-"""
+PACKAGES = ("stagewise", "torch", "fastapi", "uvicorn", "pydantic", "orjson", "numpy", "litserve")
+CLOSE = 0.02  # bpm
+ONE_SAMPLE = b'{"speed": [2.8]}'
+TRAINER = Path(__file__).parent / "serving" / "trainer.py"
 
 
-def bodies() -> dict[str, bytes]:
-    """The two requests."""
-    chance = random.Random(0)
-    speed = [round(2.8 + 0.4 * chance.uniform(-1, 1), 2) for _ in range(SAMPLES)]
-    altitude = [round(100 + 20 * float(np.sin(i / 30)), 1) for i in range(SAMPLES)]
-    heart_rate = [100 + 2 * i for i in range(PREFIX)] + [None] * (SAMPLES - PREFIX)
-    blind = {"subject": SUBJECT, "speed": speed, "altitude": altitude}
-    made = {"blind": blind, "180 s observed": {**blind, "heart_rate": heart_rate}}
-    return {name: json.dumps(body, separators=(",", ":")).encode() for name, body in made.items()}
+class Bench:
+    """The servers, all started and all but one paused, and the loads that they get."""
+
+    def __init__(self, started: ExitStack, folder: Path, seconds: int) -> None:
+        self._started, self._folder, self._seconds = started, folder, seconds
+        self._servers: dict[str, Server] = {}
+        self._bodies = bodies(subject=SUBJECT)
+
+    def start(self, name: str, **variables: str) -> None:
+        """Start a server, let each of its processes answer, and pause it."""
+        folder = self._folder / name.replace(" ", "-")
+        server = self._started.enter_context(running(name, folder, **variables))
+        if name.startswith(OURS):
+            import_person(server, folder)
+        for kind, body in self._bodies.items():
+            check(name, kind, body, ask(server, body))
+            load(server, body, 16, 1, self._folder)
+        self._started.enter_context(paused(server))
+        self._servers[name] = server
+
+    @contextmanager
+    def awake(self, name: str) -> Iterator[Server]:
+        """The server, which has answered what an earlier load left behind."""
+        server = self._servers[name]
+        with trees.awake(server.pid):
+            ask(server, self._bodies["blind"], times=5)
+            yield server
+
+    def load(self, name: str, cell: Cell, seconds: int = 0) -> Figures:
+        """One turn of a server."""
+        with self.awake(name) as server:
+            return load(server, self._bodies[cell[0]], cell[1], seconds or self._seconds, self._folder)
 
 
-def load(server: Server, body: bytes, clients: int, seconds: float, folder: Path) -> dict[str, float]:
-    """One run of wrk: requests a second, p50 and p99 in seconds, answers that were no success."""
-    script = folder / "request.lua"
-    (folder / "body.json").write_bytes(body)
-    lines = [
-        'wrk.method = "POST"',
-        f'wrk.body = io.open("{folder / "body.json"}"):read("*a")',
-        'wrk.headers["Content-Type"] = "application/json"',
-        f'wrk.headers["Authorization"] = "Bearer {server.key}"',
-    ]
-    script.write_text("\n".join(lines))
-    time.sleep(1.0)  # what the run before has left behind is still being answered
-    command = ["wrk", "--latency", "-t", "1", "-c", str(clients), "-d", f"{seconds:g}s", "--timeout", "30s"]
-    command += ["-s", str(script), f"http://127.0.0.1:{server.port}/predict"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = {place: float(value) * SECONDS[unit] for place, value, unit in LATENCY.findall(said)}
-    faults = sum(int(bad) if bad else 1 for bad, _ in FAULTS.findall(said))
-    return {"rate": float(RATE.findall(said)[0]), "p50": found["50"], "p99": found["99"], "faults": float(faults)}
+def check(name: str, kind: str, body: bytes, values: list[float]) -> None:
+    """Raise RuntimeError unless ours has answered every sample, or a peer what all peers answer."""
+    wanted = Bare(body).answer()
+    if len(values) != len(wanted):
+        raise RuntimeError(f"{name}, {kind}: {len(values)} values instead of {len(wanted)}")
+    if not name.startswith(OURS) and not np.allclose(values, wanted, atol=CLOSE):
+        raise RuntimeError(f"{name}, {kind}: not the values of the same passes")
 
 
-def warm(server: Server, body: bytes, times: int = 20) -> int:
-    """Ask until the model is in memory; the number of values that came back."""
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {server.key}"}
-    for _ in range(times):
-        with urlopen(Request(f"http://127.0.0.1:{server.port}/predict", body, headers), timeout=60) as answer:
-            values = len(json.load(answer)["heart_rate"])
-    return values
-
-
-def bare_seconds(body: bytes) -> float:
-    """Median time of the bare passes of one request, each by itself, in this process."""
-    torch.set_num_threads(1)
-    passes, request = Passes(), json.loads(body)
-    rows = passes.inputs(request["speed"], request["altitude"], request.get("heart_rate") or [])
-    times = []
-    for _ in range(300):
-        started = time.perf_counter()
-        for row in rows:
-            passes.run(row[None])
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
+def fastest(bench: Bench, names: list[str], cells: list[Cell], rounds: int) -> dict[Cell, str]:
+    """The fastest of LitServe's configurations under each load, by loads of a second."""
+    found = {}
+    for cell in cells if names else ():
+        turns = [{name: bench.load(name, cell, 1)["rate"] for name in names} for _ in range(rounds)]
+        found[cell] = max(names, key=lambda name: sum(rates[name] for rates in turns))
+    return found
 
 
 @contextmanager
 def training() -> Iterator[None]:
     """A training loop on one thread beside what is measured."""
-    process = subprocess.Popen([sys.executable, "-c", TRAIN])
-    try:
-        time.sleep(4.0)
-        yield
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen([sys.executable, str(TRAINER)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.kill()
 
 
-def main() -> None:
-    """Read the options, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--clients", default="1,16,64")
-    options = parser.parse_args()
-    if shutil.which("wrk") is None:
-        sys.exit("This needs wrk: apt install wrk")
-    clients = [int(number) for number in options.clients.split(",")]
-    names = [OURS, PLAIN, TUNED, *([LIT] if installed("litserve") else [])]
-    print(machine())
-    rows: dict[tuple[str, str, int], list[dict[str, float]]] = defaultdict(list)
-    beside: dict[str, list[dict[str, float]]] = defaultdict(list)
-    bare: dict[str, list[float]] = defaultdict(list)
-    with tempfile.TemporaryDirectory(prefix="bench-predict-") as temporary, ExitStack() as started:
-        servers = {}
-        for name in names:
-            folder = Path(temporary) / name.replace(" ", "-")
-            folder.mkdir()
-            servers[name] = started.enter_context(running(name, folder))
-            assert all(warm(servers[name], body) == SAMPLES for body in bodies().values())
-            pause(servers[name])
-        for _ in range(options.rounds):
-            for kind, body in bodies().items():
-                bare[kind].append(bare_seconds(body))
-                for count in clients:
-                    for name in names:
-                        with awake(servers[name]) as server:
-                            warm(server, body, times=3)
-                            row = load(server, body, count, options.seconds, Path(temporary))
-                        rows[(name, kind, count)].append(row)
-            with awake(servers[OURS]) as server:
-                while_training(server, options.seconds, Path(temporary), beside)
-    report(rows, bare, beside, names, clients)
+def measure_rounds(bench: Bench, names: list[str], chosen: dict[Cell, str], cells: list[Cell], rounds: int) -> Results:
+    """Every load on every server, in turns."""
+    results = Results()
+    for number in range(rounds):
+        for cell in cells:
+            turns = {name: name for name in names} | ({LIT: chosen[cell]} if chosen else {})
+            done = {}
+            for name in list(turns)[:: -1 if number % 2 else 1]:
+                done[name] = bench.load(turns[name], cell)
+            for name in turns:
+                results.add(cell, name, done[name])
+    return results
 
 
-def while_training(server: Server, seconds: float, folder: Path, beside: dict[str, list[dict[str, float]]]) -> None:
-    """One client, by itself and with a training loop beside it."""
-    body = bodies()["blind"]
-    beside["alone"].append(load(server, body, 1, seconds, folder))
-    with training():
-        beside["training"].append(load(server, body, 1, seconds, folder))
+def show_limits(results: Results) -> None:
+    """The least that a request can cost, beside what it costs."""
+    peak = peak_flops()
+    print(f"\none thread multiplies matrices with {peak / 1e9:.0f} GFLOP/s in FP32; ms of a request on it:")
+    print(f"{'request':16}{'MFLOP':>8}{'at peak':>9}{'bare pass':>11}{'of 16 in one':>14}{'CPU of ours':>13}")
+    for kind, body in bodies().items():
+        bare = Bare(body)
+        costs = [results.middle(cell, OURS)["cpu"] for cell in results.cells() if cell[0] == kind]
+        floor, alone, batched = 1e3 * bare.operations() / peak, 1e3 * bare.alone(), 1e3 * bare.batched()
+        figures = f"{bare.operations() / 1e6:8.0f}{floor:9.2f}{alone:11.2f}{batched:14.2f}{min(costs):13.2f}"
+        print(f"{kind:16}{figures}")
 
 
-def report(
-    rows: dict[tuple[str, str, int], list[dict[str, float]]],
-    bare: dict[str, list[float]],
-    beside: dict[str, list[dict[str, float]]],
-    names: list[str],
-    clients: list[int],
-) -> None:
-    header = ("req/s", "p50 ms", "p99 ms", "faults", "ours is")
-    print(f"\n{'request':16}{'clients':>8}  {'server':15}" + "{:>8}{:>9}{:>9}{:>8}{:>9}".format(*header))
-    for kind in bare:
-        for count in clients:
-            ours = rows[(OURS, kind, count)]
-            for name in names:
-                theirs = rows[(name, kind, count)]
-                times = statistics.median(one["rate"] / other["rate"] for one, other in zip(ours, theirs, strict=True))
-                row, ratio = middle(theirs), "" if name == OURS else f"{times:8.1f}x"
-                figures = f"{row['rate']:8.0f}{1e3 * row['p50']:9.1f}{1e3 * row['p99']:9.1f}{row['faults']:8.0f}"
-                print(f"{kind:16}{count:8}  {name:15}{figures}{ratio:>9}")
+def show_direct(bench: Bench) -> None:
+    """What one client waits for on a socket of its own."""
     print()
-    for kind, passes in bare.items():
-        if 1 in clients:
-            p50 = [row["p50"] for row in rows[(OURS, kind, 1)]]
-            times = statistics.median(one / other for one, other in zip(p50, passes, strict=True))
-            shown = f"one client p50 {1e3 * statistics.median(p50):.2f} ms, bare passes"
-            print(f"{kind}: {shown} {1e3 * statistics.median(passes):.2f} ms: {times:.2f}x")
-    alone, training_beside = middle(beside["alone"]), middle(beside["training"])
+    with bench.awake(OURS) as server:
+        for method, path, body in (("GET", "/healthz", b""), ("POST", "/predict", ONE_SAMPLE)):
+            least, median = latencies(server, method, path, body)
+            print(f"a kept connection, {method} {path}: least {1e3 * least:.2f} ms, median {1e3 * median:.2f} ms")
+            show_goal("  that waits for no delayed ACK: median ms", 1e3 * median, most=1e3 * DELAYED_ACK / 2)
+
+
+def show_beside_training(bench: Bench, rounds: int) -> None:
+    """One client, by itself and with a training loop beside it."""
+    alone, beside = [], []
+    for _ in range(rounds):
+        alone.append(bench.load(OURS, ("blind", 1))["p99"])
+        with training():
+            beside.append(bench.load(OURS, ("blind", 1))["p99"])
+    p99, trained = statistics.median(alone), statistics.median(beside)
+    times = statistics.median(one / other for one, other in zip(beside, alone, strict=True))
     print(
-        f"one client while a training runs beside: p99 {1e3 * training_beside['p99']:.1f} ms,"
-        f" alone {1e3 * alone['p99']:.1f} ms: {training_beside['p99'] / alone['p99']:.2f}x"
+        f"one client while a training runs beside: p99 {1e3 * trained:.1f} ms, alone {1e3 * p99:.1f} ms: {times:.2f}x"
     )
-
-
-def middle(runs: list[dict[str, float]]) -> dict[str, float]:
-    """Medians over the rounds; faults are added up."""
-    found = {name: statistics.median(run[name] for run in runs) for name in ("rate", "p50", "p99")}
-    return {**found, "faults": sum(run["faults"] for run in runs)}
 
 
 def installed(package: str) -> bool:
@@ -213,14 +162,48 @@ def installed(package: str) -> bool:
 
 
 def machine() -> str:
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        "",
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES if installed(name))
-    return (
-        f"{cpu}, {torch.get_num_threads()} threads, {platform.system()}, Python {platform.python_version()}; {versions}"
-    )
+    system = f"{platform.system()}, Python {platform.python_version()}"
+    return f"{cpu}, {torch.get_num_threads()} threads, {system}; {versions}"
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=2, help="of each load")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clients", default="1,16,64")
+    parser.add_argument("--api-processes", type=int, help="also ours with STAGEWISE_API_PROCESSES set to this")
+    parser.add_argument("--quick", action="store_true", help="one round with loads of a second")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the options, print the tables."""
+    options = parse(arguments)
+    if shutil.which("wrk") is None:
+        sys.exit("This needs wrk: apt install wrk")
+    rounds, seconds = (1, 1) if options.quick else (options.rounds, options.seconds)
+    cells = [(kind, int(clients)) for kind in bodies() for clients in options.clients.split(",")]
+    print(machine())
+    with tempfile.TemporaryDirectory(prefix="bench-predict-") as temporary, ExitStack() as started:
+        bench = Bench(started, Path(temporary), seconds)
+        names = [OURS, PLAIN, LEAN, LEAN_ALL]
+        if not (configurations := lits()):
+            print("LitServe is not compared with: it is not installed.")
+        for name in [*names, *configurations]:
+            bench.start(name)
+        if options.api_processes:
+            names.insert(1, f"{OURS}, {options.api_processes} process{'es' if options.api_processes > 1 else ''}")
+            bench.start(names[1], STAGEWISE_API_PROCESSES=str(options.api_processes))
+        chosen = fastest(bench, configurations, cells, min(rounds, 2))
+        results = measure_rounds(bench, names, chosen, cells, rounds)
+        show_table(results, chosen)
+        show_limits(results)
+        show_goals(results)
+        show_direct(bench)
+        show_beside_training(bench, rounds)
 
 
 if __name__ == "__main__":

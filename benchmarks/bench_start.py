@@ -1,9 +1,10 @@
-"""Cold starts and memory: the API alone until its first prediction, the whole service until a job's first epoch.
+"""Cold starts: `stagewise up` on an empty state folder until its first prediction, and until a job's first epoch.
 
 python benchmarks/bench_start.py [--rounds 3]
 
-Beside the time until plain FastAPI with the same network answers. Of two jobs, the first on a fresh worker: the time
-from POST to claim, and to the first batch (the end of the first epoch, less what that took). Prints; asserts nothing.
+Beside the time until plain FastAPI with the same network answers. CPU: of all processes until the first prediction.
+Of two jobs, the first on a fresh worker: the time from POST to claim, and to the first batch (the end of the first
+epoch, less what that took). Prints; asserts nothing. What stays in memory: bench_memory.py.
 """
 
 import argparse
@@ -16,29 +17,22 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench_predict import bodies, warm
-
 from hrmodel.workouts.simulate import simulate_runner
 from service.cli.demo import write_parquet
 from service.client.client import Client, Json
 from service.local.background import running as running_service
+from serving import trees
+from serving.loads import ask, bodies
 from serving.servers import OURS, PLAIN, running
 
 
-def resident_mb(pid: int) -> float:
-    """Memory of a process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
-
-
 def start_server(name: str) -> dict[str, float]:
-    """Seconds until it listens and until it has predicted, and its memory then."""
+    """Seconds until it listens and until it has predicted, and the processor time until then."""
     with tempfile.TemporaryDirectory(prefix="bench-start-") as folder, running(name, Path(folder)) as server:
         listens = time.monotonic() - server.started
-        warm(server, bodies()["blind"], times=1)
+        ask(server, bodies()["blind"])
         predicts = time.monotonic() - server.started
-        warm(server, bodies()["blind"])
-        return {"listens": listens, "predicts": predicts, "memory": resident_mb(server.pid)}
+        return {"listens": listens, "predicts": predicts, "cpu": trees.cpu_seconds(server.pid)}
 
 
 def run_jobs() -> list[tuple[float, float]]:
@@ -74,10 +68,10 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, torch {version('torch')}")
     rows = {name: [start_server(name) for _ in range(options.rounds)] for name in (OURS, PLAIN)}
-    print(f"{'process':16}{'listens, s':>12}{'predicts, s':>12}{'memory, MiB':>13}")
+    print(f"{'server':16}{'listens, s':>12}{'predicts, s':>12}{'CPU, s':>12}")
     for name, runs in rows.items():
         middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-        print(f"{name:16}{middle['listens']:12.1f}{middle['predicts']:12.1f}{middle['memory']:13.0f}")
+        print(f"{name:16}{middle['listens']:12.1f}{middle['predicts']:12.1f}{middle['cpu']:12.1f}")
     print(f"\n{'a fresh service':24}{'POST to claim, s':>18}{'to first batch, s':>18}")
     for what, (claimed, batch) in zip(("its first training", "the next one"), run_jobs(), strict=True):
         print(f"{what:24}{claimed:18.2f}{batch:18.2f}")

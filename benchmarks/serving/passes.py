@@ -8,7 +8,9 @@ from hrmodel.offline.start import read_base
 
 LEVEL, SPREAD, SPEED, SPEED_SPREAD = 148.0, 13.0, 2.8, 0.45
 HALF_LIFE = 180.0
+FREE_RUN_WEIGHT = 0.3
 Rows = NDArray[np.float32]
+Values = list[float | None]
 
 
 class Passes:
@@ -17,31 +19,36 @@ class Passes:
     def __init__(self) -> None:
         self.network = read_base(None).checkpoint.build().eval()
 
-    def inputs(self, speed: list[float | None], altitude: list[float | None], heart_rate: list[float | None]) -> Rows:
+    def inputs(self, speed: Values, altitude: Values, heart_rate: Values) -> Rows:
         """(1, T, 3), or (2, T, 3) when heart rate was observed: blind, and with it as history."""
-        rows = np.zeros((2 if any(value is not None for value in heart_rate) else 1, len(speed), 3), dtype=np.float32)
-        climb = np.gradient(np.array(altitude, dtype=float)) / 10.0
-        rows[..., 0] = (np.array(speed, dtype=float) - SPEED) / SPEED_SPREAD
+        observed = np.array(heart_rate, dtype=np.float32)  # None is NaN
+        seen = not np.isnan(observed).all()
+        rows = np.zeros((2 if seen else 1, len(speed), 3), dtype=np.float32)
+        climb = np.gradient(np.array(altitude, dtype=np.float32)) / 10.0
+        rows[..., 0] = (np.array(speed, dtype=np.float32) - SPEED) / SPEED_SPREAD
         rows[..., 1] = np.clip(climb, -2, 2) / 0.2
-        if len(rows) == 2:
-            known = (np.array(heart_rate, dtype=float) - LEVEL) / SPREAD
-            rows[1, 1:, 2] = np.nan_to_num(known[:-1])
+        if seen:
+            rows[1, 1:, 2] = np.nan_to_num((observed[:-1] - LEVEL) / SPREAD)
         return rows
 
     def run(self, rows: Rows) -> Rows:
-        """(B, T, 3) -> (B, T) bpm."""
+        """(B, T, 3) -> (B, T) bpm, all rows in one pass."""
         with torch.inference_mode():
             output: Rows = self.network(torch.from_numpy(rows)).numpy()
         return LEVEL + SPREAD * output
 
     @staticmethod
-    def answer(outputs: Rows, heart_rate: list[float | None]) -> list[float]:
-        """(1 or 2, T) bpm -> the answer: blind, or moved by what was observed."""
+    def answer(outputs: Rows, heart_rate: Values) -> Rows:
+        """(1 or 2, T) bpm -> (T,): blind, or moved by what was observed."""
         if len(outputs) == 1:
-            return [round(value, 2) for value in outputs[0].tolist()]
-        observed = np.array(heart_rate, dtype=float)
+            return np.round(outputs[0], 2)
+        observed = np.array(heart_rate, dtype=np.float32)
         known = np.flatnonzero(~np.isnan(observed))
-        offset = float(np.mean(observed[known] - outputs[0][known]))
-        since = np.maximum(np.arange(len(observed)) - known[-1], 0) * 10.0
+        offset = np.mean(observed[known] - outputs[0][known])
+        since = np.maximum(np.arange(len(observed), dtype=np.float32) - known[-1], 0) * 10.0
         moved = outputs[0] + offset * np.exp(-since / HALF_LIFE)
-        return [round(value, 2) for value in (0.7 * moved + 0.3 * outputs[1]).tolist()]
+        return np.round((1 - FREE_RUN_WEIGHT) * moved + FREE_RUN_WEIGHT * outputs[1], 2)
+
+    def floating_point_operations(self, steps: int) -> int:
+        """Of one row: a multiplication and an addition for each weight of a matrix, at each step."""
+        return 2 * steps * sum(weights.numel() for weights in self.network.parameters() if weights.dim() == 2)

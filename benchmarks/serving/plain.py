@@ -1,4 +1,4 @@
-"""The usual way: FastAPI, pydantic lists and torch in a sync route. `uvicorn serving.plain:app`."""
+"""As it is usually written: FastAPI, pydantic lists and torch in a sync route. `uvicorn serving.plain:app`."""
 
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -23,4 +23,4 @@ class Answer(BaseModel):
 def predict(request: Request) -> Answer:
     observed = request.heart_rate or []
     rows = passes.inputs(request.speed, request.altitude, observed)
-    return Answer(heart_rate=passes.answer(passes.run(rows), observed))
+    return Answer(heart_rate=passes.answer(passes.run(rows), observed).tolist())

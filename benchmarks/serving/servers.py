@@ -1,4 +1,4 @@
-"""Starts ours and the peers, each alone on a free port, gone with this process."""
+"""Starts `stagewise up` and its peers, each on a free port, gone with this process."""
 
 import os
 import signal
@@ -7,22 +7,43 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
-from service.local import preparing
+from hrmodel.workouts.simulate import simulate_runner
+from service.cli.demo import write_parquet
+from service.client.client import Client
+from service.local import background
 from service.local.child import die_with_parent
-from service.local.embedded import API
-from service.registry import accounts, subjects
-from service.registry.session import Database
-from service.settings import Settings, environment
+from serving import trees
 
 HERE = Path(__file__).resolve().parents[1]
-START_SECONDS = 120.0
-SUBJECT = "me"
-LEVEL = {"heart_rate": 148.0, "spread": 13.0, "speed": 2.8, "speed_spread": 0.45, "workouts": 20}
-OURS, PLAIN, TUNED, LIT = "stagewise", "plain FastAPI", "plain, 1 thread", "LitServe"
+START_SECONDS, STOP_SECONDS = 120.0, 30.0
+SUBJECT, WORKOUTS = "me", 20
+CORES = max(2, min(os.cpu_count() or 1, 8))  # a peer that uses all of a machine is what ours is compared with
+OURS, PLAIN, LEAN, LEAN_ALL = "stagewise up", "plain FastAPI", "lean, 1 process", f"lean, {CORES} processes"
+ALL = str(CORES)
+LITS = {  # batches of 8 where nothing else is said
+    "1 worker": (),
+    f"{CORES} workers": ("--workers", ALL),
+    "fast queue": ("--fast-queue",),
+    f"{CORES} workers, {CORES} APIs": ("--workers", ALL, "--apis", ALL),
+    "batches of 4": ("--batch", "4"),
+    "batches of 16": ("--batch", "16"),
+    "no batches": ("--batch", "1"),
+}
+UVICORN = ("-m", "uvicorn", "--no-access-log", "--log-level", "warning")
+FAST = ("--loop", "uvloop", "--http", "httptools")
+PEERS = {
+    PLAIN: (*UVICORN, "serving.plain:app", "--port"),
+    LEAN: (*UVICORN, *FAST, "serving.lean:app", "--port"),
+    LEAN_ALL: (*UVICORN, *FAST, "--workers", ALL, "serving.lean:app", "--port"),
+    **{f"LitServe, {name}": ("-m", "serving.lit", *options) for name, options in LITS.items()},
+}
+# a minute of one account's predictions is limited, and a benchmark is one account
+UNLIMITED = {"STAGEWISE_MAX_PREDICTIONS_PER_MINUTE": "1000000000"}
 
 
 @dataclass(frozen=True)
@@ -31,41 +52,45 @@ class Server:
 
     port: int
     key: str
-    pid: int
-    started: float  # time.monotonic() when the process was started
+    pid: int  # of the process above all of its processes
+    started: float  # time.monotonic() when it was started
 
 
 @contextmanager
-def running(name: str, folder: Path) -> Iterator[Server]:
-    """Start ours or a peer; `folder` is for its state and its log."""
-    port = free_port()
-    key, command, variables = "", [], {**os.environ, "PYTHONPATH": f"{HERE.parent}:{HERE}"}
-    if name == OURS:
-        key, variables = prepare(folder, variables)
-        command = [*API, "--host", "127.0.0.1", "--port", str(port)]
-    elif name in (PLAIN, TUNED):
-        if name == TUNED:
-            variables["OMP_NUM_THREADS"] = "1"  # what its author finds out after some days
-        serve = [sys.executable, "-m", "uvicorn", "serving.plain:app", "--no-access-log", "--log-level", "warning"]
-        command = [*serve, "--port", str(port)]
-    else:
-        command = [sys.executable, "-m", "serving.lit", str(port)]
+def running(name: str, folder: Path, **variables: str) -> Iterator[Server]:
+    """Start ours, as its users do, with these variables of the environment, or a peer; `folder` is for its files."""
+    folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    with listening(command, port, folder / "log", variables) as pid:
-        yield Server(port=port, key=key, pid=pid, started=started)
+    if name.startswith(OURS):
+        with background.running(folder / "state", **UNLIMITED, **variables) as service:
+            yield Server(int(service.url.rpartition(":")[2]), service.key, service.pid, started)
+        return
+    port, path = free_port(), {"PYTHONPATH": f"{HERE.parent}:{HERE}"}
+    command = [sys.executable, *PEERS[name], str(port)]
+    with listening(command, port, folder / "log", {**os.environ, **path}) as pid:
+        yield Server(port, "", pid, started)
 
 
-def pause(server: Server) -> None:
-    """Stop its processes where they are: some peers work without being asked."""
-    os.killpg(server.pid, signal.SIGSTOP)
+def import_person(server: Server, folder: Path, subject: str = SUBJECT, workouts: int = WORKOUTS) -> None:
+    """Upload a simulated runner, whom the shipped base serves from then on."""
+    upload = write_parquet(simulate_runner(workouts=workouts), folder / f"{subject}.parquet")
+    with Client(f"http://127.0.0.1:{server.port}", server.key) as client:
+        client.wait(client.upload_dataset(upload, subject=subject)["job_id"])
 
 
 @contextmanager
-def awake(server: Server) -> Iterator[Server]:
-    """Let a paused server go on inside the block."""
-    os.killpg(server.pid, signal.SIGCONT)
-    yield server
-    pause(server)
+def paused(server: Server) -> Iterator[None]:
+    """Stop a server's processes inside the block: most work a little without being asked."""
+    trees.pause(server.pid)
+    try:
+        yield
+    finally:
+        trees.resume(server.pid)
+
+
+def lits() -> list[str]:
+    """LitServe's configurations; none where it is not installed."""
+    return [f"LitServe, {name}" for name in LITS] if find_spec("litserve") else []
 
 
 @contextmanager
@@ -80,23 +105,11 @@ def listening(command: list[str], port: int, log: Path, variables: dict[str, str
         yield process.pid
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        os.killpg(process.pid, signal.SIGCONT)
-        process.wait(timeout=30)
-
-
-def prepare(folder: Path, variables: dict[str, str]) -> tuple[str, dict[str, str]]:
-    """A database with a key, the shipped base, and a person with a level; the environment of an API on it."""
-    settings = Settings(
-        state_dir=folder, broker_url_setting="redis://127.0.0.1:1/0", max_predictions_per_minute=10_000_000
-    )
-    preparing.prepare(settings, key_file=None)
-    database = Database(settings.database_url)
-    with database.unit_of_work() as session:
-        account = accounts.ensure_account(session)
-        key = accounts.create_key(session, account, "bench", ["predict"])
-        subjects.ensure(session, account.id, SUBJECT).level = LEVEL
-    database.dispose()
-    return key, {**variables, **environment(settings)}
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def free_port() -> int:
