@@ -12,7 +12,7 @@ from hrmodel.personal.bands import DEFAULT_INTERVALS, NOWCAST, Intervals
 from hrmodel.personal.kalman import NEW, UNKNOWN
 from hrmodel.personal.response import Response, response_features
 from hrmodel.prediction.ahead import free_run_ahead
-from hrmodel.prediction.formula import HIGHEST, LOWEST, StepPrediction, predict_heart_rate
+from hrmodel.prediction.formula import HIGHEST, LOWEST, StepPrediction, plausible, predict_heart_rate
 from hrmodel.prediction.passes import run_batched, run_separately
 from hrmodel.prediction.prepared import PreparedQuery
 from hrmodel.prediction.tries import Tries
@@ -111,12 +111,13 @@ class Predictor:
         # inside a step samples follow the blind prediction, which leaks no heart rate; right after an observed step
         # they all get their step's value
         finer = np.where(steps.regimes[step] == NOWCAST, 0.0, within_step(query.workout.t, gridded, steps.blind))
-        value = np.clip(steps.heart_rate[step] + finer, LOWEST, HIGHEST)
+        value = plausible(steps.heart_rate[step] + finer)
+        half_width = steps.half_width[step]
         until, protocol = _observed_until(gridded, view)
         return Prediction(
             heart_rate=value,
-            lower=np.clip(value - steps.half_width[step], LOWEST, HIGHEST),
-            upper=np.clip(value + steps.half_width[step], LOWEST, HIGHEST),
+            lower=plausible(value - half_width),
+            upper=plausible(value + half_width),
             observed_until=until,
             protocol=protocol,
             level="subject" if prepared.subject_known else "population",
@@ -187,7 +188,7 @@ class Predictor:
             views=views,
             scale=scale,
             subject_known=subject is not None,
-            response=response_features(gridded, scale, contract) @ response.weights,
+            response=response_features(gridded, scale, contract, climb) @ response.weights,
             offset_variance=response.variance,
             intervals=intervals or (self.followed and self.followed.intervals) or self.intervals,
             coverage=coverage,
