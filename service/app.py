@@ -54,6 +54,7 @@ from service.web.request_log import RequestLog
 from service.web.security import KeyRing
 from service.web.security_headers import STATIC, SecurityHeaders, page_policies
 from service.web.sessions import Sessions
+from service.web.shortcut import Shortcut
 from service.web.turns import Turns
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -102,6 +103,7 @@ def create_app(
         generate_unique_id_function=operation_id,
     )
     app.state.services = make_services(settings, database, store or ArtifactStore(settings.artifact_dir), sender)
+    app.add_middleware(Shortcut, routes=predict.QUICK_ROUTES)  # the innermost
     app.add_middleware(RequestLog)
     app.add_middleware(SecurityHeaders, policies=page_policies(app))
     app.add_middleware(BehindProxies, proxies=Proxies(settings.trusted_proxies))  # the outermost
