@@ -69,18 +69,14 @@ class Response:
         return Response(weights=np.array([float(weights[name]) for name in NAMES]), variance=float(values["variance"]))
 
 
-def response_features(
-    gridded: GriddedWorkout, scale: SubjectScale, contract: FeatureContract, climb: Array | None = None
-) -> Array:
+def response_features(gridded: GriddedWorkout, scale: SubjectScale, contract: FeatureContract) -> Array:
     """(S, F) features of all S steps in the order of NAMES, each about 1 large; unknown speed and climb count as usual.
 
-    Some are means over the whole workout: speed and route are known ahead. None uses heart rate. `climb` (S,) is the
-    workout's `vertical_speed`, where the caller has it.
+    Some are means over the whole workout: speed and route are known ahead. None uses heart rate.
     """
     memories = len(MEMORIES)
     relative_speed = known_or_zero((channel(gridded, "speed") - scale.speed) / contract.population_speed_spread)
-    if climb is None:
-        climb = vertical_speed(channel(gridded, "altitude"), contract, segment_begins(gridded))
+    climb = vertical_speed(channel(gridded, "altitude"), contract, segment_begins(gridded))
     motion = np.empty((len(climb), 2))
     motion[:, 0], motion[:, 1] = np.minimum(np.maximum(relative_speed, -FASTEST), FASTEST), climb
     means = np.empty((len(motion), 2 * memories))

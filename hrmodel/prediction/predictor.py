@@ -188,7 +188,7 @@ class Predictor:
             views=views,
             scale=scale,
             subject_known=subject is not None,
-            response=response_features(gridded, scale, contract, climb) @ response.weights,
+            response=response_features(gridded, scale, contract) @ response.weights,
             offset_variance=response.variance,
             intervals=intervals or (self.followed and self.followed.intervals) or self.intervals,
             coverage=coverage,
