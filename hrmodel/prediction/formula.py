@@ -73,7 +73,7 @@ def plausible(heart_rate: Array) -> Array:
 def _without_heart_rate(query: PreparedQuery, blind: Array) -> StepPrediction:
     """The formula where nothing was observed: all terms but the blind prediction are 0."""
     regimes = np.full(len(blind), BLIND, dtype=np.int64)
-    lead_minutes = query.elapsed * STEP_SECONDS / 60.0
+    lead_minutes = query.elapsed.astype(np.float64) * STEP_SECONDS / 60.0
     return StepPrediction(
         heart_rate=plausible(blind),
         half_width=half_widths(query.intervals, regimes, query.coverage, lead_minutes),

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hrmodel.network.checkpoint import Checkpoint
+from hrmodel.network.onnx import UnsupportedNetwork
 from hrmodel.personal.bands import DEFAULT_INTERVALS, NOWCAST, Intervals
 from hrmodel.personal.kalman import NEW, UNKNOWN
 from hrmodel.personal.response import Response, response_features
@@ -30,6 +33,9 @@ from hrmodel.signals.steps import (
     within_step,
 )
 from hrmodel.workouts.workout import Array, Workout
+
+if TYPE_CHECKING:
+    from hrmodel.network.inference import Inference
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,6 +78,20 @@ class Predictor:
         network.load_state_dict(checkpoint.weights, assign=True)  # the checkpoint's own tensors: held once, not twice
         self._network = network.to(torch.device(device))
 
+    def warm_up(self) -> None:
+        """Make now what the first prediction would wait for."""
+        _ = self._inference
+
+    @cached_property
+    def _inference(self) -> "Inference | None":
+        """What runs the passes of predictions; None: torch does, on another device or for another architecture."""
+        from hrmodel.network.inference import Inference  # 25 MB that training and evaluation do not need
+
+        try:
+            return Inference(self.checkpoint) if self._network.device.type == "cpu" else None
+        except UnsupportedNetwork:
+            return None
+
     def predict(self, queries: Sequence[Query]) -> list[Prediction]:
         """One prediction per query: prepare, run the network's passes, finish.
 
@@ -97,9 +117,11 @@ class Predictor:
 
     def run(self, prepared: Sequence[PreparedQuery]) -> list[list[Array]]:
         """The network's passes alone: for each query the outputs (rows, L) of its inputs."""
-        # for one query, shapes do not depend on which heart rates are observed: then neither do the last bits
-        run = run_batched if len(prepared) > 1 else run_separately
-        outputs = iter(run(self._network, [inputs for query in prepared for inputs in query.inputs]))
+        inputs = [rows for query in prepared for rows in query.inputs]
+        if self._inference is not None:  # no bit of a row depends on the others
+            outputs = iter(run_batched(self._inference, inputs))
+        else:  # for one query, shapes do not depend on which heart rates are observed: then neither do the last bits
+            outputs = iter((run_batched if len(prepared) > 1 else run_separately)(self._network, inputs))
         return [[next(outputs) for _ in query.inputs] for query in prepared]
 
     def finish(self, query: Query, prepared: PreparedQuery, outputs: Sequence[Array]) -> Prediction:
@@ -136,7 +158,7 @@ class Predictor:
         The blind pass runs once; the free runs of all views run as one batch.
         """
         prepared = self._prepare(gridded, views, level=level, response=response)
-        network, free = prepared.read_outputs(self.run([prepared])[0])
+        network, free = prepared.read_outputs(run_separately(self._network, prepared.inputs))
         return [
             predict_heart_rate(prepared, network, free_network, view)
             for view, free_network in zip(views, free, strict=True)

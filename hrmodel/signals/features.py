@@ -31,10 +31,7 @@ def vertical_speed(altitude: Array, contract: FeatureContract, begins: NDArray[n
     `begins` (T,) is the first step of each step's segment.
     """
     most = contract.vertical_speed_clip
-    if not np.any(begins):
-        climb = _differences(altitude)
-    else:
-        climb = _differences_within(altitude, begins)
+    climb = _differences_within(altitude, begins) if np.any(begins) else _differences(altitude)
     climb = np.minimum(np.maximum(climb / contract.step_seconds, -most), most)
     return known_or_zero(climb / contract.vertical_speed_scale)
 

@@ -11,7 +11,7 @@ import asyncio
 import os
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -115,7 +115,7 @@ class Batcher:
         if not batch:
             return  # their callers have gone
         self._on_batch(len(batch))
-        _resolve([(pending.future, outcome) for pending, outcome in zip(batch, _outcomes(predictor, batch), strict=True)])
+        _resolve(zip((pending.future for pending in batch), _outcomes(predictor, batch), strict=True))
 
     def _wake(self) -> None:
         """Tell a thread of large queries; start one where none is idle."""
@@ -225,7 +225,7 @@ def _settle(batch: list[_Pending], outcomes: list[Any]) -> None:
             loop.call_soon_threadsafe(_resolve, own)
 
 
-def _resolve(pairs: "list[tuple[asyncio.Future[Any], Any]]") -> None:
+def _resolve(pairs: "Iterable[tuple[asyncio.Future[Any], Any]]") -> None:
     for future, outcome in pairs:
         if future.done():
             continue  # the caller has gone
