@@ -101,6 +101,7 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,
         generate_unique_id_function=operation_id,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # looks for OpenTelemetry in every request
     )
     app.state.services = make_services(settings, database, store or ArtifactStore(settings.artifact_dir), sender)
     app.add_middleware(Shortcut, routes=predict.QUICK_ROUTES)  # the innermost
