@@ -55,6 +55,7 @@ from service.web.request_log import RequestLog
 from service.web.security import KeyRing
 from service.web.security_headers import STATIC, SecurityHeaders, page_policies
 from service.web.sessions import Sessions
+from service.web.shortcut import Shortcut
 from service.web.turns import Turns
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -102,8 +103,10 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,
         generate_unique_id_function=operation_id,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # looks for OpenTelemetry in every request
     )
     app.state.services = make_services(settings, database, store or ArtifactStore(settings.artifact_dir), sender)
+    app.add_middleware(Shortcut, routes=predict.QUICK_ROUTES)  # the innermost
     app.add_middleware(Compression)
     app.add_middleware(RequestLog)
     app.add_middleware(SecurityHeaders, policies=page_policies(app))

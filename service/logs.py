@@ -6,13 +6,16 @@ An exception is shown by its kind and place, never by its message: that could re
 import logging
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from traceback import walk_tb
 from typing import Any
 
+import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 LIBRARIES = ("uvicorn", "celery", "kombu")  # they say more than warnings
+_LINE = orjson.OPT_APPEND_NEWLINE
 CHAIN = 5  # causes of an exception that are shown
 
 
@@ -39,6 +42,16 @@ def log_as_json() -> None:
     access = logging.getLogger("uvicorn.access")  # shows addresses, which name people; `RequestLog` says what it may
     access.handlers.clear()
     access.propagate = False
+
+
+def log_request(**fields: Any) -> None:
+    """One line at level info with the event `request`. The service's own lines of a fixed form: past structlog, whose
+    processors take longer than the rest of the request's log.
+    """  # fmt: skip
+    stamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    line = orjson.dumps({**fields, "event": "request", "level": "info", "timestamp": stamp}, option=_LINE)
+    sys.stdout.write(line.decode())  # in one piece: other threads write lines, too
+    sys.stdout.flush()
 
 
 def current_request() -> str | None:

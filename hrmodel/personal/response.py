@@ -77,7 +77,8 @@ def response_features(gridded: GriddedWorkout, scale: SubjectScale, contract: Fe
     memories = len(MEMORIES)
     relative_speed = known_or_zero((channel(gridded, "speed") - scale.speed) / contract.population_speed_spread)
     climb = vertical_speed(channel(gridded, "altitude"), contract, segment_begins(gridded))
-    motion = np.column_stack([np.clip(relative_speed, -FASTEST, FASTEST), climb])
+    motion = np.empty((len(climb), 2))
+    motion[:, 0], motion[:, 1] = np.minimum(np.maximum(relative_speed, -FASTEST), FASTEST), climb
     means = np.empty((len(motion), 2 * memories))
     for rows in rows_of(gridded):
         put_means(rows, motion, MEMORIES, means)

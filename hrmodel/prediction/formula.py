@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.personal.bands import half_widths
+from hrmodel.personal.bands import BLIND, half_widths
 from hrmodel.personal.correction import observed_state
 from hrmodel.prediction.prepared import PreparedQuery
 from hrmodel.signals.grid import STEP_SECONDS
@@ -45,6 +45,8 @@ def predict_heart_rate(
     """
     centre, spread = query.scale.heart_rate, query.scale.spread
     blind = centre + spread * network + query.response
+    if not np.isfinite(observed).any():
+        return _without_heart_rate(query, blind)
     state = observed_state(query.elapsed, observed - blind, query.offset_variance, horizon)
     corrected = blind + (state.offset + state.rise + state.wander)
     free_run = blind + spread * (free_network - network)  # = level + spread * free_network + response
@@ -54,7 +56,26 @@ def predict_heart_rate(
     regimes = state.regimes
     lead_minutes = np.where(state.unobserved, query.elapsed * STEP_SECONDS, state.lead_seconds) / 60.0
     return StepPrediction(
-        heart_rate=np.clip(heart_rate, LOWEST, HIGHEST),
+        heart_rate=plausible(heart_rate),
+        half_width=half_widths(query.intervals, regimes, query.coverage, lead_minutes),
+        blind=blind,
+        regimes=regimes,
+        lead_minutes=lead_minutes,
+    )
+
+
+def plausible(heart_rate: Array) -> Array:
+    """The same within 25..240 bpm."""
+    bounded: Array = np.minimum(np.maximum(heart_rate, LOWEST), HIGHEST)  # np.clip takes three times as long
+    return bounded
+
+
+def _without_heart_rate(query: PreparedQuery, blind: Array) -> StepPrediction:
+    """The formula where nothing was observed: all terms but the blind prediction are 0."""
+    regimes = np.full(len(blind), BLIND, dtype=np.int64)
+    lead_minutes = query.elapsed.astype(np.float64) * STEP_SECONDS / 60.0
+    return StepPrediction(
+        heart_rate=plausible(blind),
         half_width=half_widths(query.intervals, regimes, query.coverage, lead_minutes),
         blind=blind,
         regimes=regimes,

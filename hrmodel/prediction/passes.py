@@ -1,7 +1,7 @@
 """Runs the network over sequences of any lengths, and batches sequences of similar length."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +10,9 @@ from hrmodel.network.network import HeartRateNetwork
 from hrmodel.signals.features import Features
 from hrmodel.signals.steps import rounded
 from hrmodel.workouts.workout import Array
+
+if TYPE_CHECKING:
+    from hrmodel.network.inference import Inference
 
 MAX_STEPS = 32_768  # of one batch, padding included: 8 MB per layer
 LONG_STEPS = 16_384  # of one pass over several views of one workout, for its memory
@@ -25,7 +28,9 @@ def run_separately(network: HeartRateNetwork, inputs: Sequence[Features]) -> lis
     return [_run_rows(network, array) for array in inputs]
 
 
-def run_batched(network: HeartRateNetwork, inputs: Sequence[Features], least_rows: int = 1) -> list[Array]:
+def run_batched(
+    network: "HeartRateNetwork | Inference", inputs: Sequence[Features], least_rows: int = 1
+) -> list[Array]:
     """The same within 1e-5, with similar lengths in one batch: a batch of 8 takes half the time of 8 passes.
 
     Shorter sequences are padded at the end, where no earlier output sees it. A batch has at least `least_rows` rows:
@@ -86,7 +91,9 @@ def _run_rows(network: HeartRateNetwork, inputs: Features) -> Array:
     return np.concatenate([_run(network, inputs[start : start + rows]) for start in range(0, inputs.shape[0], rows)])
 
 
-def _run(network: HeartRateNetwork, inputs: Features) -> Array:
+def _run(network: "HeartRateNetwork | Inference", inputs: Features) -> Array:
+    if not isinstance(network, HeartRateNetwork):
+        return network.run(inputs).astype(np.float64)
     device, steps = network.device, inputs.shape[1]
     more = int(rounded(steps)) - steps
     padded = np.pad(inputs, ((0, 0), (0, more), (0, 0))) if more else inputs

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from hrmodel.network.checkpoint import Checkpoint
+from hrmodel.network.onnx import UnsupportedNetwork
 from hrmodel.personal.bands import DEFAULT_INTERVALS, NOWCAST, Intervals
 from hrmodel.personal.kalman import NEW, UNKNOWN
 from hrmodel.personal.response import Response, response_features
 from hrmodel.prediction.ahead import Forecasts, free_runs_ahead
-from hrmodel.prediction.formula import HIGHEST, LOWEST, StepPrediction, predict_heart_rate
+from hrmodel.prediction.formula import HIGHEST, LOWEST, StepPrediction, plausible, predict_heart_rate
 from hrmodel.prediction.passes import SAME_BITS, chunks, run_batched, run_separately
 from hrmodel.prediction.prepared import PreparedQuery, StepQuery, with_history
 from hrmodel.prediction.tries import Tries
@@ -29,6 +32,9 @@ from hrmodel.signals.steps import (
     within_step,
 )
 from hrmodel.workouts.workout import Array, Workout
+
+if TYPE_CHECKING:
+    from hrmodel.network.inference import Inference
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,6 +77,20 @@ class Predictor:
         network.load_state_dict(checkpoint.weights, assign=True)  # the checkpoint's own tensors: held once, not twice
         self._network = network.to(torch.device(device))
 
+    def warm_up(self) -> None:
+        """Make now what the first prediction would wait for."""
+        _ = self._inference
+
+    @cached_property
+    def _inference(self) -> "Inference | None":
+        """What runs the passes of predictions; None: torch does, on another device or for another architecture."""
+        from hrmodel.network.inference import Inference  # 25 MB that training and evaluation do not need
+
+        try:
+            return Inference(self.checkpoint) if self._network.device.type == "cpu" else None
+        except UnsupportedNetwork:
+            return None
+
     def predict(self, queries: Sequence[Query]) -> list[Prediction]:
         """One prediction per query: prepare, run the network's passes, finish.
 
@@ -96,9 +116,11 @@ class Predictor:
 
     def run(self, prepared: Sequence[PreparedQuery]) -> list[list[Array]]:
         """The network's passes alone: for each query the outputs (rows, L) of its inputs."""
-        # for one query, shapes do not depend on which heart rates are observed: then neither do the last bits
-        run = run_batched if len(prepared) > 1 else run_separately
-        outputs = iter(run(self._network, [inputs for query in prepared for inputs in query.inputs]))
+        inputs = [rows for query in prepared for rows in query.inputs]
+        if self._inference is not None:  # no bit of a row depends on the others
+            outputs = iter(run_batched(self._inference, inputs))
+        else:  # for one query, shapes do not depend on which heart rates are observed: then neither do the last bits
+            outputs = iter((run_batched if len(prepared) > 1 else run_separately)(self._network, inputs))
         return [[next(outputs) for _ in query.inputs] for query in prepared]
 
     def finish(self, query: Query, prepared: PreparedQuery, outputs: Sequence[Array]) -> Prediction:
@@ -110,12 +132,13 @@ class Predictor:
         # inside a step samples follow the blind prediction, which leaks no heart rate; right after an observed step
         # they all get their step's value
         finer = np.where(steps.regimes[step] == NOWCAST, 0.0, within_step(query.workout.t, gridded, steps.blind))
-        value = np.clip(steps.heart_rate[step] + finer, LOWEST, HIGHEST)
+        value = plausible(steps.heart_rate[step] + finer)
+        half_width = steps.half_width[step]
         until, protocol = _observed_until(gridded, view)
         return Prediction(
             heart_rate=value,
-            lower=np.clip(value - steps.half_width[step], LOWEST, HIGHEST),
-            upper=np.clip(value + steps.half_width[step], LOWEST, HIGHEST),
+            lower=plausible(value - half_width),
+            upper=plausible(value + half_width),
             observed_until=until,
             protocol=protocol,
             level="subject" if prepared.subject_known else "population",

@@ -30,12 +30,30 @@ def vertical_speed(altitude: Array, contract: FeatureContract, begins: NDArray[n
     It may look one step ahead: a route's altitude is known before it is run. It does not look beyond a segment, and
     `begins` (T,) is the first step of each step's segment.
     """
-    most, first = contract.vertical_speed_clip, np.arange(len(altitude)) == begins
+    most = contract.vertical_speed_clip
+    climb = _differences_within(altitude, begins) if np.any(begins) else _differences(altitude)
+    climb = np.minimum(np.maximum(climb / contract.step_seconds, -most), most)
+    return known_or_zero(climb / contract.vertical_speed_scale)
+
+
+def _differences(altitude: Array) -> Array:
+    """(T,) m per step in one segment."""
+    climb = np.zeros(len(altitude))
+    if len(altitude) > 1:
+        np.subtract(altitude[2:], altitude[:-2], out=climb[1:-1])
+        climb[1:-1] /= 2.0
+        climb[0], climb[-1] = altitude[1] - altitude[0], altitude[-1] - altitude[-2]
+    return climb
+
+
+def _differences_within(altitude: Array, begins: NDArray[np.int64] | int) -> Array:
+    """The same in several segments."""
+    first = np.arange(len(altitude)) == begins
     last = np.append(first[1:], True)
     before, after = np.append(altitude[:1], altitude[:-1]), np.append(altitude[1:], altitude[-1:])
     before[first], after[last] = altitude[first], altitude[last]
-    climb = (after - before) / np.maximum(2 - first.astype(np.int64) - last, 1)
-    return known_or_zero(np.clip(climb / contract.step_seconds, -most, most) / contract.vertical_speed_scale)
+    climb: Array = (after - before) / np.maximum(2 - first.astype(np.int64) - last, 1)
+    return climb
 
 
 def history_feature(

@@ -70,6 +70,8 @@ def to_grid(workout: Workout, digest: str = "") -> GriddedWorkout:
     apart, so two segments never share a bin. For any times there are at most 7 steps per sample.
     """
     bins = np.floor_divide(workout.t, STEP_SECONDS).astype(np.int64)
+    if int(bins[-1] - bins[0]) == len(bins) - 1 and (len(bins) == 1 or (np.diff(bins) == 1).all()):
+        return _one_sample_per_step(workout, bins, digest)
     starts = np.concatenate([[0], np.flatnonzero(np.diff(workout.t) > SEGMENT_GAP_SECONDS) + 1])
     ends = np.concatenate([starts[1:], [len(bins)]]) - 1
     first, lengths = bins[starts], bins[ends] - bins[starts] + 1
@@ -77,11 +79,8 @@ def to_grid(workout: Workout, digest: str = "") -> GriddedWorkout:
     # steps of all segments side by side: gaps between segments, however long, take no memory
     slot = bins + np.repeat(offsets - first, ends - starts + 1)
     steps = int(lengths.sum())
-    alone = steps == len(slot) and bool((np.diff(slot) == 1).all())  # one sample per step, the usual case of a request
-    speed, altitude, heart_rate = (
-        values if alone and values is not None else _bin_means(values, slot, steps)
-        for values in (workout.speed, workout.altitude, workout.heart_rate)
-    )
+    channels = (workout.speed, workout.altitude, workout.heart_rate)
+    speed, altitude, heart_rate = (_bin_means(values, slot, steps) for values in channels)
     segment = np.repeat(np.arange(len(starts)), lengths)
     speed, altitude = _interpolate_short_gaps(speed, segment), _interpolate_short_gaps(altitude, segment)
     segments = tuple(
@@ -89,6 +88,21 @@ def to_grid(workout: Workout, digest: str = "") -> GriddedWorkout:
         for bin_number, part in zip(first.tolist(), _parts(offsets, lengths), strict=True)
     )
     return GriddedWorkout(segments=segments, bin_of_sample=bins, digest=digest, started_at=workout.started_at)
+
+
+def _one_sample_per_step(workout: Workout, bins: NDArray[np.int64], digest: str) -> GriddedWorkout:
+    """The usual case of a request: every sample is a step, in one segment."""
+    samples, segment = len(bins), np.zeros(len(bins), dtype=np.int64)
+    altitude, heart_rate = (
+        np.full(samples, np.nan) if values is None else values for values in (workout.altitude, workout.heart_rate)
+    )
+    only = Segment(
+        first_step=int(bins[0]),
+        speed=_interpolate_short_gaps(workout.speed, segment),
+        altitude=_interpolate_short_gaps(altitude, segment),
+        heart_rate=heart_rate,
+    )
+    return GriddedWorkout(segments=(only,), bin_of_sample=bins, digest=digest, started_at=workout.started_at)
 
 
 def forward_fill(heart_rate: Array, begins: NDArray[np.int64] | int = 0) -> Array:

@@ -95,15 +95,23 @@ class Rows:
 
     segments: NDArray[np.int64]  # (k,) which of the workout's
     places: NDArray[np.int64]  # (k, L) which of the workout's S steps; S where there is none
+    is_whole: bool = False  # one row of all steps, the usual case: then slices do
 
     def take(self, values: NDArray[Number]) -> NDArray[Number]:
         """(S, ...) values of all steps -> (k, L, ...), 0 where a row is filled up."""
+        if self.is_whole:
+            row = np.zeros((*self.places.shape, *values.shape[1:]), dtype=values.dtype)
+            row[0, : len(values)] = values
+            return row
         filled = np.zeros((len(values) + 1, *values.shape[1:]), dtype=values.dtype)
         filled[:-1] = values
         return filled[self.places]
 
     def put(self, rows: NDArray[Number], into: NDArray[Number], only: NDArray[np.bool_] | slice = slice(None)) -> None:
         """Write (k, L, ...) back to the places of their steps in `into` (S, ...); `only` (k,): these rows alone."""
+        if self.is_whole:
+            into[:] = rows[0, : len(into)]
+            return
         places = self.places[only]
         real = places < len(into)
         into[places[real]] = rows[only][real]
@@ -132,7 +140,7 @@ def rows_of(gridded: GriddedWorkout) -> list[Rows]:
 def _single_row(steps: int) -> list[Rows]:
     """The usual case."""
     places = np.minimum(np.arange(int(rounded(steps))), steps)[None]
-    return [Rows(segments=np.zeros(1, dtype=np.int64), places=places)]
+    return [Rows(segments=np.zeros(1, dtype=np.int64), places=places, is_whole=True)]
 
 
 def rounded(lengths: NDArray[np.int64] | Sequence[int] | int) -> NDArray[np.int64]:

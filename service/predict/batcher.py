@@ -1,16 +1,17 @@
-"""Few threads that run the network and encode the answers; the event loop does what comes before.
+"""Runs the network and encodes the answers: small queries on the event loop, large ones in few threads.
 
-A forward pass releases the GIL, so a predict thread and the event loop can run on two cores. Preparing takes about as
-long as finishing: if the threads also prepared, they would compete with the loop for the GIL; if the loop also encoded,
-it would be the bottleneck. Queries that wait for the same model share passes; no query waits for a batch to fill.
-Accounts take turns, and the number that waits per account is bounded, so one account's queue delays no other.
+An API process has about one core: handing a small query to a thread and back costs time and saves none. The loop takes
+what arrived in the same turn in one batch of a few milliseconds, and looks at its sockets between two batches. Larger
+queries would hold it up; they wait for a thread, whose passes release the GIL. Queries that wait for the same model
+share passes; no query waits for a batch to fill. Accounts take turns, and the number that waits per account is bounded,
+so one account's queue delays no other.
 """
 
 import asyncio
 import os
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from service.web.turns import too_many_waiting
 
 MAX_BATCH = 8  # larger batches save nothing, and the event loop would idle until all answers are there
 MAX_BATCH_SIZE = 30_000  # steps of all passes and samples: another account waits for it about 0.1 s
+INLINE_SIZE = 10_000  # of a batch on the event loop, which waits for it about 10 ms
 MAX_WAITING = 10_000
 MAX_WAITING_OF_ACCOUNT = 500
 MAX_WAITING_SIZE = 1_500_000  # of an account, steps and samples: about 100 MB
@@ -39,21 +41,23 @@ class _Pending:
     account: Hashable
     query: Query
     prepared: PreparedQuery
+    size: int
     encode: Callable[[Prediction], Any]
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[Any]"
 
 
 class Batcher:
-    """Predictions in threads of their own; accounts take turns. Safe for several event loops."""
+    """Predictions of one event loop; accounts take turns."""
 
     def __init__(self, threads: int | None = None, on_batch: Callable[[int], None] = lambda _: None) -> None:
         self._on_batch = on_batch  # called with the number of predictions in a batch
         # the event loop needs a core, too: it decodes while a thread predicts
         self._max_threads = threads or max(1, (os.cpu_count() or 1) // 2)
+        self._small = _Queues()  # for the event loop
+        self._loop: asyncio.AbstractEventLoop | None = None  # that will run them
         self._work = threading.Condition()
-        self._fresh: list[tuple[Predictor, _Pending]] = []
-        self._waiting = _Queues()
+        self._large = _Queues()  # for the threads
         self._counts: Counter[Hashable] = Counter()  # of pending predictions, by account
         self._sizes: Counter[Hashable] = Counter()
         self._threads = self._idle = 0
@@ -73,31 +77,49 @@ class Batcher:
         prepared: PreparedQuery,
         encode: Callable[[Prediction], Result],
     ) -> Result:
-        """Run and finish a query that `predictor` has prepared, and encode its prediction, in a thread.
+        """Run and finish a query that `predictor` has prepared, and encode its prediction.
 
         Raises Unavailable when too many wait, ValueError for a coverage outside 0.5..0.99.
         """
         loop = asyncio.get_running_loop()
-        pending = _Pending(account, query, prepared, encode, loop, loop.create_future())
+        pending = _Pending(account, query, prepared, prepared.size, encode, loop, loop.create_future())
         with self._work:
             self.check_room(account)
             self._counts[account] += 1
-            self._sizes[account] += prepared.size
-            self._fresh.append((predictor, pending))
-        # requests that arrived at the same moment are queued first, so that a thread takes them together
-        loop.call_soon(self._release)
+            self._sizes[account] += pending.size
+            if pending.size <= INLINE_SIZE:
+                self._small.add(predictor, pending)
+                self._run_soon(loop)
+            else:
+                self._large.add(predictor, pending)
+                loop.call_soon(self._wake)
         result: Result = await pending.future
         return result
 
-    def _release(self) -> None:
-        """Make the fresh queries available to threads; start a thread where none is idle."""
+    def _run_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """At the end of this turn of the loop: requests that arrived at the same moment are queued first."""
+        if self._loop is not loop:
+            self._loop = loop
+            loop.call_soon(self._run_here, loop)
+
+    def _run_here(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run one batch of small queries on the event loop, and what remains in the loop's next turn."""
+        self._loop = None
         with self._work:
-            for predictor, pending in self._fresh:
-                self._waiting.add(predictor, pending)
-            self._fresh.clear()
-            if self._waiting and self._idle:
+            predictor, batch = self._next(self._small, INLINE_SIZE)
+        if self._small:
+            self._run_soon(loop)
+        if not batch:
+            return  # their callers have gone
+        self._on_batch(len(batch))
+        _resolve(zip((pending.future for pending in batch), _outcomes(predictor, batch), strict=True))
+
+    def _wake(self) -> None:
+        """Tell a thread of large queries; start one where none is idle."""
+        with self._work:
+            if self._large and self._idle:
                 self._work.notify()
-            elif self._waiting and self._threads < self._max_threads:
+            elif self._large and self._threads < self._max_threads:
                 self._threads += 1
                 threading.Thread(target=self._run, name="predict", daemon=True).start()
 
@@ -112,17 +134,21 @@ class Batcher:
         """The next batch; None when nothing came for `IDLE_SECONDS`."""
         with self._work:
             self._idle += 1
-            has_work = self._work.wait_for(lambda: self._waiting, IDLE_SECONDS)
+            has_work = self._work.wait_for(lambda: self._large, IDLE_SECONDS)
             self._idle -= 1
             if not has_work:
                 self._threads -= 1
                 return None
-            predictor, batch = self._waiting.take()
-            for pending in batch:
-                self._counts[pending.account] -= 1
-                self._sizes[pending.account] -= pending.prepared.size
-            for account in {pending.account for pending in batch if not self._counts[pending.account]}:
-                del self._counts[account], self._sizes[account]
+            return self._next(self._large, MAX_BATCH_SIZE)
+
+    def _next(self, queues: "_Queues", max_size: int) -> tuple[Predictor, list[_Pending]]:
+        """The next batch, without those whose callers have gone."""
+        predictor, batch = queues.take(max_size)
+        for pending in batch:
+            self._counts[pending.account] -= 1
+            self._sizes[pending.account] -= pending.size
+        for account in {pending.account for pending in batch if not self._counts[pending.account]}:
+            del self._counts[account], self._sizes[account]
         return predictor, [pending for pending in batch if not pending.future.cancelled()]
 
 
@@ -139,7 +165,7 @@ class _Queues:
         """Append to the queue of its account and model."""
         self._accounts.setdefault(pending.account, OrderedDict()).setdefault(model, deque()).append(pending)
 
-    def take(self) -> tuple[Predictor, list[_Pending]]:
+    def take(self, max_size: int) -> tuple[Predictor, list[_Pending]]:
         """The next batch, bounded in number and size: the oldest of the account whose turn it is, then queries for
         the same model, one per account in turns. Afterwards that account, and its model, are last in line.
         """  # fmt: skip
@@ -151,9 +177,9 @@ class _Queues:
         while sharing and len(batch) < MAX_BATCH:
             account = sharing.popleft()
             queue = self._accounts[account][model]
-            if batch and size + queue[0].prepared.size > MAX_BATCH_SIZE:
+            if batch and size + queue[0].size > max_size:
                 continue  # another account's may be small enough
-            size += queue[0].prepared.size
+            size += queue[0].size
             batch.append(queue.popleft())
             if queue:
                 sharing.append(account)
@@ -196,7 +222,7 @@ def _settle(batch: list[_Pending], outcomes: list[Any]) -> None:
             loop.call_soon_threadsafe(_resolve, own)
 
 
-def _resolve(pairs: "list[tuple[asyncio.Future[Any], Any]]") -> None:
+def _resolve(pairs: "Iterable[tuple[asyncio.Future[Any], Any]]") -> None:
     for future, outcome in pairs:
         if future.done():
             continue  # the caller has gone

@@ -16,7 +16,7 @@ from service.registry.tables import ModelVersion
 
 MAX_BYTES = 500 * 1024**2
 MAX_MODELS = 2000
-OVERHEAD_BYTES = 100 * 1024  # of one predictor beside its weights
+OVERHEAD_BYTES = 500 * 1024  # of one predictor beside its file: the weights once more, packed, and their graph
 
 
 class ModelCache:
@@ -101,7 +101,9 @@ def load_predictor(store: ArtifactStore, version: ModelVersion) -> Predictor:
         data = store.read(version.account_id, version.sha256)
         checkpoint = Checkpoint.from_bytes(data, name=f"model version {version.id}")
         # serving needs neither the history nor the training state
-        return Predictor(replace(checkpoint, history=[], training=None, training_meta=None))
+        predictor = Predictor(replace(checkpoint, history=[], training=None, training_meta=None))
+        predictor.warm_up()
+        return predictor
     except (ArtifactMissing, ArtifactDamaged, InvalidCheckpoint, OSError) as error:
         detail = f"The file of model version {version.id} is missing or damaged; {_remedy(version)}."
         raise Unavailable("model_unavailable", detail, retry_after=60) from error

@@ -1,9 +1,12 @@
 """Predictions over HTTP."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,32 +22,15 @@ from service.predict.schemas import (
     decode_request,
 )
 from service.web.body import IN_THREAD_BYTES
-from service.web.deps import ApiRoute, PredictCaller, get_services
+from service.web.deps import ApiRoute, PredictCaller
 from service.web.openapi import problems
-
-_DECODERS = {"predict": decode_request, "predict_batch": decode_batch}
+from service.web.shortcut import QuickRoute
 
 
 class PredictRoute(ApiRoute):
-    """Gives the endpoint a body that was decoded into arrays at once, where it could be."""
+    """A route that changes nothing."""
 
     changes = False
-
-    async def answer_quickly(self, request: Request, body: bytes) -> Response | None:
-        """The endpoint's answer to a body that needs no second look."""
-        decode: Any = _DECODERS.get(self.name)
-        if decode is None:
-            return None
-        caller, services = request.state.caller, await get_services(request)
-        if len(body) < IN_THREAD_BYTES:
-            decoded = decode(body)
-        else:
-            async with services.decoding.of(caller.account_id):
-                decoded = await to_thread.run_sync(decode, body)
-        if decoded is None:
-            return None
-        response: Response = await self.endpoint(decoded, caller, services)
-        return response
 
 
 router = APIRouter(prefix="/predict", tags=["predict"], route_class=PredictRoute)
@@ -86,3 +72,27 @@ async def plan_pace(body: PlanRequest, caller: PredictCaller, services: PredictS
     """
     answer = await planning.plan(services, caller.account_id, body)
     return Response(answer, media_type="application/json")
+
+
+async def _answer(endpoint: Any, decode: Callable[[bytes], Any], request: Request, body: bytes) -> Response | None:
+    """The endpoint's answer to a body that needs no second look, decoded into arrays at once."""
+    caller, services = request.state.caller, request.app.state.services
+    if len(body) < IN_THREAD_BYTES:
+        decoded = decode(body)
+    else:
+        async with services.decoding.of(caller.account_id):
+            decoded = await to_thread.run_sync(decode, body)
+    if decoded is None:
+        return None
+    response: Response = await endpoint(decoded, caller, services)
+    return response
+
+
+_DECODERS = {predict: decode_request, predict_batch: decode_batch}
+QUICK_ROUTES = {
+    route.path: QuickRoute(
+        route=route, scope="predict", answer=partial(_answer, route.endpoint, _DECODERS[route.endpoint])
+    )
+    for route in router.routes
+    if isinstance(route, APIRoute) and route.endpoint in _DECODERS
+}

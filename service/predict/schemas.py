@@ -4,6 +4,8 @@
 path, which alone reports errors; tests compare both.
 """
 
+import math
+from array import array
 from collections.abc import Iterable
 from types import NoneType
 from typing import Annotated, Any, Literal
@@ -45,10 +47,12 @@ def decode_row(value: Any, least: int = 1, most: int = MAX_SAMPLES) -> Array:
         raise PydanticCustomError("row_type", "must be a list of numbers and nulls")
     if not least <= len(value) <= most:
         raise PydanticCustomError("row_length", f"must hold {least} to {most} samples")
-    if not set(map(type, value)) <= _NUMBERS:
+    kinds = set(map(type, value))
+    if not kinds <= _NUMBERS:
         wrong = next(index for index, item in enumerate(value) if type(item) not in _NUMBERS)
         raise PydanticCustomError("row_item", "must be a number or null", {"at": (wrong,)})
-    return np.array(value, dtype=np.float64)
+    numbers = [math.nan if item is None else item for item in value] if NoneType in kinds else value
+    return np.frombuffer(array("d", numbers))  # np.array takes three times as long
 
 
 _ROW_SCHEMA = {"type": "array", "items": {"type": ["number", "null"]}, "minItems": 1, "maxItems": MAX_SAMPLES}
@@ -159,7 +163,7 @@ def _is_plain(body: bytes, value: Any, requests: Iterable[PredictRequest]) -> bo
     if b"\\" in body or body.count(b'"') != 2 * _count_texts(value):
         return False
     rows = (row for request in requests for row in (request.speed, request.altitude, request.heart_rate, request.t))
-    return not any((np.abs(row) >= LARGEST).any() for row in rows if row is not None)
+    return not any(np.fmax.reduce(np.abs(row)) >= LARGEST for row in rows if row is not None)  # fmax: NaN is no number
 
 
 def _count_texts(value: Any) -> int:

@@ -1,7 +1,7 @@
 """Dependencies of endpoints: caller, transaction, page, idempotency key; and the route that authenticates."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
@@ -90,13 +90,9 @@ class ApiRoute(APIRoute):
         limit = LIMITS.get(self.name, USUAL)
 
         async def authenticate_and_handle(request: Request) -> Response:
-            request.state.caller = caller = await authenticate(request)
-            for scope in scopes:
-                caller.must(scope)
+            caller = await admit(request, scopes)
             if self.body_field is not None:
                 body = await read_json_body(request, limit)
-                if (answer := await self.answer_quickly(request, body)) is not None:
-                    return answer
                 request._json = await self._parse(request, body)  # where Starlette keeps what `request.json()` gave
             response = await handle(request)
             if self.changes and request.method != "GET":
@@ -111,9 +107,15 @@ class ApiRoute(APIRoute):
         async with (await get_services(request)).decoding.of(request.state.caller.account_id):
             return await to_thread.run_sync(to_json, body)
 
-    async def answer_quickly(self, request: Request, body: bytes) -> Response | None:
-        """The answer of a route with a fast path for bodies; None: take the ordinary path."""
-        return None
+
+async def admit(request: Request, scopes: Iterable[str]) -> Caller:
+    """The caller, who has these scopes. Raises what `authenticate` raises."""
+    caller: Caller | None = getattr(request.state, "caller", None)
+    if caller is None:  # else `Shortcut` has looked already
+        request.state.caller = caller = await authenticate(request)
+    for scope in scopes:
+        caller.must(scope)
+    return caller
 
 
 async def authenticate(request: Request, authorization: str | None = None) -> Caller:

@@ -2,7 +2,7 @@
 
 import asyncio
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
@@ -11,6 +11,7 @@ from uvicorn.server import ServerState
 
 from service.errors import ServiceError
 from service.web.connections import Connections
+from service.web.output import Output
 from service.web.pace import Pace, Reader
 from service.web.refusals import MALFORMED, PIPELINED, TOO_LONG, TOO_MANY_HEADERS, TOO_SLOW, whole_answer
 
@@ -63,6 +64,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         super().connection_made(transport)
+        self._output = Output(transport, self.loop)
         self.address = self.client[0] if self.client else "unknown"
         self._since = self._reader.progress_at = self.table.clock()
         refusal = self.table.enter(self)
@@ -126,6 +128,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._since = self.table.clock()
         self._sending.begin(self._since)
         super().on_headers_complete()
+        self.cycle.transport = cast(asyncio.Transport, self._output)
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False  # the parser reads nothing behind such a request
 
@@ -247,5 +250,6 @@ class BoundedProtocol(HttpToolsProtocol):
         await self._application(scope, receive, send_in_pieces)
 
     async def _send(self, message: Message, send: Send) -> None:
+        self._output.is_head = message["type"] == "http.response.start"
         await send(message)
         self._reader.written += len(message.get("body", b""))

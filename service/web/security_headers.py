@@ -6,16 +6,14 @@ import re
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DOCS, STATIC = "/docs", "/static-offline-docs"  # the documentation page, and the files that it loads
 FILES = (STATIC, "/ui/static")
 NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
+ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY"))
+REFERRER, UNSTORED = (b"referrer-policy", b"no-referrer"), (b"cache-control", b"no-store")
+POLICY = b"content-security-policy"
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
@@ -23,7 +21,9 @@ class SecurityHeaders:
     """Wraps the application. A page that brings a policy of its own keeps it."""
 
     def __init__(self, app: ASGIApp, policies: dict[str, str]) -> None:
-        self._app, self._policies = app, policies
+        self._app = app
+        self._policies = {path: (POLICY, policy.encode("latin-1")) for path, policy in policies.items()}
+        self._usual = (POLICY, NOTHING.encode("latin-1"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -34,12 +34,12 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(ALWAYS)
-                headers.setdefault("Referrer-Policy", "no-referrer")
-                headers.setdefault("Content-Security-Policy", self._policies.get(path, NOTHING))
+                own = message.get("headers", ())
+                names = {name for name, _ in own}
+                ours = [*ALWAYS, REFERRER, self._policies.get(path, self._usual)]
                 if not path.startswith(FILES):
-                    headers.setdefault("Cache-Control", "no-store")
+                    ours.append(UNSTORED)
+                message["headers"] = [*own, *(header for header in ours if header[0] not in names)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

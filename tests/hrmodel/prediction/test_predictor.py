@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from hrmodel.network.inference import Inference
 from hrmodel.personal.bands import DEFAULT_INTERVALS
 from hrmodel.personal.correction import observed_state
 from hrmodel.personal.kalman import NEW, UNKNOWN
@@ -109,7 +110,7 @@ def test_after_a_prefix_the_answer_mixes_the_corrected_and_the_free_run(predicto
     weight = FREE_RUN_WEIGHT * np.minimum(1.0, state.lead_seconds / RAMP_SECONDS)
     mixed = (1 - weight) * (blind + state.correction) + weight * free
     answer = predict_one(predictor, workout, level=LEVEL, response=RESPONSE).heart_rate
-    assert answer[0] == blind[0]
+    assert answer[0] == pytest.approx(blind[0], abs=1e-5)  # steps are predicted by torch, samples by ONNX Runtime
     np.testing.assert_allclose(answer[1:], mixed[1:], atol=1e-9)
     assert weight[1] < 0.01
     assert weight[-1] == pytest.approx(FREE_RUN_WEIGHT * 395 / 600)
@@ -201,7 +202,7 @@ def test_blind_samples_denser_than_steps_lie_on_lines_between_the_middles_of_the
     gridded = to_grid(workout)
     steps = predict_views(predictor, gridded, [measured_heart_rate(gridded)], level=LEVEL)[0]
     expected = np.interp(workout.t, np.arange(60) * 10 + 5.0, steps.heart_rate)
-    np.testing.assert_allclose(predict_one(predictor, workout, level=LEVEL).heart_rate, expected, atol=1e-9)
+    np.testing.assert_allclose(predict_one(predictor, workout, level=LEVEL).heart_rate, expected, atol=1e-5)
 
 
 def test_while_heart_rate_is_observed_the_samples_of_a_step_share_one_value(predictor):
@@ -295,6 +296,21 @@ def test_the_golden_workout_passes_a_sane_model_and_stops_a_broken_one():
             golden_check(Predictor(broken))
 
 
+@pytest.mark.parametrize("hidden", [8, 64])
+def test_no_bit_of_a_prediction_depends_on_what_is_predicted_together(hidden):
+    predictor = make_predictor(hidden=hidden)
+    queries = [
+        Query(workout=recorded(samples, known=known), level=level, response=RESPONSE)
+        for samples, known in ((500, 0), (500, 18), (490, 250), (505, 505), (512, 1), (480, 0), (500, 18))
+        for level in (LEVEL, None)
+    ]
+    alone = [predictor.predict([query])[0] for query in queries]
+    for size in (2, 3, 5, 8, len(queries)):
+        together = [answer for i in range(0, len(queries), size) for answer in predictor.predict(queries[i : i + size])]
+        for one, other in zip(alone, together, strict=True):
+            assert np.array_equal(one.heart_rate, other.heart_rate), size
+
+
 def test_predictions_made_together_are_those_made_alone(predictor):
     workouts = [
         *(recorded(samples) for samples in (40, 41, 60, 58, 1)),
@@ -320,10 +336,16 @@ def test_predictions_made_together_are_those_made_alone(predictor):
         assert (together.protocol, together.level) == (alone.protocol, alone.level)
 
 
+def noted_shapes(monkeypatch) -> list[tuple[int, ...]]:
+    """Filled with the shape of every pass from now on."""
+    shapes: list[tuple[int, ...]] = []
+    real = Inference.run
+    monkeypatch.setattr(Inference, "run", lambda self, inputs: shapes.append(inputs.shape) or real(self, inputs))
+    return shapes
+
+
 def test_many_long_workouts_are_run_in_batches_of_bounded_size(predictor, monkeypatch):
-    shapes = []
-    real = passes.torch.from_numpy
-    monkeypatch.setattr(passes.torch, "from_numpy", lambda array: shapes.append(array.shape) or real(array))
+    shapes = noted_shapes(monkeypatch)
     lengths = [5000] * 8 + [500] * 3 + [100]
     answers = predictor.predict([Query(workout=recorded(samples), level=LEVEL) for samples in lengths])
     assert [len(answer.heart_rate) for answer in answers] == lengths
@@ -358,9 +380,7 @@ def test_each_of_many_segments_is_answered_as_alone(predictor):
 
 
 def test_a_day_of_segments_takes_as_few_passes_as_there_are_lengths(predictor, monkeypatch):
-    shapes = []
-    real = passes.torch.from_numpy
-    monkeypatch.setattr(passes.torch, "from_numpy", lambda array: shapes.append(array.shape) or real(array))
+    shapes = noted_shapes(monkeypatch)
     workout = in_segments([1] * 660, np.ones(660, dtype=bool))
     predictor.predict([Query(workout=workout, level=LEVEL)] * 8)
     assert sum(rows for rows, _, _ in shapes) == 2 * 8 * 660

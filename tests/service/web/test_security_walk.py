@@ -131,7 +131,9 @@ def test_every_answer_tells_browsers_to_run_frame_guess_and_keep_nothing(client,
     answers += [(path, connect().get(path, follow_redirects=False)) for path in pages]
     answers += [("401", connect().get("/jobs")), ("405", client.patch("/jobs")), ("422", client.get("/jobs?limit=0"))]
     for name, response in answers:
-        assert {key: response.headers.get(key) for key in ALWAYS} == ALWAYS, name
+        assert [response.headers.get(key.decode()) for key, _ in ALWAYS] == [value.decode() for _, value in ALWAYS], (
+            name
+        )
         policy = response.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'"), name
         assert "frame-ancestors 'none'" in policy, name
