@@ -31,7 +31,7 @@ from service.logs import log_as_json
 from service.models import router as models
 from service.operations import health
 from service.operations.health import PROBES, HealthServices
-from service.operations.metrics import Metrics
+from service.operations.metrics import Metrics, share_counters
 from service.operations.parts import Parts
 from service.operations.queue import BrokerSender, Sender, send_after_commit
 from service.predict import router as predict
@@ -39,15 +39,16 @@ from service.predict.batcher import MAX_BATCH, Batcher
 from service.predict.cache import ModelCache
 from service.predict.lookup import Lookup
 from service.registry.artifacts import ArtifactStore
-from service.registry.session import Database
+from service.registry.session import CONNECTIONS, Database
 from service.registry.starting import NotPrepared, check_start
 from service.settings import Settings, get_settings
 from service.subjects import router as subjects
-from service.web.deps import OF_ONE_ACCOUNT, TRANSACTIONS, WAITING_TRANSACTIONS
+from service.web.deps import transactions
 from service.web.error_handlers import add_error_handlers
 from service.web.held_files import HeldFiles
 from service.web.openapi import describe, operation_id
 from service.web.pictures import Pictures
+from service.web.processes import Processes
 from service.web.proxies import BehindProxies, Proxies
 from service.web.rate_limits import RateLimits
 from service.web.request_log import RequestLog
@@ -74,12 +75,15 @@ def create_app(
     database: Database | None = None,
     store: ArtifactStore | None = None,
     sender: Sender | None = None,
+    processes: Processes | None = None,
 ) -> FastAPI:
-    """The API. What is not given is made from the settings, and closed at the end."""
-    settings = settings or get_settings()
+    """The API. What is not given is made from the settings, and closed at the end. Starts no thread and opens no
+    connection: `service.web.serve` forks it.
+    """  # fmt: skip
+    settings, processes = settings or get_settings(), processes or Processes()
     at_end = ExitStack()
     if database is None:
-        database = Database(settings.database_url)
+        database = Database(settings.database_url, processes.share(CONNECTIONS, at_least=10))
         at_end.callback(database.dispose)
     if sender is None:
         sender = BrokerSender(settings.broker_url)
@@ -88,6 +92,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services: ApiServices = app.state.services
+        services.metrics.cache.fill(0, 0)  # not what a dead process of this number held
         with at_end, ending_streams(services.live):
             yield
             await services.live.end()
@@ -101,7 +106,8 @@ def create_app(
         redirect_slashes=False,
         generate_unique_id_function=operation_id,
     )
-    app.state.services = make_services(settings, database, store or ArtifactStore(settings.artifact_dir), sender)
+    store = store or ArtifactStore(settings.artifact_dir)
+    app.state.services = make_services(settings, database, store, sender, processes)
     app.add_middleware(RequestLog)
     app.add_middleware(SecurityHeaders, policies=page_policies(app))
     app.add_middleware(BehindProxies, proxies=Proxies(settings.trusted_proxies))  # the outermost
@@ -122,18 +128,20 @@ def hold_files(app: FastAPI) -> None:
             route.app = HeldFiles(Path(route.app.directory))
 
 
-def process_app() -> FastAPI:
-    """The API of a process of its own, with the settings of its environment.
+def process_app(processes: Processes) -> FastAPI:
+    """The API of processes of its own, with the settings of their environment.
 
     Objects made so far live until the end, so they are frozen: garbage collection would walk through all of them, which
-    delayed one request in twenty by 0.2 s.
+    delayed one request in twenty by 0.2 s, and write to pages that processes share.
     """
     settings = get_settings()
+    if processes.folder is not None:
+        share_counters(processes)
     try:
         check_start(settings.database_url, ArtifactStore(settings.artifact_dir))
     except NotPrepared as error:
         raise SystemExit(str(error)) from error
-    app = create_app()
+    app = create_app(processes=processes)
     gc.collect()
     gc.freeze()
     return app
@@ -162,12 +170,18 @@ def ending_streams(live: Live) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def make_services(settings: Settings, database: Database, store: ArtifactStore, sender: Sender) -> ApiServices:
-    """What the endpoints work with."""
-    models = ModelCache(store)
-    live = Live(database)
-    compute = Turns(os.cpu_count() or 1)
-    metrics = Metrics(models, settings.artifact_dir, lambda: live.streams, MAX_BATCH)
+def make_services(
+    settings: Settings,
+    database: Database,
+    store: ArtifactStore,
+    sender: Sender,
+    processes: Processes | None = None,
+) -> ApiServices:
+    """What the endpoints work with. What the machine has once, the processes of the API share out."""
+    processes, cores = processes or Processes(), os.cpu_count() or 1
+    live = Live(database, processes)
+    compute = Turns(processes.share(cores))
+    metrics = Metrics(settings.artifact_dir, lambda: live.streams, MAX_BATCH, processes)
     return ApiServices(
         settings=settings,
         database=database,
@@ -175,15 +189,15 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         send_hints=partial(send_after_commit, sender=sender),
         keys=KeyRing(database),
         sessions=Sessions(database),
-        limits=RateLimits(settings.max_predictions_per_minute),
-        models=models,
-        lookup=Lookup(database),
-        batcher=Batcher(on_batch=metrics.batches.observe),
+        limits=RateLimits(settings.max_predictions_per_minute, processes=processes),
+        models=ModelCache(store, on_use=metrics.cache.use, on_fill=metrics.cache.fill),
+        lookup=Lookup(database, processes=processes),
+        batcher=Batcher(processes.share(cores // 2), on_batch=metrics.batches.observe),
         live=live,
         metrics=metrics,
         parts=Parts(settings.broker_url),
-        transactions=Turns(TRANSACTIONS, per_account=OF_ONE_ACCOUNT, most_waiting=WAITING_TRANSACTIONS),
-        uploads=InFlight(),
+        transactions=transactions(processes),
+        uploads=InFlight(processes),
         decoding=Turns(1),
         compute=compute,
         pictures=Pictures(compute),
