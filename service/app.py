@@ -142,6 +142,8 @@ def process_app(processes: Processes) -> FastAPI:
     except NotPrepared as error:
         raise SystemExit(str(error)) from error
     app = create_app(processes=processes)
+    for route in app.routes:  # FastAPI makes most of a route when a request is first compared with it: 0.1 s for all
+        route.matches({"type": "http", "method": "GET", "path": "/nothing/has/this", "root_path": "", "headers": []})
     gc.collect()
     gc.freeze()
     return app

@@ -73,8 +73,8 @@ class Settings(BaseSettings):
     max_predictions_per_minute: int = Field(
         default=60_000,
         ge=1,
-        description="Predictions of an account a minute, by all processes of the API; a batch counts each of its own, "
-        "any other POST counts as one.",
+        description="Predictions of an account a minute, counted by all processes of the API; a batch counts each of "
+        "its own, any other POST counts as one.",
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         default=(),

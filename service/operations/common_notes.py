@@ -2,23 +2,25 @@
 
 import fcntl
 import json
-import os
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 POLL_SECONDS = 0.01
 
 
 class CommonNotes:
-    """JSON in a file without a name, which is made before the fork. The lock of a killed process is free again."""
+    """JSON in a file of the common folder, or in memory when there is only this process. The kernel frees the lock of
+    a process that is killed.
+    """  # fmt: skip
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the process
-        self._lock = threading.Lock()  # the kernel's lock is a process's, not a thread's
+    def __init__(self, folder: Path | None) -> None:
+        self._file = folder / "notes.json" if folder else None
+        self._own: dict[str, Any] = {}
+        self._lock = threading.Lock()
 
     @contextmanager
     def held(self, patience: float) -> Iterator[dict[str, Any]]:
@@ -30,23 +32,25 @@ class CommonNotes:
         if not self._lock.acquire(timeout=patience):
             raise TimeoutError
         try:
-            while not self._locked():
-                if time.monotonic() > deadline:
-                    raise TimeoutError
-                time.sleep(POLL_SECONDS)
-            try:
-                notes = json.loads(os.pread(self._file.fileno(), os.fstat(self._file.fileno()).st_size, 0) or "{}")
+            if self._file is None:
+                yield self._own
+                return
+            with self._file.open("a+") as file:
+                _lock(file, deadline)
+                file.seek(0)
+                notes = json.loads(file.read() or "{}")
                 yield notes
-                os.ftruncate(self._file.fileno(), 0)
-                os.pwrite(self._file.fileno(), json.dumps(notes).encode(), 0)
-            finally:
-                fcntl.lockf(self._file, fcntl.LOCK_UN)
+                file.truncate(0)
+                file.write(json.dumps(notes))
         finally:
             self._lock.release()
 
-    def _locked(self) -> bool:
+
+def _lock(file: IO[str], deadline: float) -> None:
+    while True:
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            return False
-        return True
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError from None
+        time.sleep(POLL_SECONDS)

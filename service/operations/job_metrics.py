@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
@@ -28,8 +29,8 @@ class JobCounters:
     counted once.
     """
 
-    def __init__(self, registry: CollectorRegistry, now: CollectorRegistry) -> None:
-        """Counters go to `registry`, gauges to `now`."""
+    def __init__(self, registry: CollectorRegistry, now: CollectorRegistry, folder: Path | None = None) -> None:
+        """Counters go to `registry`, gauges to `now`; `folder` is that of all processes."""
         stage, state = ("stage",), ("stage", "state")
         self._waiting: list[Metric] = []
         now.register(self)
@@ -58,7 +59,7 @@ class JobCounters:
         )
         self._start_at_zero()
         self._events, self._history = Tail(JobEvent.id), Tail(Change.id)
-        self._notes = CommonNotes()
+        self._notes = CommonNotes(folder)
 
     def collect(self) -> list[Metric]:
         """The gauges; called by the registry."""

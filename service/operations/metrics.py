@@ -60,7 +60,7 @@ class Metrics:
             "stagewise_predict_batch_size", "Predictions made at once.", buckets=batches, registry=registry
         )
         self.cache = CacheMetrics(registry)
-        self.jobs = JobCounters(registry, self._now)
+        self.jobs = JobCounters(registry, self._now, processes.folder)
         self._away: Collection[str] = ()
         self._now.register(_Watched(lambda: [self._degraded(), _streams(streams()), BUILD, *_disk(artifacts)]))
         self._now.register(ProcessFigures(processes))

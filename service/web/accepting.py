@@ -10,10 +10,10 @@ from collections.abc import Callable
 import structlog
 import uvicorn
 
-from service.web.processes import NOT_SERVING, Processes
+from service.web.processes import Processes
 
 TURN_SECONDS = 0.001
-TURNS = 5  # that others get to take a connection first
+TURNS = 20  # that others get to take a connection first
 PAUSE_SECONDS = 1.0  # after an error, as asyncio has it
 
 log = structlog.get_logger(__name__)
@@ -86,4 +86,4 @@ async def _readable(loop: asyncio.AbstractEventLoop, listening: socket.socket) -
 def _has_more(processes: Processes) -> bool:
     """Whether another process has clearly fewer connections than this one: an eighth, when there are many."""
     own = processes.open[processes.own]
-    return own - own // 8 > min(number for number in processes.open if number != NOT_SERVING)
+    return own - own // 8 > min(processes.serving, default=own)

@@ -47,7 +47,7 @@ class Children:
             while not stop.made():
                 for fork in self._forks:
                     status = self._ended(fork)
-                    if status and not self._processes.serving():
+                    if status and not self._processes.serving:
                         return status
                     if not fork.pid and time.monotonic() >= fork.restart_at:
                         self._start(fork)

@@ -80,6 +80,7 @@ class Connections:
         self.bounds, self.clock, self._processes = bounds, clock, processes or Processes()
         self._trusted = trusted  # a proxy carries many clients
         self._by_address: dict[str, set[Connection]] = defaultdict(set)
+        self._size = 0
         self._addresses = self._processes.counts()
         self._unsent = self._processes.numbers()  # bytes of answers
         self._sweeping: asyncio.TimerHandle | None = None
@@ -87,7 +88,7 @@ class Connections:
 
     def __len__(self) -> int:
         """The connections of this process."""
-        return sum(map(len, self._by_address.values()))
+        return self._size
 
     def enter(self, connection: Connection) -> ServiceError | None:
         """Count a new connection, after room has been made for it; the refusal when there is none."""
@@ -128,13 +129,14 @@ class Connections:
 
     def _count(self, address: str, more: int) -> None:
         self._addresses.add(address, more)
-        self._processes.open[self._processes.own] += more
+        self._size += more
+        self._processes.open[self._processes.own] = self._size
 
     def _make_room(self, address: str) -> ServiceError | None:
         if self._addresses.total(address) >= self.bounds.per_address and not self._trusted(address):
             detail = "Too many connections are open from this address. Close some, or use them again."
             return None if self._give_way(address) else TooManyRequests("too_many_connections", detail, retry_after=1)
-        if sum(self._processes.open) >= self.bounds.connections:
+        if self._processes.connections >= self.bounds.connections:
             most = max(self._by_address, key=lambda other: len(self._by_address[other]), default=address)
             detail = "Too many connections are open. Try again in a moment."
             return None if self._give_way(most) else Unavailable("busy", detail, retry_after=1)

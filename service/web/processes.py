@@ -12,7 +12,7 @@ from pathlib import Path
 
 COLUMNS = 2**14  # of each row of a sketch: 256 kB a process, of which only what is used takes memory
 WORD = 8
-NOT_SERVING = -1
+NOT_SERVING = NONE_OF_THEM = -1
 
 
 class Processes:
@@ -21,7 +21,7 @@ class Processes:
     def __init__(self, count: int = 1, folder: Path | None = None) -> None:
         """`folder`: a private one for files that the processes share; None: there is only this process."""
         self.count, self.folder, self.parent = count, folder, os.getpid()
-        self.own = 0
+        self.own = 0 if folder is None else NONE_OF_THEM
         self._tables: list[SharedCounts] = []
         self._numbers: list[tuple[memoryview, int]] = []
         self.ids = self.numbers()
@@ -57,9 +57,15 @@ class Processes:
         for numbers, initial in self._numbers:
             numbers[number] = initial
 
-    def serving(self) -> bool:
-        """Whether any of them takes connections."""
-        return any(open_now != NOT_SERVING for open_now in self.open)
+    @property
+    def serving(self) -> list[int]:
+        """The open connections of each process that takes some."""
+        return [number for number in self.open if number != NOT_SERVING]
+
+    @property
+    def connections(self) -> int:
+        """The open connections of all processes."""
+        return sum(self.serving)
 
 
 class SharedCounts:

@@ -21,7 +21,7 @@ class Counted:
 
     def __init__(self, database: Database) -> None:
         self._database, self._registry = database, CollectorRegistry()
-        self.metrics = JobCounters(self._registry)
+        self.metrics = JobCounters(self._registry, self._registry)
         self.look()
 
     def look(self) -> None:
