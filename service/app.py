@@ -36,7 +36,7 @@ from service.operations.parts import Parts
 from service.operations.queue import BrokerSender, Sender, send_after_commit
 from service.predict import router as predict
 from service.predict.batcher import MAX_BATCH, Batcher
-from service.predict.cache import ModelCache
+from service.predict.cache import MAX_BYTES, ModelCache
 from service.predict.lookup import Lookup
 from service.registry.artifacts import ArtifactStore
 from service.registry.session import CONNECTIONS, Database
@@ -192,7 +192,9 @@ def make_services(
         keys=KeyRing(database),
         sessions=Sessions(database),
         limits=RateLimits(settings.max_predictions_per_minute, processes=processes),
-        models=ModelCache(store, on_use=metrics.cache.use, on_fill=metrics.cache.fill),
+        models=ModelCache(
+            store, max_bytes=processes.share(MAX_BYTES), on_use=metrics.cache.use, on_fill=metrics.cache.fill
+        ),
         lookup=Lookup(database, processes=processes),
         batcher=Batcher(processes.share(cores // 2), on_batch=metrics.batches.observe),
         live=live,

@@ -20,6 +20,11 @@ def alive(pids: set[int]) -> set[int]:
     return {pid for pid in pids if parent_of(pid) is not None}
 
 
+def children(pid: int) -> set[int]:
+    """The processes that it has started and that still run."""
+    return {each for each in descendants(pid) if parent_of(each) == pid}
+
+
 def descendants(pid: int) -> set[int]:
     """Children, their children, and so on."""
     parents = {int(path.name): parent_of(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit()}
