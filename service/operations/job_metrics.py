@@ -1,6 +1,6 @@
 """Counts of workers' jobs, read from SQL on each scrape: workers are many processes on any machine, without a port."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class JobCounters:
     def __init__(self, registry: CollectorRegistry, now: CollectorRegistry, folder: Path | None = None) -> None:
         """Counters go to `registry`, gauges to `now`; `folder` is that of all processes."""
         stage, state = ("stage",), ("stage", "state")
-        self._waiting: list[Metric] = []
+        self._gauges = _families()
         now.register(self)
         self._attempts = Counter("stagewise_job_attempts", "Times that a worker took a job.", stage, registry=registry)
         self._ended = Counter("stagewise_jobs_ended", "Jobs that ended.", state, registry=registry)
@@ -61,16 +61,16 @@ class JobCounters:
         self._events, self._history = Tail(JobEvent.id), Tail(Change.id)
         self._notes = CommonNotes(folder)
 
-    def collect(self) -> list[Metric]:
+    def collect(self) -> Iterable[Metric]:
         """The gauges; called by the registry."""
-        return self._waiting
+        return self._gauges
 
     def update(self, database: Database, patience: float) -> None:
         """Look at the tables. Raises TimeoutError when another look takes longer than `patience` seconds, and what
         the driver raises; then nothing is shown as waiting or running.
         """  # fmt: skip
         with self._notes.held(patience) as notes:
-            self._waiting = []
+            self._gauges = _families()
             if notes:
                 self._events.position, self._history.position = notes["events"], notes["history"]
             with database.reading() as session:
@@ -78,7 +78,7 @@ class JobCounters:
             notes.update(events=self._events.position, history=self._history.position)
 
     def _look(self, session: Session) -> None:
-        self._waiting = [_jobs(job_counts.counts(session)), _oldest(job_counts.waiting_since(session))]
+        self._gauges = _gauges(job_counts.counts(session), job_counts.waiting_since(session))
         changes = self._events.news(session, job_counts.job_changes())
         self._count_verdicts(session, [job for _, event, _, job in changes if event == "succeeded"])
         for _, event, detail, job in changes:
@@ -124,17 +124,22 @@ class JobCounters:
             self._changes.labels(reason.value)
 
 
-def _jobs(counts: Mapping[tuple[Stage, JobState], int]) -> Metric:
-    family = GaugeMetricFamily("stagewise_jobs", "Jobs by stage and state.", labels=["stage", "state"])
+def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+    """The gauges without values."""
+    text = "Since when the oldest job waits that could start now, fleets' left out; 0: none waits."
+    return (
+        GaugeMetricFamily("stagewise_jobs", "Jobs by stage and state.", labels=["stage", "state"]),
+        GaugeMetricFamily("stagewise_oldest_waiting_job_seconds", text, labels=["stage"]),
+    )
+
+
+def _gauges(
+    counts: Mapping[tuple[Stage, JobState], int], since: Mapping[Stage, datetime]
+) -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+    (jobs, oldest), now = _families(), utc_now()
     for stage in Stage:
         for state in (JobState.QUEUED, JobState.RUNNING):
-            family.add_metric([stage.value, state.value], counts.get((stage, state), 0))
-    return family
-
-
-def _oldest(since: Mapping[Stage, datetime]) -> Metric:
-    text = "Since when the oldest job waits that could start now, fleets' left out; 0: none waits."
-    family, now = GaugeMetricFamily("stagewise_oldest_waiting_job_seconds", text, labels=["stage"]), utc_now()
+            jobs.add_metric([stage.value, state.value], counts.get((stage, state), 0))
     for stage in CLAIMED:
-        family.add_metric([stage.value], max(0.0, (now - since.get(stage, now)).total_seconds()))
-    return family
+        oldest.add_metric([stage.value], max(0.0, (now - since.get(stage, now)).total_seconds()))
+    return jobs, oldest

@@ -79,20 +79,23 @@ class SharedCounts:
         self._processes, self._lock = processes, threading.Lock()
         self._memory = mmap.mmap(-1, processes.count * 2 * COLUMNS * WORD)
         self._cells = memoryview(self._memory).cast("q")
+        self._regions = [number * 2 * COLUMNS for number in range(processes.count)]
 
     def add(self, name: Hashable, more: int = 1) -> None:
         """Count so many more, or fewer, in this process."""
-        region = self._processes.own * 2 * COLUMNS
+        region = self._regions[self._processes.own]
         with self._lock:
             for place in _places(name):
                 self._cells[region + place] += more
 
     def total(self, name: Hashable, among: Iterable[int] | None = None) -> int:
         """The count of all processes, or of those of these numbers."""
-        regions = [number * 2 * COLUMNS for number in (range(self._processes.count) if among is None else among)]
-        first, second = _places(name)
-        cells = self._cells
-        return min(sum(cells[region + first] for region in regions), sum(cells[region + second] for region in regions))
+        cells, (first, second) = self._cells, _places(name)
+        in_first = in_second = 0
+        for region in self._regions if among is None else [self._regions[number] for number in among]:
+            in_first += cells[region + first]
+            in_second += cells[region + second]
+        return min(in_first, in_second)
 
     def clear(self, number: int) -> None:
         """Forget all counts of one process."""
