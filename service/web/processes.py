@@ -10,7 +10,8 @@ import threading
 from collections.abc import Hashable, Iterable
 from pathlib import Path
 
-COLUMNS = 2**14  # of each row of a sketch: 256 kB a process, of which only what is used takes memory
+COLUMNS = 2**14  # of each row of a sketch
+CELLS = 3 * COLUMNS  # 384 kB a process, of which only what is used takes memory
 WORD = 8
 NOT_SERVING = NONE_OF_THEM = -1
 
@@ -69,17 +70,17 @@ class Processes:
 
 
 class SharedCounts:
-    """Counts by name over all processes, in bounded memory: a count-min sketch, with two rows of cells per process.
+    """Counts by name over all processes, in bounded memory: a count-min sketch, with three rows of cells per process.
 
-    A name that shares both its cells with others is counted with them. With a thousand names that happens to one in
-    30,000. Names are compared by their hash, which is random in each start.
+    A name that shares all its cells with others is counted with them: one in 4,000 when there are a thousand names, one
+    in four million when there are a hundred. The hash of a name is another one after each start.
     """
 
     def __init__(self, processes: Processes) -> None:
         self._processes, self._lock = processes, threading.Lock()
-        self._memory = mmap.mmap(-1, processes.count * 2 * COLUMNS * WORD)
+        self._memory = mmap.mmap(-1, processes.count * CELLS * WORD)
         self._cells = memoryview(self._memory).cast("q")
-        self._regions = [number * 2 * COLUMNS for number in range(processes.count)]
+        self._regions = [number * CELLS for number in range(processes.count)]
 
     def add(self, name: Hashable, more: int = 1) -> None:
         """Count so many more, or fewer, in this process."""
@@ -90,20 +91,21 @@ class SharedCounts:
 
     def total(self, name: Hashable, among: Iterable[int] | None = None) -> int:
         """The count of all processes, or of those of these numbers."""
-        cells, (first, second) = self._cells, _places(name)
-        in_first = in_second = 0
+        cells, (first, second, third) = self._cells, _places(name)
+        in_first = in_second = in_third = 0
         for region in self._regions if among is None else [self._regions[number] for number in among]:
             in_first += cells[region + first]
             in_second += cells[region + second]
-        return min(in_first, in_second)
+            in_third += cells[region + third]
+        return min(in_first, in_second, in_third)
 
     def clear(self, number: int) -> None:
         """Forget all counts of one process."""
-        size = 2 * COLUMNS * WORD
+        size = CELLS * WORD
         self._memory[number * size : (number + 1) * size] = bytes(size)
 
 
-def _places(name: Hashable) -> tuple[int, int]:
+def _places(name: Hashable) -> tuple[int, int, int]:
     """The cell of each row."""
     digest = hash(name)
-    return digest % COLUMNS, COLUMNS + (digest >> 32) % COLUMNS
+    return digest % COLUMNS, COLUMNS + (digest >> 20) % COLUMNS, 2 * COLUMNS + (digest >> 40) % COLUMNS

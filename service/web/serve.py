@@ -7,6 +7,7 @@ write to it, and its socket. With one process it serves by itself.
 import argparse
 import math
 import resource
+import signal
 import socket
 import sys
 import tempfile
@@ -97,8 +98,10 @@ def serve(settings: Settings, processes: Processes, listening: socket.socket, st
 
     if processes.count > 1:
         return Children(processes, serve_here, STOP_SECONDS + 3).run(stop)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # uvicorn takes the others
     processes.become(0)
-    serve_here()
+    if not stop.made():
+        serve_here()
     return 0
 
 
