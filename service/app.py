@@ -1,7 +1,6 @@
 """Puts the API together; `service.web.serve` runs it."""
 
 import asyncio
-import gc
 import os
 import signal
 import threading
@@ -24,6 +23,7 @@ from service.dashboard import router as dashboard
 from service.datasets import router as datasets
 from service.datasets.deps import DatasetServices
 from service.datasets.in_flight import InFlight
+from service.forking import freeze
 from service.jobs import router as jobs
 from service.jobs.deps import JobServices
 from service.jobs.live import Live
@@ -31,24 +31,25 @@ from service.logs import log_as_json
 from service.models import router as models
 from service.operations import health
 from service.operations.health import PROBES, HealthServices
-from service.operations.metrics import Metrics
+from service.operations.metrics import Metrics, share_counters
 from service.operations.parts import Parts
 from service.operations.queue import BrokerSender, Sender, send_after_commit
 from service.predict import router as predict
 from service.predict.batcher import MAX_BATCH, Batcher
-from service.predict.cache import ModelCache
+from service.predict.cache import MAX_BYTES, ModelCache
 from service.predict.lookup import Lookup
 from service.registry.artifacts import ArtifactStore
-from service.registry.session import Database
+from service.registry.session import CONNECTIONS, Database
 from service.registry.starting import NotPrepared, check_start
 from service.settings import Settings, get_settings
 from service.subjects import router as subjects
 from service.web.compression import Compression
-from service.web.deps import OF_ONE_ACCOUNT, TRANSACTIONS, WAITING_TRANSACTIONS
+from service.web.deps import transactions
 from service.web.error_handlers import add_error_handlers
 from service.web.held_files import HeldFiles
 from service.web.openapi import describe, operation_id
 from service.web.pictures import Pictures
+from service.web.processes import Processes
 from service.web.proxies import BehindProxies, Proxies
 from service.web.rate_limits import RateLimits
 from service.web.request_log import RequestLog
@@ -76,12 +77,15 @@ def create_app(
     database: Database | None = None,
     store: ArtifactStore | None = None,
     sender: Sender | None = None,
+    processes: Processes | None = None,
 ) -> FastAPI:
-    """The API. What is not given is made from the settings, and closed at the end."""
-    settings = settings or get_settings()
+    """The API. What is not given is made from the settings, and closed at the end. Starts no thread and opens no
+    connection: `service.web.serve` forks it.
+    """  # fmt: skip
+    settings, processes = settings or get_settings(), processes or Processes()
     at_end = ExitStack()
     if database is None:
-        database = Database(settings.database_url)
+        database = Database(settings.database_url, processes.share(CONNECTIONS, at_least=10))
         at_end.callback(database.dispose)
     if sender is None:
         sender = BrokerSender(settings.broker_url)
@@ -90,6 +94,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services: ApiServices = app.state.services
+        services.metrics.cache.fill(0, 0)  # not what a dead process of this number held
         with at_end, ending_streams(services.live):
             yield
             await services.live.end()
@@ -105,7 +110,8 @@ def create_app(
         generate_unique_id_function=operation_id,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # looks for OpenTelemetry in every request
     )
-    app.state.services = make_services(settings, database, store or ArtifactStore(settings.artifact_dir), sender)
+    store = store or ArtifactStore(settings.artifact_dir)
+    app.state.services = make_services(settings, database, store, sender, processes)
     app.add_middleware(Shortcut, routes=predict.QUICK_ROUTES)  # the innermost
     app.add_middleware(Compression)
     app.add_middleware(RequestLog)
@@ -124,26 +130,23 @@ def create_app(
     return app
 
 
-def hold_files(app: FastAPI, docs: HeldFiles) -> None:
-    """Answer with the files of /docs from memory, in place of those that FastAPIOffline would read from the disk."""
-    app.router.routes = [route for route in app.routes if not isinstance(route, Mount)]
-    app.mount(STATIC, docs, name="docs")
-
-
-def process_app() -> FastAPI:
-    """The API of a process of its own, with the settings of its environment.
+def process_app(processes: Processes) -> FastAPI:
+    """The API of processes of its own, with the settings of their environment.
 
     Objects made so far live until the end, so they are frozen: garbage collection would walk through all of them, which
-    delayed one request in twenty by 0.2 s.
+    delayed one request in twenty by 0.2 s, and write to pages that processes share.
     """
     settings = get_settings()
+    if processes.folder is not None:
+        share_counters(processes)
     try:
         check_start(settings.database_url, ArtifactStore(settings.artifact_dir))
     except NotPrepared as error:
         raise SystemExit(str(error)) from error
-    app = create_app()
-    gc.collect()
-    gc.freeze()
+    app = create_app(processes=processes)
+    for route in app.routes:  # FastAPI makes most of a route when a request is first compared with it: 0.1 s for all
+        route.matches({"type": "http", "method": "GET", "path": "/nothing/has/this", "root_path": "", "headers": []})
+    freeze()
     return app
 
 
@@ -170,12 +173,18 @@ def ending_streams(live: Live) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def make_services(settings: Settings, database: Database, store: ArtifactStore, sender: Sender) -> ApiServices:
-    """What the endpoints work with."""
-    models = ModelCache(store)
-    live = Live(database)
-    compute = Turns(os.cpu_count() or 1)
-    metrics = Metrics(models, settings.artifact_dir, lambda: live.streams, MAX_BATCH)
+def make_services(
+    settings: Settings,
+    database: Database,
+    store: ArtifactStore,
+    sender: Sender,
+    processes: Processes | None = None,
+) -> ApiServices:
+    """What the endpoints work with. What the machine has once, the processes of the API share out."""
+    processes, cores = processes or Processes(), os.cpu_count() or 1
+    live = Live(database, processes)
+    compute = Turns(processes.share(cores))
+    metrics = Metrics(settings.artifact_dir, lambda: live.streams, MAX_BATCH, processes)
     return ApiServices(
         settings=settings,
         database=database,
@@ -183,15 +192,17 @@ def make_services(settings: Settings, database: Database, store: ArtifactStore, 
         send_hints=partial(send_after_commit, sender=sender),
         keys=KeyRing(database),
         sessions=Sessions(database),
-        limits=RateLimits(settings.max_predictions_per_minute),
-        models=models,
-        lookup=Lookup(database),
-        batcher=Batcher(on_batch=metrics.batches.observe),
+        limits=RateLimits(settings.max_predictions_per_minute, processes=processes),
+        models=ModelCache(
+            store, max_bytes=processes.share(MAX_BYTES), on_use=metrics.cache.use, on_fill=metrics.cache.fill
+        ),
+        lookup=Lookup(database, processes=processes),
+        batcher=Batcher(processes.share(cores // 2), on_batch=metrics.batches.observe),
         live=live,
         metrics=metrics,
         parts=Parts(settings.broker_url),
-        transactions=Turns(TRANSACTIONS, per_account=OF_ONE_ACCOUNT, most_waiting=WAITING_TRANSACTIONS),
-        uploads=InFlight(),
+        transactions=transactions(processes),
+        uploads=InFlight(processes),
         decoding=Turns(1),
         compute=compute,
         pictures=Pictures(compute),

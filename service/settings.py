@@ -10,7 +10,13 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "STAGEWISE_"
+MOST_PROCESSES = 8  # of the API, unless the setting says more
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class WrongSettings(Exception):
@@ -28,6 +34,12 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="The address that the API listens on.")
     port: int = Field(default=8000, description="Its port; 0 means a free port. In Docker: the port on this machine.")
+    api_processes: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Processes of the API; by default one for each usable core, at most 8.",
+    )
     url: str | None = Field(
         default=None,
         description="The API that the commands use; by default the API on this machine at `STAGEWISE_PORT`.",
@@ -61,8 +73,8 @@ class Settings(BaseSettings):
     max_predictions_per_minute: int = Field(
         default=60_000,
         ge=1,
-        description="Predictions of an account a minute, counted by each API process; a batch counts each of its own, "
-        "any other POST counts as one.",
+        description="Predictions of an account a minute, counted by all processes of the API; a batch counts each of "
+        "its own, any other POST counts as one.",
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         default=(),
@@ -100,6 +112,11 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         return [ipaddress.ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip()]
+
+    @property
+    def processes(self) -> int:
+        """How many processes the API has."""
+        return self.api_processes or min(MOST_PROCESSES, usable_cores())
 
     @property
     def api_url(self) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -17,6 +18,11 @@ def parent_of(pid: int) -> int | None:
 def alive(pids: set[int]) -> set[int]:
     """Those that still run."""
     return {pid for pid in pids if parent_of(pid) is not None}
+
+
+def children(pid: int) -> set[int]:
+    """The processes that it has started and that still run."""
+    return {each for each in descendants(pid) if parent_of(each) == pid}
 
 
 def descendants(pid: int) -> set[int]:
@@ -43,3 +49,27 @@ def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"still not so after {seconds:g} s"
         time.sleep(0.05)
+
+
+def connections_of(pid: int, port: int) -> set[int]:
+    """The clients' ports of the connections to this port of ours that a process holds."""
+    clients = {}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1].endswith(f":{port:04X}") and fields[3] == "01":  # established
+            clients[f"socket:[{fields[9]}]"] = int(fields[2].rpartition(":")[2], 16)
+    held = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            held.add(str(file.readlink()))
+    return {client for name, client in clients.items() if name in held}
+
+
+def memory(pid: int) -> int:
+    """Bytes that a process and its descendants take; pages that they share count once."""
+    total = 0
+    for each in {pid, *descendants(pid)}:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
+    return total

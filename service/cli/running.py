@@ -95,7 +95,7 @@ def sweep(
 
 @app.command()
 def api() -> None:
-    """Run the HTTP API in this process."""
+    """Run the HTTP API, a process for each core."""
     from service.local.embedded import API
 
     os.execv(API[0], API)

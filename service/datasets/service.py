@@ -82,9 +82,9 @@ async def _reserve(services: DatasetServices, account_id: UUID, incoming: Incomi
     """Count an upload up to `size`, and some ahead when it does not say how large it is. Raises TooManyRequests."""
     limit = services.settings.max_account_bytes
     async with services.uploads.looking:  # of concurrent uploads the first pass
+        incoming.grow_to(size + RESERVED_BYTES if incoming.size else size)  # before the look: other processes look too
         size_then = size - incoming.size + services.uploads.bytes_of(account_id)
         await to_thread.run_sync(services.database.read, quotas.check_bytes, account_id, size_then, limit)
-        incoming.grow_to(size + RESERVED_BYTES if incoming.size else size)
 
 
 def _size_before(services: DatasetServices, account_id: UUID, key: str) -> int | None:

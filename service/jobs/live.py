@@ -1,7 +1,7 @@
 """Server-sent events: one poller for all live streams of this process, and exact resume by the rows' ids."""
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from service.registry import job_history
 from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.job_history import Mark
 from service.registry.session import Database
+from service.web.processes import Processes
 
 MEDIA_TYPE = "text/event-stream"
 POLL_SECONDS = 0.5
@@ -26,6 +27,7 @@ PING_SECONDS = 15.0  # proxies close connections that are silent for a minute
 RETRY_MILLISECONDS = 1000  # how long a browser waits before it comes back
 MAX_STREAMS, MAX_ACCOUNT_STREAMS = 1000, 100  # a person follows a few jobs; 1,000 of one would be late for all
 THREADS = 2  # that read for streams: the others serve requests
+ALL = "all"
 
 log = structlog.get_logger(__name__)
 
@@ -44,25 +46,29 @@ Read = Callable[[Session, int], MessagePage]
 
 
 class Live:
-    """Wakes the streams whose job has changed. Asks SQL once for all of them, twice a second, while there are any."""
+    """Wakes the streams whose job has changed. Asks SQL once for all of them, twice a second, while there are any.
 
-    def __init__(self, database: Database) -> None:
+    Each process has a poller for its own streams; their number is limited over all processes.
+    """
+
+    def __init__(self, database: Database, processes: Processes | None = None) -> None:
+        processes = processes or Processes()
         self._database = database
         self._waiting: dict[UUID, set[asyncio.Event]] = defaultdict(set)
-        self._streams: Counter[UUID] = Counter()  # by account
+        self._streams = processes.counts()  # by account, and all
         self._marks: dict[UUID, Mark] = {}
         self._poller: asyncio.Task[None] | None = None
-        self._threads = CapacityLimiter(THREADS)
+        self._threads = CapacityLimiter(processes.share(THREADS))
         self._closed = False
 
     @property
     def streams(self) -> int:
-        """The number of streams."""
-        return self._streams.total()
+        """The number of streams of all processes."""
+        return self._streams.total(ALL)
 
     def check_room(self, account_id: UUID) -> None:
         """Raise Unavailable, or TooManyRequests for those of the account, when there are too many streams."""
-        if self._streams[account_id] >= MAX_ACCOUNT_STREAMS:
+        if self._streams.total(account_id) >= MAX_ACCOUNT_STREAMS:
             detail = f"An account may follow {MAX_ACCOUNT_STREAMS} jobs live at once; ask again without SSE."
             raise TooManyRequests("too_many_streams", detail, retry_after=10)
         if self.streams >= MAX_STREAMS:
@@ -72,13 +78,13 @@ class Live:
     def place(self, account_id: UUID) -> Iterator[None]:
         """Count a stream of an account while it is open. Raises as `check_room`."""
         self.check_room(account_id)
-        self._streams[account_id] += 1
+        for name in (account_id, ALL):
+            self._streams.add(name)
         try:
             yield
         finally:
-            self._streams[account_id] -= 1
-            if not self._streams[account_id]:
-                del self._streams[account_id]
+            for name in (account_id, ALL):
+                self._streams.add(name, -1)
 
     def close(self) -> None:
         """End all streams: the process ends, and clients reconnect to the next process. Call it in the event loop."""

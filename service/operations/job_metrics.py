@@ -1,11 +1,15 @@
 """Counts of workers' jobs, read from SQL on each scrape: workers are many processes on any machine, without a port."""
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from sqlalchemy.orm import Session
 
+from service.operations.common_notes import CommonNotes
 from service.registry import job_counts
 from service.registry.jobs import TRAINING_STAGES
 from service.registry.session import Database
@@ -19,17 +23,17 @@ VERDICTS = ("kept", "repaired", "dropped")
 
 
 class JobCounters:
-    """Gauges of queued and running jobs, and counters of the events since the first look."""
+    """Gauges of queued and running jobs, and counters of the events since the first look.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    One process at a time looks, and goes on where the last one stopped: of all processes together, each event is
+    counted once.
+    """
+
+    def __init__(self, registry: CollectorRegistry, now: CollectorRegistry, folder: Path | None = None) -> None:
+        """Counters go to `registry`, gauges to `now`; `folder` is that of all processes."""
         stage, state = ("stage",), ("stage", "state")
-        self._jobs = Gauge("stagewise_jobs", "Jobs by stage and state.", state, registry=registry)
-        self._oldest = Gauge(
-            "stagewise_oldest_waiting_job_seconds",
-            "Since when the oldest job waits that could start now, fleets' left out; 0: none waits.",
-            stage,
-            registry=registry,
-        )
+        self._gauges = _families()
+        now.register(self)
         self._attempts = Counter("stagewise_job_attempts", "Times that a worker took a job.", stage, registry=registry)
         self._ended = Counter("stagewise_jobs_ended", "Jobs that ended.", state, registry=registry)
         self._seconds = Histogram(
@@ -55,29 +59,26 @@ class JobCounters:
         )
         self._start_at_zero()
         self._events, self._history = Tail(JobEvent.id), Tail(Change.id)
-        self._lock = threading.Lock()
+        self._notes = CommonNotes(folder)
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges; called by the registry."""
+        return self._gauges
 
     def update(self, database: Database, patience: float) -> None:
         """Look at the tables. Raises TimeoutError when another look takes longer than `patience` seconds, and what
         the driver raises; then nothing is shown as waiting or running.
         """  # fmt: skip
-        if not self._lock.acquire(timeout=patience):
-            raise TimeoutError
-        try:
-            self._jobs.clear()
-            self._oldest.clear()
+        with self._notes.held(patience) as notes:
+            self._gauges = _families()
+            if notes:
+                self._events.position, self._history.position = notes["events"], notes["history"]
             with database.reading() as session:
                 self._look(session)
-        finally:
-            self._lock.release()
+            notes.update(events=self._events.position, history=self._history.position)
 
     def _look(self, session: Session) -> None:
-        counts, since, now = job_counts.counts(session), job_counts.waiting_since(session), utc_now()
-        for stage in Stage:
-            for state in (JobState.QUEUED, JobState.RUNNING):
-                self._jobs.labels(stage.value, state.value).set(counts.get((stage, state), 0))
-        for stage in CLAIMED:
-            self._oldest.labels(stage.value).set(max(0.0, (now - since.get(stage, now)).total_seconds()))
+        self._gauges = _gauges(job_counts.counts(session), job_counts.waiting_since(session))
         changes = self._events.news(session, job_counts.job_changes())
         self._count_verdicts(session, [job for _, event, _, job in changes if event == "succeeded"])
         for _, event, detail, job in changes:
@@ -121,3 +122,24 @@ class JobCounters:
             self._verdicts.labels(verdict)
         for reason in ChampionReason:
             self._changes.labels(reason.value)
+
+
+def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+    """The gauges without values."""
+    text = "Since when the oldest job waits that could start now, fleets' left out; 0: none waits."
+    return (
+        GaugeMetricFamily("stagewise_jobs", "Jobs by stage and state.", labels=["stage", "state"]),
+        GaugeMetricFamily("stagewise_oldest_waiting_job_seconds", text, labels=["stage"]),
+    )
+
+
+def _gauges(
+    counts: Mapping[tuple[Stage, JobState], int], since: Mapping[Stage, datetime]
+) -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+    (jobs, oldest), now = _families(), utc_now()
+    for stage in Stage:
+        for state in (JobState.QUEUED, JobState.RUNNING):
+            jobs.add_metric([stage.value, state.value], counts.get((stage, state), 0))
+    for stage in CLAIMED:
+        oldest.add_metric([stage.value], max(0.0, (now - since.get(stage, now)).total_seconds()))
+    return jobs, oldest

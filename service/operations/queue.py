@@ -54,17 +54,23 @@ def broker_options() -> dict[str, Any]:
 
 
 class BrokerSender:
-    """Sends hints from one daemon thread. A full queue drops the hint: the reconciler repeats it."""
+    """Sends hints from one daemon thread, which the first hint starts. A full queue drops the hint: the reconciler
+    repeats it.
+    """  # fmt: skip
 
     def __init__(self, broker_url: str) -> None:
         self._app = Celery("stagewise-hints", broker=broker_url)
         self._app.conf.update(broker_options())
         self._hints: queue.Queue[tuple[str, str | None] | None] = queue.Queue(maxsize=BACKLOG)
-        self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     def send(self, name: str) -> None:
         """Say that there is work for `name`."""
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
+                self._thread.start()
         with contextlib.suppress(queue.Full):
             self._hints.put_nowait((name, current_request()))
 
@@ -72,7 +78,8 @@ class BrokerSender:
         """Let the thread end after the queued hints; does not wait for a dead broker."""
         with contextlib.suppress(queue.Full):
             self._hints.put_nowait(None)
-        self._thread.join(timeout=1.0)
+        if self._thread is not None:
+            self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
         while (hint := self._hints.get()) is not None:

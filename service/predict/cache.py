@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import replace
 from uuid import UUID
@@ -22,14 +22,23 @@ OVERHEAD_BYTES = 500 * 1024  # of one predictor beside its file: the weights onc
 class ModelCache:
     """Predictors by version, within a number of bytes and of models. Safe for threads."""
 
-    def __init__(self, store: ArtifactStore, *, max_bytes: int = MAX_BYTES, max_models: int = MAX_MODELS) -> None:
+    def __init__(
+        self,
+        store: ArtifactStore,
+        *,
+        max_bytes: int = MAX_BYTES,
+        max_models: int = MAX_MODELS,
+        on_use: Callable[[str], None] = lambda _: None,
+        on_fill: Callable[[int, int], None] = lambda _, __: None,
+    ) -> None:
+        """`on_use` is called with hit, miss or load, `on_fill` with the number of models and their bytes."""
         self._store, self._max_bytes, self._max_models = store, max_bytes, max_models
+        self._on_use, self._on_fill = on_use, on_fill
         self._lock = threading.Lock()
         self._ready: OrderedDict[UUID, Predictor] = OrderedDict()
         self._sizes: dict[UUID, int] = {}
         self._bytes = 0
         self._loading: dict[UUID, Future[Predictor]] = {}
-        self.hits = self.misses = self.loads = 0  # since the process began, for the metrics
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -49,7 +58,7 @@ class ModelCache:
         with self._lock:
             if (predictor := self._recent(version.id)) is not None:
                 return predictor
-            self.misses += 1
+            self._on_use("miss")
             future = self._loading.get(version.id)
             is_loader = future is None
             if future is None:
@@ -63,11 +72,12 @@ class ModelCache:
         with self._lock:
             for version_id in version_ids:
                 self._drop(version_id)
+            self._on_fill(len(self), self._bytes)
 
     def _recent(self, version_id: UUID) -> Predictor | None:
         if (predictor := self._ready.get(version_id)) is not None:
             self._ready.move_to_end(version_id)
-            self.hits += 1
+            self._on_use("hit")
         return predictor
 
     def _load(self, version: ModelVersion, future: Future[Predictor]) -> None:
@@ -80,7 +90,7 @@ class ModelCache:
             return
         with self._lock:
             del self._loading[version.id]
-            self.loads += 1
+            self._on_use("load")
             self._keep(version.id, predictor, version.size + OVERHEAD_BYTES)
         future.set_result(predictor)
 
@@ -89,6 +99,7 @@ class ModelCache:
         self._bytes += size
         while self._bytes > self._max_bytes or len(self._ready) > self._max_models:
             self._drop(next(iter(self._ready)))
+        self._on_fill(len(self), self._bytes)
 
     def _drop(self, version_id: UUID) -> None:
         self._ready.pop(version_id, None)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
@@ -19,6 +19,7 @@ from service.registry import serving
 from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.session import Database
 from service.registry.tables import ModelVersion
+from service.web.processes import Processes
 
 FRESH_SECONDS = 0.5
 PATIENCE_SECONDS = 0.4  # waiting for the database before a cached model answers: a new champion is seen within a second
@@ -55,18 +56,21 @@ class ServingModel:
 class _Entry:
     model: ServingModel
     since: float
-    changes: int  # of the account, made through this process before the look
+    changes: int  # of the account, made through the API before the look
 
 
 class Lookup:
     """Belongs to one event loop."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, database: Database, clock: Callable[[], float] = time.monotonic, processes: Processes | None = None
+    ) -> None:
+        processes = processes or Processes()
         self._database, self._clock = database, clock
         self._entries: OrderedDict[Asked, _Entry] = OrderedDict()
         self._loading: dict[Asked, asyncio.Task[ServingModel]] = {}
-        self._changes: Counter[UUID] = Counter()
-        self._threads = CapacityLimiter(THREADS)
+        self._changes = processes.counts(lasting=True)  # by account: a number that only grows
+        self._threads = CapacityLimiter(processes.share(THREADS))
         self._away_until = -1.0
 
     async def find(self, account_id: UUID, subject: str | None, version_id: UUID | None) -> ServingModel:
@@ -94,16 +98,16 @@ class Lookup:
             return entry.model
 
     def changed(self, account_id: UUID) -> None:
-        """Forget the models of an account that this process has changed, also those being loaded."""
-        self._changes[account_id] += 1
+        """Let every process forget the models of an account that this one has changed, also those being loaded."""
+        self._changes.add(account_id)
         for asked in [asked for asked in self._entries if asked[0] == account_id]:
             del self._entries[asked]
 
     def _is_valid(self, account_id: UUID, entry: _Entry, seconds: float) -> bool:
-        return entry.changes == self._changes[account_id] and self._clock() - entry.since <= seconds
+        return entry.changes == self._changes.total(account_id) and self._clock() - entry.since <= seconds
 
     async def _load(self, asked: Asked) -> ServingModel:
-        since, changes = self._clock(), self._changes[asked[0]]
+        since, changes = self._clock(), self._changes.total(asked[0])
         model = await to_thread.run_sync(self._read, asked, limiter=self._threads)
         self._entries[asked] = _Entry(model, since, changes)
         while len(self._entries) > MAX_ENTRIES:

@@ -21,6 +21,7 @@ from service.registry.faults import Fault, fault_of
 SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "secure_delete=ON")
 CONNECT_SECONDS = 5  # also how long a write waits for another on SQLite
 FULL_SECONDS = 60.0
+CONNECTIONS = 30  # of one process to PostgreSQL, at most; a third of them stay open
 Result = TypeVar("Result")
 BEGIN = "stagewise_begin"  # execution option: how a transaction starts on SQLite
 
@@ -28,8 +29,8 @@ BEGIN = "stagewise_begin"  # execution option: how a transaction starts on SQLit
 class Database:
     """One engine and the two ways to use it."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = make_engine(url)
+    def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
+        self.engine = make_engine(url, connections=connections)
         self._writing = self.engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
         self._full_at = -math.inf  # monotonic
         event.listen(self.engine, "handle_error", self._note)
@@ -75,18 +76,20 @@ class Database:
         self.engine.dispose()
 
 
-def make_engine(url: str, *, create: bool = False) -> Engine:
+def make_engine(url: str, *, create: bool = False, connections: int = CONNECTIONS) -> Engine:
     """An engine for `sqlite:///path` or `postgresql+psycopg://...`. Raises ValueError for another database.
 
     A missing SQLite file is an error unless `create`: only migrations make one, so that a file which was
-    deleted or moved is noticed instead of replaced by an empty one.
+    deleted or moved is noticed instead of replaced by an empty one. `connections`: at most, to PostgreSQL.
     """
     if url.startswith(("postgresql://", "postgres://")):
         url = "postgresql+psycopg://" + url.split("://", 1)[1]
     if url.startswith("postgresql+psycopg://"):
         # A host that vanishes without a word would hold a connection for hours.
         timeouts = {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 15, "tcp_user_timeout": 20_000}
-        pool = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20, "pool_timeout": 10, "pool_recycle": 1800}
+        kept = connections // 3
+        pool = {"pool_pre_ping": True, "pool_timeout": 10, "pool_recycle": 1800}
+        pool |= {"pool_size": kept, "max_overflow": connections - kept}
         return create_engine(url, connect_args=timeouts, hide_parameters=True, **pool)
     if not url.startswith("sqlite:///"):
         raise ValueError(f"DATABASE_URL {url.split('://', 1)[0]!r} is not known; use postgresql:// or sqlite:///")

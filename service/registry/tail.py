@@ -24,6 +24,16 @@ class Tail:
         self._ends: deque[tuple[float, int]] = deque()  # when, and the highest number then
         self._seen: set[int] = set()
 
+    @property
+    def position(self) -> tuple[list[tuple[float, int]], list[int]]:
+        """Where it is; another process that sets it goes on from there (the clock is the machine's)."""
+        return list(self._ends), sorted(self._seen)
+
+    @position.setter
+    def position(self, position: tuple[list[tuple[float, int]], list[int]]) -> None:
+        ends, seen = position
+        self._ends, self._seen = deque((when, number) for when, number in ends), set(seen)
+
     def news(self, session: Session, rows: Any) -> list[Any]:
         """The new rows among `rows`, whose first column is the number; none at the first look. Raises what the
         driver raises, and then a later look finds the same.

@@ -1,8 +1,8 @@
-"""Limits on unauthenticated clients: all connections of one API process.
+"""Limits on unauthenticated clients: all connections of one API, whose processes count together.
 
 A connection that waits for its client costs a file and some memory, so their number is bounded. The longest wait is
-closed first; of several addresses, that with the most connections. A client that sends complete requests and reads the
-answers is not affected. docs/reference/limits.md has the same numbers.
+closed first; of several addresses, that with the most connections. Each process closes its own. A client that sends
+complete requests and reads the answers is not affected. docs/reference/limits.md has the same numbers.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from typing import Protocol
 import structlog
 
 from service.errors import ServiceError, TooManyRequests, Unavailable
+from service.web.processes import Processes
 
 SWEEP_SECONDS = 1.0
 AT_ONCE = 16
@@ -74,16 +75,20 @@ class Connections:
         bounds: Bounds,
         trusted: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
+        processes: Processes | None = None,
     ) -> None:
-        self.bounds, self.clock = bounds, clock
+        self.bounds, self.clock, self._processes = bounds, clock, processes or Processes()
         self._trusted = trusted  # a proxy carries many clients
         self._by_address: dict[str, set[Connection]] = defaultdict(set)
+        self._size = 0
+        self._addresses = self._processes.counts()
+        self._unsent = self._processes.numbers()  # bytes of answers
         self._sweeping: asyncio.TimerHandle | None = None
         self._ended: Counter[str] = Counter()
-        self._unsent = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_address.values()))
+        """The connections of this process."""
+        return self._size
 
     def enter(self, connection: Connection) -> ServiceError | None:
         """Count a new connection, after room has been made for it; the refusal when there is none."""
@@ -92,6 +97,7 @@ class Connections:
             self._ended[refusal.code] += 1
             return refusal
         self._by_address[connection.address].add(connection)
+        self._count(connection.address, 1)
         if self._sweeping is None:
             self._sweep_later()
         return None
@@ -99,8 +105,9 @@ class Connections:
     def leave(self, connection: Connection) -> None:
         """Remove a closed connection; a second call changes nothing."""
         those = self._by_address.get(connection.address)
-        if those is not None:
+        if those is not None and connection in those:
             those.discard(connection)
+            self._count(connection.address, -1)
             if not those:
                 del self._by_address[connection.address]
 
@@ -110,7 +117,7 @@ class Connections:
 
         def gone(sent: int) -> None:
             connection.unsent -= sent
-            self._unsent -= sent
+            self._unsent[self._processes.own] -= sent
 
         before = connection.unsent
         gone(-size)
@@ -120,12 +127,17 @@ class Connections:
         finally:
             gone(connection.unsent - before)
 
+    def _count(self, address: str, more: int) -> None:
+        self._addresses.add(address, more)
+        self._size += more
+        self._processes.open[self._processes.own] = self._size
+
     def _make_room(self, address: str) -> ServiceError | None:
-        if len(self._by_address.get(address, ())) >= self.bounds.per_address and not self._trusted(address):
+        if self._addresses.total(address) >= self.bounds.per_address and not self._trusted(address):
             detail = "Too many connections are open from this address. Close some, or use them again."
             return None if self._give_way(address) else TooManyRequests("too_many_connections", detail, retry_after=1)
-        if len(self) >= self.bounds.connections:
-            most = max(self._by_address, key=lambda other: len(self._by_address[other]))
+        if self._processes.connections >= self.bounds.connections:
+            most = max(self._by_address, key=lambda other: len(self._by_address[other]), default=address)
             detail = "Too many connections are open. Try again in a moment."
             return None if self._give_way(most) else Unavailable("busy", detail, retry_after=1)
         return None
@@ -134,7 +146,7 @@ class Connections:
         now = self.clock()
         waiting = [
             (order, connection)
-            for connection in self._by_address[address]
+            for connection in self._by_address.get(address, ())
             if (order := connection.priority(now)) is not None
         ]
         if not waiting:
@@ -148,7 +160,7 @@ class Connections:
 
     def _free_memory(self) -> None:
         """Over the bound, close connections that have read nothing for two seconds, the longest wait first."""
-        while self._unsent > self.bounds.unsent_bytes:
+        while sum(self._unsent) > self.bounds.unsent_bytes:
             late = self.clock() - 2 * SWEEP_SECONDS
             holders = [connection for connection in self._all() if connection.unsent and connection.progress_at < late]
             if not holders:
@@ -158,7 +170,7 @@ class Connections:
     def _drop(self, connection: Connection, reason: str) -> None:
         self._ended[reason] += 1
         self.leave(connection)
-        self._unsent -= connection.unsent
+        self._unsent[self._processes.own] -= connection.unsent
         connection.unsent = 0
         connection.drop()
 

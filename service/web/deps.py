@@ -24,16 +24,24 @@ from service.settings import Settings
 from service.web.body import IN_THREAD_BYTES, LIMITS, USUAL, read_json_body, to_json
 from service.web.fields import PAGE_LIMIT, CursorQuery, LimitQuery
 from service.web.pictures import Pictures
+from service.web.processes import Processes
 from service.web.rate_limits import RateLimits
 from service.web.security import SAFE_METHODS, Caller, KeyRing, bearer, check_origin, unknown_key
 from service.web.sessions import Sessions, cookie_of
 from service.web.turns import Turns
 
-TRANSACTIONS = 12  # at once; SQLAlchemy's pool for SQLite has 15 connections, anyio 40 threads
+TRANSACTIONS = 12  # of all processes at once; SQLAlchemy's pool for SQLite has 15 connections, anyio 40 threads
 OF_ONE_ACCOUNT = 4
 WAITING_TRANSACTIONS = 256  # of one account
 SLOT_SECONDS = 10.0
 BEARER = HTTPBearer(auto_error=False, description="An API key, `sw_<public>_<secret>`: `stagewise keys create`.")
+
+
+def transactions(processes: Processes) -> Turns:
+    """The places of one process for transactions."""
+    places = processes.share(TRANSACTIONS, at_least=3)
+    of_one_account = processes.share(OF_ONE_ACCOUNT, at_least=2)
+    return Turns(places, per_account=of_one_account, most_waiting=WAITING_TRANSACTIONS)
 
 
 class RequestCounter(Protocol):
@@ -47,7 +55,7 @@ class AccountCache(Protocol):
     """Remembers rows of accounts."""
 
     def changed(self, account_id: UUID) -> None:
-        """Forget the account's rows: this process has changed some."""
+        """Forget the account's rows, in every process: this one has changed some."""
 
 
 @dataclass(frozen=True, kw_only=True)

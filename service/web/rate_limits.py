@@ -1,7 +1,7 @@
 """Rate limits: wrong keys by address; predictions and other POST requests by account.
 
-Counted in fixed minutes in this process. (The package `limits` does the same, but its memory starts a thread per hit:
-5 ms of a prediction's 10.)
+Counted in fixed minutes. (The package `limits` does the same, but its memory starts a thread per hit, 5 ms of a
+prediction's 10, and belongs to one process.)
 """
 
 import ipaddress
@@ -12,47 +12,51 @@ from collections.abc import Callable, Hashable
 from uuid import UUID
 
 from service.errors import TooManyRequests
+from service.web.processes import Processes
 
 WINDOW_SECONDS = 60.0
 FAILURES = 30
-MAX_NAMES = 100_000  # that are remembered within a minute
 
 
 class RateWindow:
-    """Counts by name in a fixed minute, then starts again at zero, so that memory stays bounded."""
+    """Counts by name over all processes in a fixed minute, then starts again at zero, so that memory stays bounded."""
 
-    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit, self._clock = limit, clock
+    def __init__(
+        self, limit: int, clock: Callable[[], float] = time.monotonic, processes: Processes | None = None
+    ) -> None:
+        """`clock`: the same for all processes; that of the machine is."""
+        self._limit, self._clock, self._processes = limit, clock, processes or Processes()
+        self._counts = self._processes.counts()
+        self._minutes = self._processes.numbers(-1)  # in which each process has counted last
         self._lock = threading.Lock()
-        self._counts: dict[Hashable, int] = {}
-        self._ends = clock() + WINDOW_SECONDS
 
     def count(self, name: Hashable, more: int = 1) -> None:
         """Remember so many more."""
+        minute, own = self._minute(), self._processes.own
         with self._lock:
-            self._turn()
-            if len(self._counts) >= MAX_NAMES:
-                self._counts.clear()
-            self._counts[name] = self._counts.get(name, 0) + more
+            if self._minutes[own] != minute:
+                self._counts.clear(own)
+                self._minutes[own] = minute
+            self._counts.add(name, more)
 
     def wait(self, name: Hashable) -> int | None:
         """Seconds until this name may try again; None: now."""
-        with self._lock:
-            self._turn()
-            full = self._counts.get(name, 0) >= self._limit
-            return max(1, math.ceil(self._ends - self._clock())) if full else None
+        minute = self._minute()
+        among = [number for number, last in enumerate(self._minutes) if last == minute]
+        if self._counts.total(name, among) < self._limit:
+            return None
+        return max(1, math.ceil((minute + 1) * WINDOW_SECONDS - self._clock()))
 
-    def _turn(self) -> None:
-        if self._clock() >= self._ends:
-            self._counts.clear()
-            self._ends = self._clock() + WINDOW_SECONDS
+    def _minute(self) -> int:
+        return int(self._clock() // WINDOW_SECONDS)
 
 
 class RateLimits:
-    """The limits of one API process; every process counts for itself."""
+    """The limits of one API: its processes count together."""
 
-    def __init__(self, predictions: int, failures: int = FAILURES) -> None:
-        self._failures, self._predictions = RateWindow(failures), RateWindow(predictions)
+    def __init__(self, predictions: int, failures: int = FAILURES, processes: Processes | None = None) -> None:
+        self._failures = RateWindow(failures, processes=processes)
+        self._predictions = RateWindow(predictions, processes=processes)
 
     def count_failure(self, address: str) -> None:
         """Remember a wrong key. Raises TooManyRequests when this address has sent too many."""

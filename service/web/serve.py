@@ -1,20 +1,30 @@
-"""The API's process: `python -m service.web.serve` runs uvicorn for `stagewise up`, `stagewise api` and Docker.
+"""The API's processes: `python -m service.web.serve` runs uvicorn for `stagewise up`, `stagewise api` and Docker.
 
-uvicorn's own `--fd` takes every socket for a Unix socket, so that answers wait for a delayed ACK (40 ms). Here the
-socket's own family is used.
+The first process imports and builds everything, then forks the others, which share its memory as long as they do not
+write to it, and its socket. With one process it serves by itself.
 """
 
 import argparse
 import math
 import resource
+import signal
 import socket
+import sys
+import tempfile
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.importer import import_from_string
 
+from service.local.embedded import StartError, StopRequest, listener
 from service.settings import Settings, get_settings
+from service.web.accepting import EvenServer
+from service.web.children import Children
 from service.web.connections import Bounds, Connections
+from service.web.processes import Processes
 from service.web.protocol import BoundedProtocol
 from service.web.proxies import Proxies
 
@@ -39,9 +49,11 @@ def bounds_for(files: int) -> Bounds:
     return Bounds(connections=connections, per_address=min(usual.per_address, max(8, connections // 2)))
 
 
-def configuration(app: Any, bounds: Bounds, settings: Settings, **options: Any) -> uvicorn.Config:
+def configuration(
+    app: Any, bounds: Bounds, settings: Settings, processes: Processes | None = None, **options: Any
+) -> uvicorn.Config:
     """How uvicorn serves the app within these bounds. `options` are uvicorn's own."""
-    table = Connections(bounds, trusted=Proxies(settings.trusted_proxies).trust)
+    table = Connections(bounds, trusted=Proxies(settings.trusted_proxies).trust, processes=processes)
     protocol: Any = partial(BoundedProtocol, table=table)
     return uvicorn.Config(
         app,
@@ -55,25 +67,46 @@ def configuration(app: Any, bounds: Bounds, settings: Settings, **options: Any) 
     )
 
 
-def main() -> None:
-    """Serve until a signal ends it."""
+def main() -> int:
+    """Serve until a signal ends it; the exit status."""
     settings, parser = get_settings(), argparse.ArgumentParser(prog="python -m service.web.serve")
     parser.add_argument("--host", default=settings.host)
     parser.add_argument("--port", type=int, default=settings.port)
     parser.add_argument("--fd", type=int, help="A listening socket that this process inherited.")
     arguments = parser.parse_args()
-    config = configuration(
-        "service.app:process_app",
-        bounds_for(raise_open_files()),
-        settings,
-        factory=True,
-        host=arguments.host,
-        port=arguments.port,
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
-    sockets = None if arguments.fd is None else [socket.socket(fileno=arguments.fd)]
-    uvicorn.Server(config).run(sockets)
+    stop = StopRequest()
+    with ExitStack() as at_end:
+        if arguments.fd is None:
+            asked = settings.model_copy(update={"host": arguments.host, "port": arguments.port})
+            listening = at_end.enter_context(listener(asked))
+        else:
+            listening = at_end.enter_context(socket.socket(fileno=arguments.fd))
+        folder = at_end.enter_context(tempfile.TemporaryDirectory(prefix="stagewise-api-"))
+        return serve(settings, Processes(settings.processes, Path(folder)), listening, stop)
+
+
+def serve(settings: Settings, processes: Processes, listening: socket.socket, stop: StopRequest) -> int:
+    """Serve in this process, or in so many children; the exit status."""
+    app = import_from_string("service.app:process_app")(processes)
+    limits = bounds_for(raise_open_files())
+    options = {"timeout_graceful_shutdown": STOP_SECONDS, "log_config": None}  # the app has set the log up
+    config = configuration(app, limits, settings, processes, **options)
+    config.load()
+
+    def serve_here() -> None:
+        EvenServer(config, processes).run([listening])
+
+    if processes.count > 1:
+        return Children(processes, serve_here, STOP_SECONDS + 3).run(stop)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # uvicorn takes the others
+    processes.become(0)
+    if not stop.made():
+        serve_here()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.exit(main())
+    except StartError as error:
+        sys.exit(str(error))

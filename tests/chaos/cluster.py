@@ -107,6 +107,7 @@ class Cluster:
             "STAGEWISE_LEASE_SECONDS": str(LEASE),
             "STAGEWISE_DEVICE": "cpu",
             "STAGEWISE_PORT": str(self.ports["api"]),
+            "STAGEWISE_API_PROCESSES": "2",
             entry.WITHOUT: without,
         }
         self._apis: list[subprocess.Popen[bytes]] = []

@@ -19,7 +19,7 @@ import redis
 
 from service.operations import queue
 from tests.chaos.cluster import BROKER, DATABASE, LEASE, Cluster, Process, some
-from tests.processes import alive
+from tests.processes import alive, children
 
 APART = 3.0  # s between faults at least: a worker needs 5 to 8 s to start
 KILLS_WITHOUT_WARNING, KILLS_WITH_WARNING = "worker killed", "worker told to stop, then killed"
@@ -30,6 +30,8 @@ QUOTA = {  # of a whole run of 20 minutes
     "training process killed": 10,
     "worker stopped for longer than its lease": 15,
     "API killed": 5,
+    "API's parent killed": 5,
+    "API process killed": 10,
     "broker killed": 10,
     "broker flushed": 5,
     "broker filled with garbage": 6,
@@ -186,6 +188,23 @@ class Nemesis:
         self.cluster.api.signal_all(signal.SIGKILL)
         return ""
 
+    def kill_api_parent(self) -> str | None:
+        """The kernel ends the others."""
+        if not self.cluster.api.running:
+            return None
+        os.kill(self.cluster.api.pid, signal.SIGKILL)
+        return ""
+
+    def kill_api_process(self) -> str | None:
+        """One of those that serve: the other one goes on."""
+        serving = sorted(children(self.cluster.api.pid)) if self.cluster.api.running else []
+        if not serving:
+            return None
+        pid = self.rng.choice(serving)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return f"process {pid}"
+
     def kill_broker(self) -> str | None:
         return self._kill_server(self.cluster.valkey, signal.SIGKILL, self.rng.uniform(0.2, 8.0))
 
@@ -258,6 +277,8 @@ class Nemesis:
         "training process killed": kill_training,
         "worker stopped for longer than its lease": stop_worker,
         "API killed": kill_api,
+        "API's parent killed": kill_api_parent,
+        "API process killed": kill_api_process,
         "broker killed": kill_broker,
         "broker flushed": flush_broker,
         "broker filled with garbage": fill_broker,

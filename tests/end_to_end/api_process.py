@@ -16,6 +16,7 @@ from service.registry.artifacts import ArtifactStore
 from service.registry.session import Database
 from service.settings import Settings, environment
 from tests import builders
+from tests.processes import memory
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ class ApiProcess:
 
     port: int
     key: str  # an admin key
-    pid: int
+    pid: int  # the parent of its processes
     folder: Path
     named: dict[str, Any]  # something for every name that an operation takes
 
@@ -37,9 +38,8 @@ class ApiProcess:
         return f"http://127.0.0.1:{self.port}"
 
     def resident_bytes(self) -> int:
-        """Memory that the process holds now."""
-        line = next(x for x in Path(f"/proc/{self.pid}/status").read_text().splitlines() if x.startswith("VmRSS"))
-        return int(line.split()[1]) * 1024
+        """Memory that its processes hold now."""
+        return memory(self.pid)
 
     def log(self) -> str:
         """Everything that it wrote."""

@@ -212,7 +212,10 @@ def main() -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory(prefix="stagewise-costs-") as name:
         folder = Path(name)
-        with running(folder / "state") as service, Client(service.url, service.key) as client:
+        with (
+            running(folder / "state", STAGEWISE_API_PROCESSES="1") as service,
+            Client(service.url, service.key) as client,
+        ):
             cases = [*predictions(), *batches(), *plans(), *reads(*fill(client, folder))]
             other = key_of("other", folder / "state")
             measure(cases[0], service, api_of(service), other)  # models are read at the first request

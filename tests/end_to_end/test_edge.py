@@ -11,14 +11,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import httpx2
 import pytest
 
 from service.local.background import running
 from tests.end_to_end.attacks import Neighbour, answer_to, connected, flood, neighbour
-from tests.processes import command_line, descendants
+from tests.processes import children, command_line, memory
 from tests.servers import free_port
 
 pytestmark = pytest.mark.slow
@@ -31,7 +30,7 @@ HALF_SENT = 1001
 def service(tmp_path_factory) -> Iterator[tuple[int, int, str]]:
     """Port and process of the API, with the usual 1,024 open files, and a key."""
     with few_files(), running(tmp_path_factory.mktemp("edge")) as up:
-        [api] = [pid for pid in descendants(up.pid) if "service.web.serve" in command_line(pid)]
+        [api] = [pid for pid in children(up.pid) if "service.web.serve" in command_line(pid)]
         yield int(up.url.rsplit(":", 1)[1]), api, up.key
 
 
@@ -46,20 +45,15 @@ def few_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def resident(pid: int) -> int:
-    line = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmRSS"))
-    return int(line.split()[1]) * 1024
-
-
 @contextmanager
 def unharmed(service) -> Iterator[Neighbour]:
     """Nobody waits, nobody is refused, and the memory stays, while the block attacks."""
     port, api, _ = service
-    before = resident(api)
+    before = memory(api)
     with neighbour(port) as other:
         time.sleep(0.3)
         yield other
-        assert resident(api) - before < MEMORY
+        assert memory(api) - before < MEMORY
     assert other.errors == []
     assert other.longest < STALL
 

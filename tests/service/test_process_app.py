@@ -5,6 +5,7 @@ import gc
 from service import app
 from service.registry.migrations import upgrade
 from service.settings import get_settings
+from service.web.processes import Processes
 
 
 def test_collecting_garbage_leaves_out_what_the_process_started_with(tmp_path, monkeypatch):
@@ -12,7 +13,7 @@ def test_collecting_garbage_leaves_out_what_the_process_started_with(tmp_path, m
     get_settings.cache_clear()
     try:
         upgrade(get_settings().database_url)
-        made = app.process_app()
+        made = app.process_app(Processes())
         assert gc.get_freeze_count() > 100_000
         assert not any(kept is made for kept in gc.get_objects())
     finally:

@@ -24,6 +24,7 @@ def test_a_child_process_gets_every_setting(tmp_path, monkeypatch):
         state_dir=Path("state"),
         host="::1",
         port=8123,
+        api_processes=3,
         url="http://other:1",
         api_key="secret",
         api_key_file=Path("key"),

@@ -13,7 +13,7 @@ import pytest
 from service.local.background import running
 from service.local.embedded import StartError, address, broker, listener, only_one
 from service.settings import Settings
-from tests.processes import alive, command_line, descendants, wait_until
+from tests.processes import alive, children, command_line, descendants, wait_until
 
 
 def test_a_state_folder_is_held_by_one_service_only(tmp_path):
@@ -67,7 +67,7 @@ def test_up_serves_refuses_a_second_start_restarts_what_dies_and_leaves_nothing(
 
         wait_until(lambda: ready() == {"ready": True, "degraded": []}, 60)
         before = descendants(service.pid)
-        (api,) = [pid for pid in before if "service.web.serve" in command_line(pid)]
+        (api,) = [pid for pid in children(service.pid) if "service.web.serve" in command_line(pid)]
         os.kill(api, signal.SIGKILL)
         wait_until(lambda: ready()["ready"], 60)
         everything = before | descendants(service.pid)

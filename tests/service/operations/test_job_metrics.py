@@ -1,10 +1,12 @@
 """What workers did, counted from rows by whoever is asked: each thing once, whatever is deleted or committed late."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.operations.common_notes import CommonNotes
 from service.operations.job_metrics import JobCounters
 from service.registry import job_counts, jobs
 from service.registry.session import Database
@@ -17,11 +19,11 @@ TRAINING = jobs.TRAINING_STAGES
 
 
 class Counted:
-    """The metrics of one process, looked at again and again."""
+    """The metrics of one process, looked at again and again; `folder`: that of several."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, folder: Path | None = None) -> None:
         self._database, self._registry = database, CollectorRegistry()
-        self.metrics = JobCounters(self._registry)
+        self.metrics = JobCounters(self._registry, self._registry, folder)
         self.look()
 
     def look(self) -> None:
@@ -143,6 +145,24 @@ def test_changes_of_champions_are_counted_by_reason(database, store, dataset, co
         reason: counted.of("champion_changes_total", reason=reason) for reason in ("first", "promoted", "rollback")
     }
     assert reasons == {"first": 1, "promoted": 1, "rollback": 1}
+
+
+def test_of_several_processes_one_counts_each_event(database, dataset, tmp_path):
+    processes = [Counted(database, tmp_path) for _ in range(2)]
+    for turn in (0, 1, 1, 0):
+        builders.add_job(database, dataset)
+        end(database, jobs.succeed, claim(database), {"promoted": False})
+        for number in (turn, 1 - turn):
+            processes[number].look()
+    counts = [process.of("jobs_ended_total", stage="stage1", state="succeeded") for process in processes]
+    assert counts == [2, 2]
+
+
+def test_a_process_does_not_wait_for_ever_for_another_one_that_looks(database, tmp_path):
+    counted, held = Counted(database, tmp_path), CommonNotes(tmp_path)
+    with held.held(patience=1.0), pytest.raises(TimeoutError):
+        counted.metrics.update(database, patience=0.1)
+    counted.look()
 
 
 def test_the_oldest_waiting_job_is_one_that_could_start(database, dataset, counted):
