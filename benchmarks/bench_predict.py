@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from service.local.child import die_with_parent
 from serving import trees
 from serving.limits import Bare
 from serving.loads import Figures, ask, bodies, latencies, load
@@ -93,7 +94,8 @@ def fastest(bench: Bench, names: list[str], cells: list[Cell], rounds: int) -> d
 @contextmanager
 def training() -> Iterator[None]:
     """A training loop on one thread beside what is measured."""
-    with subprocess.Popen([sys.executable, str(TRAINER)], stdout=subprocess.PIPE) as process:
+    command, apart = [sys.executable, str(TRAINER)], {"start_new_session": True, "preexec_fn": die_with_parent}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, **apart) as process:  # a session of its own, as a worker
         assert process.stdout is not None
         process.stdout.readline()
         try:
