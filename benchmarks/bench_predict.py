@@ -8,7 +8,7 @@ peers run the same passes of the same network, without keys, bands, response or 
 written; a lean route as a careful engineer writes it, in one process and in one per core; LitServe in the configuration
 that is fastest under each load. Only one server is awake at a time. They take short turns, in both orders: machines are
 faster one minute than the next, so a ratio compares neighbours, and the tables show the middle one of the rounds.
-Ours has its defaults, but no limit of predictions a minute. About 9 minutes, with --quick 2. Prints; asserts nothing.
+Ours has its defaults, but no limit of predictions a minute. About 8 minutes, with --quick 3. Prints; asserts nothing.
 """
 
 import argparse
@@ -26,10 +26,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from service.local.child import die_with_parent
 from serving import trees
-from serving.limits import Bare, peak_flops
+from serving.limits import Bare
 from serving.loads import Figures, ask, bodies, latencies, load
-from serving.report import DELAYED_ACK, LIT, Cell, Results, show_goal, show_goals, show_table
+from serving.report import DELAYED_ACK, LIT, Cell, Results, show_goal, show_goals, show_limits, show_table
 from serving.servers import LEAN, LEAN_ALL, OURS, PLAIN, SUBJECT, Server, import_person, lits, paused, running
 
 PACKAGES = ("stagewise", "torch", "fastapi", "uvicorn", "pydantic", "orjson", "numpy", "litserve")
@@ -93,7 +94,8 @@ def fastest(bench: Bench, names: list[str], cells: list[Cell], rounds: int) -> d
 @contextmanager
 def training() -> Iterator[None]:
     """A training loop on one thread beside what is measured."""
-    with subprocess.Popen([sys.executable, str(TRAINER)], stdout=subprocess.PIPE) as process:
+    command, apart = [sys.executable, str(TRAINER)], {"start_new_session": True, "preexec_fn": die_with_parent}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, **apart) as process:  # a session of its own, as a worker
         assert process.stdout is not None
         process.stdout.readline()
         try:
@@ -114,19 +116,6 @@ def measure_rounds(bench: Bench, names: list[str], chosen: dict[Cell, str], cell
             for name in turns:
                 results.add(cell, name, done[name])
     return results
-
-
-def show_limits(results: Results) -> None:
-    """The least that a request can cost, beside what it costs."""
-    peak = peak_flops()
-    print(f"\none thread multiplies matrices with {peak / 1e9:.0f} GFLOP/s in FP32; ms of a request on it:")
-    print(f"{'request':16}{'MFLOP':>8}{'at peak':>9}{'bare pass':>11}{'of 16 in one':>14}{'CPU of ours':>13}")
-    for kind, body in bodies().items():
-        bare = Bare(body)
-        costs = [results.middle(cell, OURS)["cpu"] for cell in results.cells() if cell[0] == kind]
-        floor, alone, batched = 1e3 * bare.operations() / peak, 1e3 * bare.alone(), 1e3 * bare.batched()
-        figures = f"{bare.operations() / 1e6:8.0f}{floor:9.2f}{alone:11.2f}{batched:14.2f}{min(costs):13.2f}"
-        print(f"{kind:16}{figures}")
 
 
 def show_direct(bench: Bench) -> None:

@@ -3,7 +3,8 @@
 import statistics
 from collections import defaultdict
 
-from serving.loads import Figures
+from serving.limits import Bare, peak_flops
+from serving.loads import Figures, bodies
 from serving.servers import LEAN, LEAN_ALL, OURS
 
 LIT = "LitServe"
@@ -57,6 +58,19 @@ def show_table(results: Results, chosen: dict[Cell, str]) -> None:
             ratio = "" if name == OURS else f"{results.ratio(cell, 'rate', name):8.2f}x"
             print(f"{kind:16}{clients:7}  {shown:27}{figures}{row['own']:8.3f}{row['faults']:8.0f}{ratio:>9}")
     print("CPU ms: of a request in all processes of the server; wrk ms: in the clients, which share the cores with it.")
+
+
+def show_limits(results: Results) -> None:
+    """The least that a request can cost, beside what it costs."""
+    peak = peak_flops()
+    print(f"\none thread multiplies matrices with {peak / 1e9:.0f} GFLOP/s in FP32; ms of a request on it:")
+    print(f"{'request':16}{'MFLOP':>8}{'at peak':>9}{'bare pass':>11}{'of 16 in one':>14}{'CPU of ours':>13}")
+    for kind, body in bodies().items():
+        bare = Bare(body)
+        costs = [results.middle(cell, OURS)["cpu"] for cell in results.cells() if cell[0] == kind]
+        floor, alone, batched = 1e3 * bare.operations() / peak, 1e3 * bare.alone(), 1e3 * bare.batched()
+        figures = f"{bare.operations() / 1e6:8.0f}{floor:9.2f}{alone:11.2f}{batched:14.2f}{min(costs):13.2f}"
+        print(f"{kind:16}{figures}")
 
 
 def show_goals(results: Results) -> None:
