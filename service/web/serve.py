@@ -11,7 +11,6 @@ import signal
 import socket
 import sys
 import tempfile
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,20 +73,18 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=settings.port)
     parser.add_argument("--fd", type=int, help="A listening socket that this process inherited.")
     arguments = parser.parse_args()
+    asked = settings.model_copy(update={"host": arguments.host, "port": arguments.port})
     stop = StopRequest()
-    with ExitStack() as at_end:
-        if arguments.fd is None:
-            asked = settings.model_copy(update={"host": arguments.host, "port": arguments.port})
-            listening = at_end.enter_context(listener(asked))
-        else:
-            listening = at_end.enter_context(socket.socket(fileno=arguments.fd))
-        folder = at_end.enter_context(tempfile.TemporaryDirectory(prefix="stagewise-api-"))
-        return serve(settings, Processes(settings.processes, Path(folder)), listening, stop)
+    with tempfile.TemporaryDirectory(prefix="stagewise-api-") as folder:
+        processes = Processes(settings.processes, Path(folder))
+        app = import_from_string("service.app:process_app")(processes)  # nobody can connect before it is there
+        inherited = arguments.fd is not None
+        with socket.socket(fileno=arguments.fd) if inherited else listener(asked) as listening:
+            return serve(app, settings, processes, listening, stop)
 
 
-def serve(settings: Settings, processes: Processes, listening: socket.socket, stop: StopRequest) -> int:
+def serve(app: Any, settings: Settings, processes: Processes, listening: socket.socket, stop: StopRequest) -> int:
     """Serve in this process, or in so many children; the exit status."""
-    app = import_from_string("service.app:process_app")(processes)
     limits = bounds_for(raise_open_files())
     options = {"timeout_graceful_shutdown": STOP_SECONDS, "log_config": None}  # the app has set the log up
     config = configuration(app, limits, settings, processes, **options)

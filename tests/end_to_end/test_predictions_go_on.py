@@ -4,7 +4,7 @@ import json
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +21,16 @@ PEOPLE, CLIENTS = 50, 16
 SLOWEST_SECONDS = 3.0  # 3 times what a request may wait for a database that hangs, and some
 
 
-def predict(api: ApiProcess, subject: str, samples: int = 40) -> tuple[int, dict, float]:
-    """Status, answer, seconds."""
+def predict(
+    api: ApiProcess, subject: str, samples: int = 40, connection: Connection | None = None
+) -> tuple[int, dict, float]:
+    """Status, answer, seconds; through a new connection unless one is given."""
     content = json.dumps({"subject": subject, "speed": [2.5 + 0.01 * (i % 30) for i in range(samples)]}).encode()
     headers: list[Header] = [("Host", "localhost"), ("Authorization", f"Bearer {api.key}")]
     headers += [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
     started = time.perf_counter()
-    with closing(Connection(api.port)) as connection:
-        answer = connection.send(request("POST", "/predict", headers, content))
+    with nullcontext(connection) if connection else closing(Connection(api.port)) as used:
+        answer = used.send(request("POST", "/predict", headers, content))
     return answer.status, json.loads(answer.body), time.perf_counter() - started
 
 
@@ -40,6 +42,17 @@ def add_people(url: str, store: ArtifactStore) -> None:
         version = builders.add_version(database, store, dataset, seed=number)
         builders.crown(database, dataset.subject_id, version)
     database.dispose()
+
+
+def ask_every_process(api: ApiProcess, names: list[str]) -> None:
+    """Each process remembers the people for whom it was asked: new connections are spread over all of them."""
+    with ExitStack() as opened:
+        connections = [opened.enter_context(closing(Connection(api.port))) for _ in range(8)]
+        for connection in connections:
+            assert connection.send(request("GET", "/healthz", [("Host", "localhost")], b"")).status == 200
+        for connection in connections:
+            for name in names:
+                assert predict(api, name, connection=connection)[0] == 200
 
 
 def test_predictions_are_everyones_own_and_go_on_without_the_database_and_the_broker(tmp_path: Path) -> None:
@@ -63,6 +76,7 @@ def test_predictions_are_everyones_own_and_go_on_without_the_database_and_the_br
             assert status == 200
             np.testing.assert_allclose(answer["heart_rate"], alone[name], atol=0.011)  # answers have two digits
 
+        ask_every_process(api, names)
         postgresql.kill()
         valkey.kill()
         for _ in range(3):
