@@ -120,11 +120,8 @@ def create_app(
     add_error_handlers(app, rendering.error_page)
     for router in ROUTERS:
         app.include_router(router)
+    hold_files(app, docs)
     app.mount(rendering.STATIC, rendering.static_files(), name="static")
-    app.router.routes = [
-        route for route in app.routes if not isinstance(route, Mount) or isinstance(route.app, HeldFiles)
-    ]
-    app.mount(STATIC, docs, name="docs")  # in place of FastAPIOffline's, which reads them from the disk each time
     describe(app)
     log_as_json()
     return app

@@ -20,7 +20,7 @@ MAY_IMPORT_HRMODEL = (
     SAYS_WHAT_IS_CONFINED,
 )
 SHARED_WITH_WORKER = (
-    *("service.registry", "service.settings", "service.errors", "service.logs"),
+    *("service.registry", "service.settings", "service.errors", "service.logs", "service.forking"),
     "service.operations.queue",
 )
 NO_QUERY = ("sqlalchemy.orm.Session", "sqlalchemy.exc", "sqlalchemy.event")  # of SQLAlchemy, outside the registry

@@ -1,6 +1,7 @@
 """Contents of pages, from the API's own answers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -25,7 +26,7 @@ LIST = PageRequest(50, None)
 FEW = PageRequest(10, None)
 Row = TypeVar("Row")
 NEWEST_WORKOUTS = 10
-ROWS = 25  # of a table that goes on: a screen of them
+FIRST_ROWS, ROWS = 10, 50  # of a table that goes on, at first and with each "Show more"
 LOG_LINES = 10_000
 PROTOCOLS = {
     "P1": "plan (blind)",
@@ -37,12 +38,13 @@ PROTOCOLS = {
 
 
 class Piece(Generic[Row]):
-    """At most `ROWS` rows of a long table, and where the next ones begin; made of one row more, if there is one."""
+    """A few rows of a long table, and where the next ones begin. `read`: from a start and a limit to rows."""
 
-    def __init__(self, rows: Sequence[Row], start: int) -> None:
-        self.rows, self.start = rows[:ROWS], start
-        self.end = start + len(self.rows)
-        self.next = self.end if len(rows) > ROWS else None
+    def __init__(self, start: int, read: Callable[[int, int], Sequence[Row]]) -> None:
+        count = ROWS if start else FIRST_ROWS
+        found = read(start, count + 1)
+        self.rows, self.start = found[:count], start
+        self.next = start + count if len(found) > count else None
 
 
 def home(session: Session, account_id: UUID, cursor: str | None) -> Values:
@@ -85,14 +87,13 @@ def dataset(
     `file_start`.
     """  # fmt: skip
     shown = datasets.show(session, account_id, dataset_id)
-    workouts = datasets.workouts_to_read(session, account_id, dataset_id, verdict, start, ROWS + 1)
-    files = datasets.files_to_read(session, account_id, dataset_id, file_start, ROWS + 1)
+    whose = session, account_id, dataset_id
     return {
         "dataset": shown,
-        "summary": datasets.summary(session, account_id, dataset_id),
+        "summary": datasets.summary(*whose),
         "verdict": verdict,
-        "workouts": Piece(workouts, start),
-        "files": Piece(files, file_start),
+        "workouts": Piece(start, partial(datasets.workouts_to_read, *whose, verdict)),
+        "files": Piece(file_start, partial(datasets.files_to_read, *whose)),
         "done": shown.state in (DatasetState.READY, DatasetState.FAILED),
     }
 

@@ -29,8 +29,10 @@ WORKER = [
 ]
 # What API and worker need, in memory once: both are forks of the supervisor. Not worker.app: what it shares belongs to
 # one worker.
-LOADED = ("service.app", "hrmodel.api", "celery.bin.celery", "celery.apps.worker", "celery.concurrency.prefork")
-LOADED += ("kombu.transport.redis",)
+LOADED = (
+    *("service.app", "hrmodel.api", "kombu.transport.redis"),
+    *("celery.bin.celery", "celery.apps.worker", "celery.concurrency.prefork"),
+)
 WORKER_GRACE = 60.0  # s: the time to stop at a batch, write the checkpoint and hand the job back
 READY_SECONDS = 120.0
 POLL_SECONDS = 0.2

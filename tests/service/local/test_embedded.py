@@ -6,6 +6,8 @@ import socket
 import stat
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -14,6 +16,18 @@ from service.local.background import running
 from service.local.embedded import StartError, address, broker, listener, only_one
 from service.settings import Settings
 from tests.processes import alive, children, command_line, descendants, wait_until
+
+IDLE_BYTES = 500 * 1024**2  # API, worker, broker and supervisor together
+
+
+def proportional_set_size(pid: int) -> int:
+    """Bytes of memory; what several processes share counts for each in part."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def worker_processes(supervisor: int) -> set[int]:
+    return {pid for pid in descendants(supervisor) if "celery" in command_line(pid)}
 
 
 def test_a_state_folder_is_held_by_one_service_only(tmp_path):
@@ -72,6 +86,16 @@ def test_up_serves_refuses_a_second_start_restarts_what_dies_and_leaves_nothing(
         wait_until(lambda: ready()["ready"], 60)
         everything = before | descendants(service.pid)
     assert alive(everything) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what processes share")
+def test_the_idle_service_takes_little_memory(tmp_path):
+    with running(tmp_path) as service:
+        wait_until(lambda: len(worker_processes(service.pid)) > 2, 60)
+        time.sleep(3.0)  # until all have loaded what they load
+        sizes = {pid: proportional_set_size(pid) for pid in {service.pid, *descendants(service.pid)}}
+    assert sum(sizes.values()) < IDLE_BYTES, sizes
 
 
 @pytest.mark.slow
