@@ -1,15 +1,20 @@
 """POST /predict: which model answers at which level, in which units, and that nothing leaks."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.workouts.workout import Workout
 from service.registry.tables import Stage, Subject
+from service.web.rate_limits import RateLimits
 from tests.builders import add_population, crown, make_default, on_sqlite, set_offset
 from tests.prediction_builders import LEVEL, make_checkpoint, make_response, predict_one
 
 pytestmark = on_sqlite
+JSON = {"Content-Type": "application/json"}
 SPEED = [2.5 + 0.3 * np.sin(i / 5) for i in range(40)]
 
 
@@ -203,3 +208,26 @@ def test_a_later_output_does_move(client, base):
     before = post(client, speed=speed, heart_rate=observed)["heart_rate"]
     after = post(client, speed=speed, heart_rate=[150.0, *observed[1:]])["heart_rate"]
     assert before != after
+
+
+def test_a_body_that_takes_the_ordinary_way_gets_the_same_answer_and_counts_once(app, client, base):
+    app.state.services = replace(app.state.services, limits=RateLimits(2))
+    usual, escaped = json.dumps({"speed": SPEED}), json.dumps({"speed": SPEED}).replace("speed", "\\u0073peed")
+    answers = [client.post("/predict", content=body, headers=JSON) for body in (usual, escaped, usual)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[0].json() == answers[1].json()
+
+
+def test_errors_are_alike_on_both_ways(client, connect, base):
+    for body in ({"speed": SPEED, "subject": "nobody"}, {"speed": [-1.0]}):
+        usual = json.dumps(body)
+        answers = [
+            client.post("/predict", content=text, headers=JSON) for text in (usual, usual.replace("p", "\\u0070"))
+        ]
+        problems = [{**answer.json(), "request_id": None} for answer in answers]
+        assert problems[0] == problems[1]
+        assert [answer.status_code for answer in answers] == [problems[0]["status"]] * 2
+        assert {answer.headers["content-type"] for answer in answers} == {"application/problem+json"}
+    assert connect().post("/predict", json={"speed": SPEED}).status_code == 401
+    assert connect("read").post("/predict", json={"speed": SPEED}).status_code == 403
+    assert client.post("/predict", content=usual, headers={"Content-Type": "text/plain"}).status_code == 415

@@ -26,7 +26,8 @@ def _often(monkeypatch):
 
 
 async def application(scope, receive, send):
-    """Reads the body, says how long it was; `/early` answers before it reads, `/big` with 30 MB, `/later` waits."""
+    """Reads the body, says how long it was; `/early` answers before it reads, `/big` with 30 MB, `/later` waits,
+    `/head` waits between head and body."""
     if scope["type"] == "lifespan":
         while (message := await receive())["type"] != "lifespan.shutdown":
             await send({"type": f"{message['type']}.complete"})
@@ -47,6 +48,8 @@ async def application(scope, receive, send):
         body = str(size).encode()
     length = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": length})
+    if scope["path"] == "/head":
+        await asyncio.sleep(0.4)
     await send({"type": "http.response.body", "body": body})
 
 
@@ -216,3 +219,13 @@ def test_unread_answers_take_no_more_memory_in_all_than_their_bound():
         time.sleep(0.5)
         assert sorted(received(each) > len(BIG) for each in first) == [False, True]
         assert received(last) > len(BIG)
+
+
+def test_an_answer_leaves_in_one_piece_but_a_head_does_not_wait_for_a_late_body(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        for _ in range(20):
+            client.sendall(HEAD + b"\r\n")
+            assert client.recv(10_000).endswith(b"\r\n\r\n0")
+        client.sendall(HEAD.replace(b"/", b"/head", 1) + b"\r\n")
+        assert client.recv(10_000).endswith(b"\r\n\r\n")
+        assert client.recv(10_000) == b"0"
