@@ -11,6 +11,7 @@ nothing.
 
 import argparse
 import json
+import logging
 import platform
 import resource
 import subprocess
@@ -25,6 +26,7 @@ from pathlib import Path
 from uuid import UUID
 
 import numpy as np
+import structlog
 import torch
 from sqlalchemy import select
 
@@ -154,6 +156,7 @@ def bench_job(parquet: Path, folder: Path) -> None:
 def main() -> None:
     """Read the options, print the tables."""
     torch.set_num_threads(1)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     if LONG in sys.argv:
         print(json.dumps(score_long(float(sys.argv[-1]))))
         return
