@@ -7,8 +7,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from hrmodel.evaluation.calibration import states_and_report
+from hrmodel.evaluation.calibration import person_states
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
+from hrmodel.evaluation.report import evaluate
 from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
 from service.registry import model_versions
@@ -33,5 +34,6 @@ def evaluate_person(
 ) -> EvaluationResult:
     """Replay and score one person; `on_progress` gets the share done, 0..1, as work advances."""
     network = NetworkForecaster(predictor=predictor, level=data.level)
-    states, report = states_and_report(network, data, on_progress)
+    states = person_states(network, data, lambda share: on_progress(share / 2))
+    report = evaluate(network, data, states, on_progress=lambda share: on_progress((1 + share) / 2))
     return EvaluationResult(report=report, state=states[-1])
