@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
@@ -177,16 +178,22 @@ def _complete(reporter: Reporter, job: Job, dataset: Dataset, imported: Imported
     """Split, score and end; again when another import or a deletion came in between. Raises Stop and JobFailure."""
     for left in reversed(range(TRIES)):
         with reporter.context.database.reading() as session:
-            known = imports.known_workouts(session, dataset)
+            ready = imports.ready_datasets(session, dataset)
+            known = imports.known_workouts(session, ready)
         try:
-            return _finish(reporter, job, dataset, imported, known)
+            return _finish(reporter, job, dataset, imported, known, ready)
         except (Conflict, IntegrityError):
             if not left:
                 raise
 
 
 def _finish(
-    reporter: Reporter, job: Job, dataset: Dataset, imported: ImportedSoFar, known: list[ImportedWorkout]
+    reporter: Reporter,
+    job: Job,
+    dataset: Dataset,
+    imported: ImportedSoFar,
+    known: list[ImportedWorkout],
+    ready: list[UUID],
 ) -> None:
     """Score the models that may serve, then write everything in one transaction. Raises LeaseLost, and Conflict when
     the subject's other workouts are split otherwise by now.
@@ -198,7 +205,7 @@ def _finish(
     with reporter.context.database.unit_of_work() as session:
         if person:
             session.get(Subject, dataset.subject_id, with_for_update=True)  # one import of a subject ends at a time
-        if imports.known_workouts(session, dataset) != known:
+        if imports.ready_datasets(session, dataset) != ready:
             raise Conflict("splits_changed", "Another import of this subject ended in between.")
         ready = imports.finish(
             session,
