@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from hrmodel.evaluation.calibration import person_states
-from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
+from hrmodel.evaluation.forecasters import EvaluationData, Forecaster, NetworkForecaster, Question
+from hrmodel.evaluation.protocols import Task
 from hrmodel.evaluation.report import Report, evaluate
 from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint
@@ -17,11 +18,14 @@ from hrmodel.personal.bands import REGIMES, Intervals, half_widths
 from hrmodel.personal.kalman import ResponseFilter
 from hrmodel.personal.response import NAMES, Response
 from hrmodel.personal.state import PersonState
+from hrmodel.prediction.formula import StepPrediction
 from hrmodel.prediction.predictor import Prediction, Predictor, Query
+from hrmodel.prediction.prepared import StepQuery, View
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, Segment
 from hrmodel.signals.scale import SubjectScale
-from hrmodel.workouts.workout import Workout
+from hrmodel.signals.steps import measured_heart_rate
+from hrmodel.workouts.workout import Array, Workout
 
 LEVEL = SubjectScale(heart_rate=150.0, spread=12.0, speed=2.8, speed_spread=0.5, workouts=20)
 
@@ -59,6 +63,25 @@ def predict_one(predictor: Predictor, workout: Workout, **terms: Any) -> Predict
     """The prediction of one workout; `terms` are the other fields of `Query`."""
     (prediction,) = predictor.predict([Query(workout=workout, **terms)])
     return prediction
+
+
+def predict_views(
+    predictor: Predictor, workout: GriddedWorkout, views: Sequence[Array], **known: Any
+) -> list[StepPrediction]:
+    """One workout's steps, once per view; `known` are the level and the response."""
+    query = StepQuery(gridded=workout, views=[View(heart_rate=view) for view in views], **known)
+    (predictions,) = predictor.predict_steps([query])
+    return predictions
+
+
+def answer_views(
+    forecaster: Forecaster, workout: GriddedWorkout, views: Sequence[Array], state: PersonState
+) -> list[Array]:
+    """A forecaster's heart rate of one workout's steps, once per view."""
+    measured = np.isfinite(measured_heart_rate(workout))
+    tasks = [Task(view=view, scored=measured) for view in views]
+    (answers,) = forecaster.answers([Question(workout=workout, state=state, tasks=tasks)])
+    return [answer.heart_rate for answer in answers]
 
 
 def half_width(intervals: Intervals, regime: str, coverage: float, lead_minutes: float = 0.0) -> float:

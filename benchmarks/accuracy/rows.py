@@ -1,18 +1,17 @@
 """Forecasters of the benchmark alone: boosted trees, and the person's response without a network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hrmodel.evaluation.baselines import Baseline
-from hrmodel.evaluation.forecasters import Answer, EvaluationData
-from hrmodel.evaluation.protocols import Task
+from hrmodel.evaluation.forecasters import Answer, EvaluationData, Question
 from hrmodel.evaluation.ridge import motion_table
 from hrmodel.personal.correction import observed_state
 from hrmodel.personal.response import NAMES, response_features
-from hrmodel.personal.state import PersonState
+from hrmodel.personal.state import BlindTerms
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.scale import SubjectScale
@@ -65,27 +64,20 @@ class ResponseAlone:
         """All of the response's weights."""
         return len(NAMES)
 
-    def features(self, workout: GriddedWorkout) -> Array:
-        """Those of the response, as for the network."""
-        return response_features(workout, self.level, CONTRACT)
+    def blind_terms(self, workouts: Iterable[GriddedWorkout]) -> Iterator[BlindTerms]:
+        """Level + response, with the features of the network's response."""
+        for workout in workouts:
+            features = response_features(workout, self.level, CONTRACT)
+            yield BlindTerms(features=features, rest=np.full(len(features), self.level.heart_rate))
 
-    def predict_blind(self, workout: GriddedWorkout, state: PersonState) -> Array:
-        """Level + response."""
-        prediction: Array = self.level.heart_rate + self.features(workout) @ state.filter.mean
-        return prediction
-
-    def answers(self, workout: GriddedWorkout, views: Sequence[Array], state: PersonState) -> list[Answer]:
+    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
         """The same, with the network's corrector after observed heart rate; there is no free run."""
-        blind = self.predict_blind(workout, state)
-        elapsed, variance = elapsed_steps(workout), state.filter.variance
-        pasts = [observed_state(elapsed, view - blind, variance) for view in views]
-        return [Answer(heart_rate=blind + past.correction) for past in pasts]
-
-    def ahead(self, workout: GriddedWorkout, task: Task, state: PersonState) -> Answer:
-        """The same, `task.horizon` steps ahead."""
-        blind = self.predict_blind(workout, state)
-        past = observed_state(elapsed_steps(workout), task.view - blind, state.filter.variance, task.horizon)
-        return Answer(heart_rate=(blind + past.correction)[task.scored])
+        for question in questions:
+            (terms,) = self.blind_terms([question.workout])
+            blind, elapsed = terms.predict(question.state), elapsed_steps(question.workout)
+            variance = question.state.filter.variance
+            pasts = [observed_state(elapsed, task.view - blind, variance, task.horizon) for task in question.tasks]
+            yield [Answer(heart_rate=blind + past.correction) for past in pasts]
 
 
 def response_alone(data: EvaluationData) -> ResponseAlone:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hrmodel.evaluation.calibration import person_states
-from hrmodel.evaluation.forecasters import EvaluationData, Forecaster, NetworkForecaster, score
-from hrmodel.evaluation.metrics import covered, mae, mean_half_widths
+from hrmodel.evaluation.forecasters import EvaluationData, Forecaster, NetworkForecaster, Question, score
+from hrmodel.evaluation.metrics import Scored, covered, mae, mean_half_widths
 from hrmodel.evaluation.protocols import PROTOCOLS
 from hrmodel.evaluation.report import SCORE_PROTOCOLS
 from hrmodel.personal.state import PersonState, replay
@@ -17,21 +17,19 @@ Scores = dict[str, dict[str, float]]  # one workout: protocol -> mae, and per ba
 
 def score_baseline(forecaster: Forecaster, data: EvaluationData, protocols: Sequence[str]) -> list[Scores]:
     """The test workouts in time order, each predicted with the state after all before it."""
-    states = data.before_tests(replay(forecaster, data.workouts))
-    return [_score(forecaster, *pair, protocols) for pair in zip(data.test, states, strict=False)]
+    return _score(forecaster, data.test, data.before_tests(replay(forecaster, data.workouts)), protocols)
 
 
 def score_network(network: NetworkForecaster, data: EvaluationData, protocols: Sequence[str]) -> list[Scores]:
     """The same for a network, with its bands."""
-    return [_score(network, *pair, protocols) for pair in zip(data.test, person_states(network, data), strict=False)]
+    return _score(network, data.test, person_states(network, data), protocols)
 
 
 def score_stranger(
     network: NetworkForecaster, workouts: Sequence[GriddedWorkout], protocols: Sequence[str]
 ) -> list[Scores]:
     """Each workout as if it were the first that is known of the person."""
-    start = PersonState.start(network.size)
-    return [_score(network, workout, start, protocols) for workout in workouts]
+    return _score(network, workouts, [PersonState.start(network.size)] * len(workouts), protocols)
 
 
 def decision_report(network: NetworkForecaster, data: EvaluationData) -> dict[str, Any]:
@@ -44,14 +42,28 @@ def decision_report(network: NetworkForecaster, data: EvaluationData) -> dict[st
     return {"per_workout": rows}
 
 
-def _score(forecaster: Forecaster, workout: GriddedWorkout, state: PersonState, protocols: Sequence[str]) -> Scores:
-    """By protocol; those that the workout is too short for are left out."""
-    tasks = {name: made for name in protocols if (made := PROTOCOLS[name](workout))}
-    parts = score(forecaster, workout, list(tasks.values()), state=state, max_heart_rate=float("nan"))
-    scores = {}
-    for name, scored in zip(tasks, parts, strict=True):
-        inside, widths = covered(scored), mean_half_widths(scored)
-        scores[name] = {"mae": mae(scored)}
-        for level in COVERAGES if inside else ():
-            scores[name] |= {f"covered_{level}": inside[level], f"half_width_{level}": widths[level]}
+def _score(
+    forecaster: Forecaster,
+    workouts: Sequence[GriddedWorkout],
+    states: Sequence[PersonState],
+    protocols: Sequence[str],
+) -> list[Scores]:
+    """Of each workout with the state before it, by protocol; those that it is too short for are left out."""
+    tasks = [{name: made for name in protocols if (made := PROTOCOLS[name](workout))} for workout in workouts]
+    questions = [
+        Question(workout=workout, state=state, tasks=list(own.values()))
+        for workout, state, own in zip(workouts, states, tasks, strict=False)
+    ]
+    scored = score(forecaster, questions, float("nan"))
+    return [
+        {name: _scores(result) for name, result in zip(own, results, strict=True)}
+        for own, results in zip(tasks, scored, strict=True)
+    ]
+
+
+def _scores(scored: Scored) -> dict[str, float]:
+    inside, widths = covered(scored), mean_half_widths(scored)
+    scores = {"mae": mae(scored)}
+    for level in COVERAGES if inside else ():
+        scores |= {f"covered_{level}": inside[level], f"half_width_{level}": widths[level]}
     return scores

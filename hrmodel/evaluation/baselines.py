@@ -1,16 +1,16 @@
 """The baselines: four predictors without a network, in the same table as the model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from hrmodel.evaluation.forecasters import Answer, EvaluationData
+from hrmodel.evaluation.forecasters import Answer, EvaluationData, Question
 from hrmodel.evaluation.protocols import Task
 from hrmodel.evaluation.ridge import fit_ridge
 from hrmodel.personal.correction import ObservedState, observed_state
 from hrmodel.personal.kalman import OFFSET_VARIANCE
-from hrmodel.personal.state import PersonState, no_progress
+from hrmodel.personal.state import BlindTerms, no_progress
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
 from hrmodel.workouts.workout import Array
@@ -24,7 +24,8 @@ class Baseline:
     """A blind prediction, and its update by observed heart rate."""
 
     blind: Callable[[GriddedWorkout], Array]  # (S,) bpm
-    after: Callable[[Array, ObservedState], Array]  # blind (S,), the filter's state before each step -> (S,) bpm
+    # blind (S,), the filter's state before each step -> (S,) bpm; None: observations change nothing
+    after: Callable[[Array, ObservedState], Array] | None = None
     offset: bool = False  # whether a state follows the level's offset, its only weight
 
     @property
@@ -32,39 +33,32 @@ class Baseline:
         """One weight, the level's offset, or none."""
         return int(self.offset)
 
-    def features(self, workout: GriddedWorkout) -> Array:
-        """(S, F) ones."""
-        return np.ones((len(elapsed_steps(workout)), self.size))
-
-    def predict_blind(self, workout: GriddedWorkout, state: PersonState) -> Array:
+    def blind_terms(self, workouts: Iterable[GriddedWorkout]) -> Iterator[BlindTerms]:
         """See `BlindForecaster`."""
-        prediction: Array = self.blind(workout) + state.filter.mean.sum()
-        return prediction
+        for workout in workouts:
+            steps = len(elapsed_steps(workout))
+            rest = self.blind(workout) if self.size else np.zeros(steps)
+            yield BlindTerms(features=np.ones((steps, self.size)), rest=rest)
 
-    def answers(self, workout: GriddedWorkout, views: Sequence[Array], state: PersonState) -> list[Answer]:
+    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
         """See `Forecaster`."""
-        blind = self.predict_blind(workout, state)
-        return [self._answer(workout, blind, view, state) for view in views]
+        for question in questions:
+            blind = self.blind(question.workout) + question.state.filter.mean.sum()
+            yield [Answer(heart_rate=self._answer(question, blind, task)) for task in question.tasks]
 
-    def ahead(self, workout: GriddedWorkout, task: Task, state: PersonState) -> Answer:
-        """See `Forecaster`."""
-        blind = self.predict_blind(workout, state)
-        every_step = self._answer(workout, blind, task.view, state, task.horizon)
-        return Answer(heart_rate=every_step.heart_rate[task.scored])
-
-    def _answer(
-        self, workout: GriddedWorkout, blind: Array, view: Array, state: PersonState, horizon: int = 1
-    ) -> Answer:
+    def _answer(self, question: Question, blind: Array, task: Task) -> Array:
+        if self.after is None:
+            return blind
         # without a followed offset its variance stays as before the first workout
-        variance = state.filter.variance if self.offset else OFFSET_VARIANCE
-        past = observed_state(elapsed_steps(workout), view - blind, variance, horizon)
-        return Answer(heart_rate=self.after(blind, past))
+        variance = question.state.filter.variance if self.offset else OFFSET_VARIANCE
+        elapsed = elapsed_steps(question.workout)
+        return self.after(blind, observed_state(elapsed, task.view - blind, variance, task.horizon))
 
 
 def training_mean(data: EvaluationData, on_workout: Callable[[], None] = no_progress) -> Baseline:
     """The mean of the training workouts' means; observations do not change it."""
     mean = mean_heart_rate(data)
-    return Baseline(blind=lambda workout: _constant(workout, mean), after=lambda blind, past: blind)
+    return Baseline(blind=lambda workout: _constant(workout, mean))
 
 
 def persistence(data: EvaluationData, on_workout: Callable[[], None] = no_progress) -> Baseline:

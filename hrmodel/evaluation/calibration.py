@@ -1,16 +1,18 @@
 """A model's bands for one subject, from residuals on workouts that it was not trained on, predicted as in serving."""
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
-from hrmodel.evaluation.protocols import after_prefix, blind, fully_observed
+from hrmodel.evaluation.protocols import Task, after_prefix, blind, fully_observed
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.personal.band_fitting import WINDOW, Residuals, personal_intervals
+from hrmodel.personal.band_fitting import WINDOW, Residuals, rolling_intervals
 from hrmodel.personal.bands import REGIMES
 from hrmodel.personal.state import PersonState, no_progress, replay
 from hrmodel.prediction.predictor import Predictor
+from hrmodel.prediction.prepared import StepQuery, View
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.steps import measured_heart_rate
 
@@ -34,19 +36,23 @@ def person_states(
     network was not trained on: for a base all of them, else validation and test. `on_workout` is called as work
     advances.
     """
-    states = replay(network, data.workouts, on_workout)
+    workouts = data.workouts
+    states = replay(network, workouts, on_workout)
     learned = set() if network.predictor.checkpoint.level is None else {id(workout) for workout in data.train}
-    fresh = [i for i, workout in enumerate(data.workouts) if id(workout) not in learned]
-    places = data.before_tests(range(len(data.workouts) + 1))
+    fresh = [i for i, workout in enumerate(workouts) if id(workout) not in learned]
+    places = data.before_tests(range(len(workouts) + 1))
     earlier = [bisect_left(fresh, place) for place in places]  # the number of fresh workouts before each
     first = max(0, earlier[0] - WINDOW)
     past = []
-    for i in fresh[first:]:
-        past.append(residuals_of(network, data.workouts[i], states[i]))
+    for residuals in residuals_of(network, [(workouts[i], states[i]) for i in fresh[first:]]):
+        past.append(residuals)
         on_workout()
-    prior = network.predictor.intervals
-    bands = [personal_intervals(prior, past[: count - first]) for count in earlier]
-    return [replace(states[place], intervals=own) for place, own in zip(places, bands, strict=True)]
+    bands = rolling_intervals(network.predictor.intervals, past, [count - first for count in earlier])
+    own = []
+    for place, intervals in zip(places, bands, strict=True):
+        own.append(replace(states[place], intervals=intervals))
+        on_workout()
+    return own
 
 
 def state_after(
@@ -57,16 +63,26 @@ def state_after(
     return person_states(network, replace(data, test=[], level=checkpoint.level), on_workout)[-1]
 
 
-def residuals_of(network: NetworkForecaster, workout: GriddedWorkout, state: PersonState) -> Residuals:
-    """Residuals (bpm) and lead times by information regime, over the scored steps that serving puts there."""
-    tasks = {regime: task for regime in REGIMES if (task := SOURCES[regime](workout))}
-    if not tasks:
-        return {}
-    views = [task.view for task in tasks.values()]
-    predictions = network.predictor.predict_steps(workout, views, level=network.level, response=state.response)
-    truth = measured_heart_rate(workout)
-    residuals = {}
-    for (regime, task), steps in zip(tasks.items(), predictions, strict=True):
-        scored = task.scored & (steps.regimes == REGIMES.index(regime))
-        residuals[regime] = (steps.lead_minutes[scored], (truth - steps.heart_rate)[scored])
-    return residuals
+def residuals_of(
+    network: NetworkForecaster, workouts: Sequence[tuple[GriddedWorkout, PersonState]]
+) -> Iterator[Residuals]:
+    """Of each workout under the state before it: residuals (bpm) and lead times by information regime, over the scored
+    steps that serving puts there.
+    """  # fmt: skip
+    asked: deque[tuple[GriddedWorkout, dict[str, Task]]] = deque()  # not answered yet
+
+    def queries() -> Iterator[StepQuery]:
+        for workout, state in workouts:
+            tasks = {regime: task for regime in REGIMES if (task := SOURCES[regime](workout))}
+            asked.append((workout, tasks))
+            views = [View(heart_rate=task.view) for task in tasks.values()]
+            yield StepQuery(gridded=workout, views=views, level=network.level, response=state.response)
+
+    for predictions in network.predictor.predict_steps(queries()):
+        workout, tasks = asked.popleft()
+        truth = measured_heart_rate(workout)
+        residuals = {}
+        for (regime, task), steps in zip(tasks.items(), predictions, strict=True):
+            scored = task.scored & (steps.regimes == REGIMES.index(regime))
+            residuals[regime] = (steps.lead_minutes[scored], (truth - steps.heart_rate)[scored])
+        yield residuals

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hrmodel.evaluation.forecasters import Forecaster
-from hrmodel.evaluation.protocols import after_prefix
+from hrmodel.evaluation.forecasters import Forecaster, Question
+from hrmodel.evaluation.protocols import Task, after_prefix
 from hrmodel.personal.state import PersonState
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout
 from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
@@ -38,8 +38,9 @@ def series(forecaster: Forecaster, workout: GriddedWorkout, state: PersonState) 
     """
     truth = measured_heart_rate(workout)
     elapsed = elapsed_steps(workout) * STEP_SECONDS
-    views, prefix = [np.full(len(truth), np.nan)], after_prefix(PREFIX_SECONDS)(workout)
-    blind, *later = forecaster.answers(workout, [*views, prefix.view] if prefix else views, state)
+    nothing = Task(view=np.full(len(truth), np.nan), scored=np.isfinite(truth))
+    tasks = [task for task in (nothing, after_prefix(PREFIX_SECONDS)(workout)) if task]
+    ((blind, *later),) = forecaster.answers([Question(workout=workout, state=state, tasks=tasks)])
     forecast = later[0].heart_rate if later else np.full(len(truth), np.nan)
     half_width = blind.half_width[BAND]
     keep = slice(None, None, -(-len(truth) // MAX_POINTS))

@@ -1,19 +1,19 @@
 """Forecasters: the network and the baselines answer the same tasks, with a person's state followed the same way."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hrmodel.evaluation.metrics import Scored
 from hrmodel.evaluation.protocols import Task
 from hrmodel.personal.bands import half_widths
 from hrmodel.personal.response import NAMES, response_features
-from hrmodel.personal.state import BlindForecaster, PersonState, in_time, no_progress
-from hrmodel.prediction.formula import StepPrediction
+from hrmodel.personal.state import BlindForecaster, BlindTerms, PersonState, in_time
+from hrmodel.prediction.formula import HIGHEST, LOWEST, StepPrediction
 from hrmodel.prediction.predictor import Predictor
+from hrmodel.prediction.prepared import StepQuery, View
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.scale import SubjectScale
 from hrmodel.signals.steps import measured_heart_rate
@@ -52,20 +52,29 @@ class EvaluationData:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answer:
-    """One prediction of a workout: of its S steps, or of O target steps."""
+    """One prediction of a workout's S steps; of a task with a horizon only the scored steps count."""
 
-    heart_rate: Array  # (S,) or (O,) bpm
-    half_width: Mapping[str, Array] = field(default_factory=dict)  # by coverage, as long, bpm; baselines have none
+    heart_rate: Array  # (S,) bpm
+    half_width: Mapping[str, Array] = field(default_factory=dict)  # by coverage, (S,) bpm; baselines have none
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Question:
+    """One workout, the state before it, and the tasks to answer."""
+
+    workout: GriddedWorkout
+    state: PersonState
+    tasks: Sequence[Task]
 
 
 class Forecaster(BlindForecaster, Protocol):
     """Predicts workouts blind and after observed heart rate, under a person's state."""
 
-    def answers(self, workout: GriddedWorkout, views: Sequence[Array], state: PersonState) -> list[Answer]:
-        """One answer per view, (S,) bpm with NaN where not observed. No step sees its own or a later heart rate."""
+    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
+        """For each question one answer per task; many are computed at once.
 
-    def ahead(self, workout: GriddedWorkout, task: Task, state: PersonState) -> Answer:
-        """The O scored steps of the task, each from the view's values at least `task.horizon` steps before it."""
+        No step sees its own or a later heart rate, nor of a task that of its last `horizon - 1` steps.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,28 +90,31 @@ class NetworkForecaster:
         return 0 if self._scale is None else len(NAMES)
 
     def features(self, workout: GriddedWorkout) -> Array:
-        """The response's features, where there is a level."""
+        """(S, F) the response's features, where there is a level."""
         if self._scale is None:
             return np.empty((len(measured_heart_rate(workout)), 0))
         return response_features(workout, self._scale, self.predictor.checkpoint.contract)
 
-    def predict_blind(self, workout: GriddedWorkout, state: PersonState) -> Array:
-        """(S,) bpm."""
-        blind = np.full(len(measured_heart_rate(workout)), np.nan)
-        return self.predictor.predict_steps(workout, [blind], level=self.level, response=state.response)[0].heart_rate
+    def blind_terms(self, workouts: Iterable[GriddedWorkout]) -> Iterator[BlindTerms]:
+        """See `BlindForecaster`."""
+        ordered = list(workouts)
+        if not self.size:
+            yield from (BlindTerms(features=f, rest=np.zeros(len(f))) for f in map(self.features, ordered))
+            return
+        outputs = self.predictor.blind_outputs(ordered, self.level)
+        for workout, (scale, network) in zip(ordered, outputs, strict=True):
+            rest = scale.heart_rate + scale.spread * network
+            yield BlindTerms(features=self.features(workout), rest=rest, bounds=(LOWEST, HIGHEST))
 
-    def answers(self, workout: GriddedWorkout, views: Sequence[Array], state: PersonState) -> list[Answer]:
+    def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
         """Predictions with their bands at `COVERAGES`."""
-        predicted = self.predictor.predict_steps(workout, views, level=self.level, response=state.response)
-        return [self._banded(steps, state) for steps in predicted]
+        ordered = list(questions)
+        for question, steps in zip(ordered, self.predictor.predict_steps(map(self._query, ordered)), strict=True):
+            yield [self._banded(step, question.state) for step in steps]
 
-    def ahead(self, workout: GriddedWorkout, task: Task, state: PersonState) -> Answer:
-        """The same for one task's scored steps, in one pass however many they are."""
-        targets = np.flatnonzero(task.scored)
-        steps = self.predictor.predict_ahead(
-            workout, task.view, targets, task.horizon, level=self.level, response=state.response
-        )
-        return self._banded(steps, state)
+    def _query(self, question: Question) -> StepQuery:
+        views = [View(heart_rate=task.view, horizon=task.horizon, targets=task.targets) for task in question.tasks]
+        return StepQuery(gridded=question.workout, views=views, level=self.level, response=question.state.response)
 
     @property
     def _scale(self) -> SubjectScale | None:
@@ -114,37 +126,18 @@ class NetworkForecaster:
         return Answer(heart_rate=steps.heart_rate, half_width=widths)
 
 
-def score(
-    forecaster: Forecaster,
-    workout: GriddedWorkout,
-    tasks: Sequence[Task],
-    *,
-    state: PersonState,
-    max_heart_rate: float,
-    on_task: Callable[[], None] = no_progress,
-) -> list[Scored]:
-    """Answer every task of one workout, in order; tasks without a horizon share their passes. `on_task` is called
-    before each.
-    """  # fmt: skip
-    truth = measured_heart_rate(workout)
-    together = iter(forecaster.answers(workout, [task.view for task in tasks if task.horizon == 1], state))
-    scored = []
-    for task in tasks:
-        on_task()
-        if task.horizon == 1:
-            scored.append(_scored(next(together), truth, task.scored, max_heart_rate))
-        else:
-            answer = forecaster.ahead(workout, task, state)
-            scored.append(_scored(answer, truth[task.scored], None, max_heart_rate))
-    return scored
-
-
-def _scored(answer: Answer, truth: Array, mask: NDArray[np.bool_] | None, max_heart_rate: float) -> Scored:
-    """`mask` None: all steps of the answer count."""
-    return Scored(
-        prediction=answer.heart_rate,
-        truth=truth,
-        mask=np.ones(len(truth), dtype=bool) if mask is None else mask,
-        max_heart_rate=max_heart_rate,
-        half_width=answer.half_width,
-    )
+def score(forecaster: Forecaster, questions: Iterable[Question], max_heart_rate: float) -> Iterator[list[Scored]]:
+    """For each question its answers beside the truth, task by task."""
+    ordered = list(questions)
+    for question, answers in zip(ordered, forecaster.answers(ordered), strict=True):
+        truth = measured_heart_rate(question.workout)
+        yield [
+            Scored(
+                prediction=answer.heart_rate,
+                truth=truth,
+                mask=task.scored,
+                max_heart_rate=max_heart_rate,
+                half_width=answer.half_width,
+            )
+            for answer, task in zip(answers, question.tasks, strict=True)
+        ]

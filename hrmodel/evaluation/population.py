@@ -83,8 +83,8 @@ def _residuals(predictor: Predictor, person: Person, on_workout: Callable[[], No
     states = replay(network, person, on_workout)
     recent = range(max(1, len(person) - RECENT), len(person))
     residuals = []
-    for i in recent:
-        residuals.append(residuals_of(network, person[i], states[i]))
+    for own in residuals_of(network, [(person[i], states[i]) for i in recent]):
+        residuals.append(own)
         on_workout()
     return residuals
 

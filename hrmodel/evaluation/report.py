@@ -9,7 +9,7 @@ import numpy as np
 
 from hrmodel.evaluation.baselines import BASELINES
 from hrmodel.evaluation.examples import BAND, best_median_worst, series
-from hrmodel.evaluation.forecasters import EvaluationData, Forecaster, NetworkForecaster, score
+from hrmodel.evaluation.forecasters import EvaluationData, Forecaster, NetworkForecaster, Question, score
 from hrmodel.evaluation.metrics import Scored, bias, covered, mae, measure, over_workouts, reliability
 from hrmodel.evaluation.protocols import PROTOCOLS
 from hrmodel.personal.state import PersonState, replay
@@ -78,23 +78,17 @@ def _part_of(on_progress: Callable[[float], None], done: int, parts: int, share:
 def _results(
     forecaster: Forecaster, data: EvaluationData, states: Sequence[PersonState], on_progress: Callable[[float], None]
 ) -> list[ByProtocol]:
-    """The scored steps of every test workout by protocol."""
-    highest = data.max_heart_rate
+    """The scored steps of every test workout by protocol. Protocols that a workout is too short for are left out."""
+    tasks = [{name: task for name, make in PROTOCOLS.items() if (task := make(workout))} for workout in data.test]
+    questions = [
+        Question(workout=workout, state=state, tasks=list(own.values()))
+        for workout, state, own in zip(data.test, states[:-1], tasks, strict=True)
+    ]
     results = []
-    for i, (workout, before) in enumerate(zip(data.test, states[:-1], strict=True)):
-        tick = partial(on_progress, i / len(data.test))
-        results.append(_score_workout(forecaster, workout, before, highest, tick))
-        on_progress((i + 1) / len(data.test))
+    for own, scored in zip(tasks, score(forecaster, questions, data.max_heart_rate), strict=True):
+        results.append(dict(zip(own, scored, strict=True)))
+        on_progress(len(results) / len(data.test))
     return results
-
-
-def _score_workout(
-    forecaster: Forecaster, workout: GriddedWorkout, state: PersonState, highest: float, beat: Callable[[], None]
-) -> ByProtocol:
-    """All protocols of a workout in one go: they share the blind pass."""
-    tasks = {name: task for name, make in PROTOCOLS.items() if (task := make(workout))}
-    scored = score(forecaster, workout, list(tasks.values()), state=state, max_heart_rate=highest, on_task=beat)
-    return dict(zip(tasks, scored, strict=True))
 
 
 def _table(results: Sequence[ByProtocol], protocol: str) -> Report:

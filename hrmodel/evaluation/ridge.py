@@ -1,12 +1,16 @@
 """The strongest easy predictor: closed-form ridge regression on lagged speed and climb."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hrmodel.personal.response import running_mean
-from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, Segment
-from hrmodel.signals.steps import measured_heart_rate
+from hrmodel.personal.response import put_means
+from hrmodel.signals.contract import FeatureContract
+from hrmodel.signals.features import vertical_speed
+from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout
+from hrmodel.signals.steps import channel, elapsed_steps, measured_heart_rate, rows_of, segment_begins
 from hrmodel.workouts.workout import Array
 
 SPEED_LAGS = tuple(range(13))  # steps
@@ -15,7 +19,7 @@ MEMORIES = (30.0, 60.0, 120.0, 300.0, 600.0)  # s, of the running means
 PENALTIES = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)  # tried on validation, in units of one standardised step
 WIDTH = len(SPEED_LAGS) + len(CLIMB_LAGS) + 2 * len(MEMORIES) + 3  # F
 DEFAULT_PENALTY = 1e3  # without validation workouts
-MAX_CLIMB = 2.0  # m/s
+CONTRACT = FeatureContract()
 
 
 def fit_ridge(
@@ -29,23 +33,47 @@ def fit_ridge(
     Gives a function workout -> (S,) bpm; the constant `centre` without a training step. One workout's features at a
     time are in memory; `on_workout` is called after each.
     """
-    count, total, target_total = 0, np.zeros(WIDTH), 0.0
+    moments = _Moments()
     for features, target in _tables(train, centre, on_workout):
-        count, total, target_total = count + len(target), total + features.sum(axis=0), target_total + target.sum()
-    if not count:
-        return lambda workout: np.full(sum(segment.steps for segment in workout.segments), centre)
-    mean, base = total / count, float(target_total / count)
-    gram, moment, square = np.zeros((WIDTH, WIDTH)), np.zeros(WIDTH), np.zeros(WIDTH)
-    for features, target in _tables(train, centre, on_workout):
-        moved = features - mean
-        gram, moment = gram + moved.T @ moved, moment + moved.T @ (target - base)
-        square += (moved**2).sum(axis=0)
-    deviation = np.sqrt(square / count)
+        moments.add(features, target)
+    if not moments.count:
+        return lambda workout: np.full(len(elapsed_steps(workout)), centre)
+    mean, base, gram, moment = moments.central()
+    deviation = np.sqrt(np.diag(gram) / moments.count)
     deviation[deviation < 1e-9] = 1.0
     gram, moment = gram / np.outer(deviation, deviation), moment / deviation
     fits = {penalty: np.linalg.solve(gram + penalty * np.eye(WIDTH), moment) for penalty in PENALTIES}
     weights = fits[_best_penalty(fits, mean, deviation, base, _tables(val, centre, on_workout))]
     return lambda workout: centre + base + (motion_table(workout) - mean) / deviation @ weights
+
+
+@dataclass
+class _Moments:
+    """Sums over all steps, of features and target about a point near their means: then differences stay exact."""
+
+    count: int = 0
+    point: Array = field(default_factory=lambda: np.zeros(WIDTH + 1))
+    sums: Array = field(default_factory=lambda: np.zeros(WIDTH + 1))
+    products: Array = field(default_factory=lambda: np.zeros((WIDTH + 1, WIDTH + 1)))
+
+    def add(self, features: Array, target: Array) -> None:
+        """(S, F) features, (S,) target in bpm."""
+        if not len(target):
+            return
+        columns = np.column_stack([features, target])
+        if not self.count:
+            self.point = columns.mean(axis=0)
+        columns -= self.point
+        self.count += len(target)
+        self.sums += columns.sum(axis=0)
+        self.products += columns.T @ columns
+
+    def central(self) -> tuple[Array, float, Array, Array]:
+        """The means of features (F,) and target; about them the features' products (F, F), and with the target (F,)."""
+        mean = self.sums / self.count
+        products = self.products - self.count * np.outer(mean, mean)
+        mean = mean + self.point
+        return mean[:-1], float(mean[-1]), products[:-1, :-1], products[:-1, -1]
 
 
 def _best_penalty(
@@ -61,34 +89,41 @@ def _best_penalty(
 
 def motion_table(workout: GriddedWorkout) -> Array:
     """(S, F) features of all steps; before a segment's start the person stood still."""
-    start = workout.segments[0].first_step
-    return np.concatenate([_segment_features(segment, segment.first_step - start) for segment in workout.segments])
+    begins = segment_begins(workout)
+    speed = _filled(channel(workout, "speed"), begins)
+    climb = CONTRACT.vertical_speed_scale * vertical_speed(channel(workout, "altitude"), CONTRACT, begins)
+    elapsed = elapsed_steps(workout) * STEP_SECONDS
+    distance = np.cumsum(speed)
+    table = np.empty((len(speed), WIDTH))
+    lagged = [*((speed, lag) for lag in SPEED_LAGS), *((climb, lag) for lag in CLIMB_LAGS)]
+    for column, (values, lag) in enumerate(lagged):
+        table[:, column] = _lagged(values, lag, begins)
+    means = table[:, len(lagged) : -3]
+    for rows in rows_of(workout):
+        put_means(rows, np.column_stack([speed, climb]), MEMORIES, means)
+    table[:, -3] = np.log1p(elapsed / 60.0)
+    table[:, -2] = elapsed
+    table[:, -1] = (distance - (distance - speed)[begins]) * STEP_SECONDS
+    return table
 
 
-def _segment_features(segment: Segment, first: int) -> Array:
-    speed = np.nan_to_num(segment.speed, nan=_mean(segment.speed))
-    climb = np.gradient(segment.altitude, STEP_SECONDS) if segment.steps > 1 else np.zeros(segment.steps)
-    climb = np.clip(np.nan_to_num(climb, nan=0.0), -MAX_CLIMB, MAX_CLIMB)
-    elapsed = (first + np.arange(segment.steps)) * STEP_SECONDS
-    return np.column_stack(
-        [
-            *(_lagged(speed, lag) for lag in SPEED_LAGS),
-            *(_lagged(climb, lag) for lag in CLIMB_LAGS),
-            *(running_mean(values, memory) for values in (speed, climb) for memory in MEMORIES),
-            np.log1p(elapsed / 60.0),
-            elapsed,
-            np.cumsum(speed) * STEP_SECONDS,
-        ]
-    )
+def _filled(speed: Array, begins: NDArray[np.int64]) -> Array:
+    """(S,) speed, where it is not known the segment's mean, 0 without any."""
+    known = np.isfinite(speed)
+    if known.all():
+        return speed
+    counts = np.bincount(begins, weights=known, minlength=len(speed))
+    sums = np.bincount(begins[known], weights=speed[known], minlength=len(speed))
+    return np.where(known, speed, (sums / np.maximum(counts, 1.0))[begins])
 
 
-def _lagged(values: Array, lag: int) -> Array:
-    return np.concatenate([np.zeros(lag), values])[: len(values)]
-
-
-def _mean(values: Array) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else 0.0
+def _lagged(values: Array, lag: int, begins: NDArray[np.int64]) -> Array:
+    """(S,) of `lag` steps before, 0 before the segment."""
+    if not lag:
+        return values
+    lagged = np.zeros(len(values))
+    lagged[lag:] = np.where(begins[lag:] <= np.arange(len(values) - lag), values[:-lag], 0.0)
+    return lagged
 
 
 def _tables(

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from hrmodel.evaluation.forecasters import Answer, NetworkForecaster
-from hrmodel.evaluation.protocols import after_prefix
+from hrmodel.evaluation.forecasters import Answer, NetworkForecaster, Question
+from hrmodel.evaluation.protocols import Task, after_prefix
 from hrmodel.offline.console import progress_bar
 from hrmodel.offline.errors import UserError
 from hrmodel.offline.paths import Folders
@@ -154,7 +154,9 @@ def _in_time(
         gridded = recording.gridded
         truth = measured_heart_rate(gridded)
         prefix = np.where((elapsed_steps(gridded) + 1) * STEP_SECONDS <= observed, truth, np.nan)
-        blind, answer = network.answers(gridded, [np.full(len(truth), np.nan), prefix], state)
+        views = (np.full(len(truth), np.nan), prefix)
+        tasks = [Task(view=view, scored=np.isfinite(truth)) for view in views]
+        ((blind, answer),) = network.answers([Question(workout=gridded, state=state, tasks=tasks)])
         learned = learned_until is not None and gridded.sort_key <= learned_until
         yield recording, blind, answer, learned
         if recording.follow and not learned:

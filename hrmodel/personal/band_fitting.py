@@ -6,7 +6,8 @@ other people. Steps of one workout share that day's offset, so the unit is the w
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,18 @@ class _Pool:
         shares: Array = (weights / np.maximum(self.counts, 1))[self.workout, self.bin]
         return shares
 
+    def by_value(self) -> "_Pool":
+        """The same, the values ascending: sorting a part of them again takes one pass."""
+        return self._steps(np.argsort(self.values, kind="stable"), self.counts)
+
+    def between(self, first: int, end: int) -> "_Pool":
+        """The workouts first .. end - 1 alone."""
+        pool = self._steps((self.workout >= first) & (self.workout < end), self.counts[first:end])
+        return replace(pool, workout=pool.workout - first)
+
+    def _steps(self, which: NDArray[Any], counts: NDArray[np.int64]) -> "_Pool":
+        return _Pool(values=self.values[which], workout=self.workout[which], bin=self.bin[which], counts=counts)
+
 
 def personal_intervals(prior: Intervals, past: Sequence[Residuals]) -> Intervals:
     """Bands for the workout after `past` (time order), each predicted as it was or would have been served.
@@ -56,21 +69,32 @@ def personal_intervals(prior: Intervals, past: Sequence[Residuals]) -> Intervals
     a workout's sum of absolute residuals / the sum of the prior's means at the same lead times. So where no workout has
     a step the band is about s times the prior's, and without any workout it is the prior.
     """
-    recent = past[-WINDOW:]
-    if not recent:
-        return prior
-    weights = FORGETTING ** np.arange(len(recent), dtype=np.float64)[::-1]
+    return rolling_intervals(prior, past, [len(past)])[0]
+
+
+def rolling_intervals(prior: Intervals, past: Sequence[Residuals], counts: Sequence[int]) -> list[Intervals]:
+    """`personal_intervals` of the first so many workouts of `past`, for each of `counts`; residuals are sorted once."""
+    pools = {regime: _pooled(past, regime).by_value() for regime in REGIMES}
+    bands = []
+    for count in counts:
+        rows: Intervals = {"levels": list(STORED_COVERAGES), "minutes": list(LEAD_MINUTES)}
+        for regime, pool in pools.items():
+            rows[regime] = _personal_rows(_draws(prior, regime), pool.between(max(0, count - WINDOW), count))
+        bands.append(rows if count else prior)
+    return bands
+
+
+def _personal_rows(draws: Array, pool: _Pool) -> list[list[float]]:
+    """One row of quantiles for each bin of lead time, of `draws` (bins, 200) from the prior and a pool by value."""
+    weights = FORGETTING ** np.arange(len(pool.counts), dtype=np.float64)[::-1]
     prior_weights = np.full(len(_PROBABILITIES), PRIOR_WORKOUTS / len(_PROBABILITIES))
-    rows: Intervals = {"levels": list(STORED_COVERAGES), "minutes": list(LEAD_MINUTES)}
-    for regime in REGIMES:
-        pool, draws = _pooled(recent, regime), _draws(prior, regime)
-        draws *= _scale(draws.mean(axis=1), pool, weights)
-        shares = pool.shared(np.repeat(weights[:, None], len(LEAD_MINUTES), axis=1))
-        rows[regime] = []
-        for number, prior_values in enumerate(draws):
-            inside = pool.bin == number
-            values = np.append(prior_values, pool.values[inside])
-            rows[regime].append(_quantiles(values, np.append(prior_weights, shares[inside]), beyond=NEXT_WORKOUT))
+    draws = draws * _scale(draws.mean(axis=1), pool, weights)
+    shares = pool.shared(np.repeat(weights[:, None], len(LEAD_MINUTES), axis=1))
+    rows = []
+    for number, prior_values in enumerate(draws):
+        inside = pool.bin == number
+        values = np.append(prior_values, pool.values[inside])
+        rows.append(_quantiles(values, np.append(prior_weights, shares[inside]), beyond=NEXT_WORKOUT))
     return rows
 
 

@@ -80,7 +80,7 @@ def response_features(gridded: GriddedWorkout, scale: SubjectScale, contract: Fe
     motion = np.column_stack([np.clip(relative_speed, -FASTEST, FASTEST), climb])
     means = np.empty((len(motion), 2 * memories))
     for rows in rows_of(gridded):
-        _put_means(rows, motion, means)
+        put_means(rows, motion, MEMORIES, means)
     speed = motion[:, 0]
     features = np.empty((len(motion), len(NAMES)))
     features[:, 0] = 1.0
@@ -96,11 +96,11 @@ def response_features(gridded: GriddedWorkout, scale: SubjectScale, contract: Fe
     return features
 
 
-def _put_means(rows: Rows, motion: Array, means: Array) -> None:
+def put_means(rows: Rows, motion: Array, memories: tuple[float, ...], means: Array) -> None:
     """The running means of (S, 2) motion in each segment of `rows`, into (S, 2 * M)."""
     taken = rows.take(motion)  # (k, L, 2)
     count, steps = taken.shape[:2]
-    side = running_means(taken.transpose(1, 0, 2).reshape(steps, -1), MEMORIES)
+    side = running_means(taken.transpose(1, 0, 2).reshape(steps, -1), memories)
     rows.put(side.reshape(steps, count, -1).transpose(1, 0, 2), means)
 
 

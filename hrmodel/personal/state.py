@@ -1,6 +1,6 @@
 """The state of a person beside the network's weights, and its update by each workout."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -15,6 +15,19 @@ from hrmodel.signals.steps import measured_heart_rate
 from hrmodel.workouts.workout import Array
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BlindTerms:
+    """A workout's prediction without any of its heart rate, as a function of the person's weights."""
+
+    features: Array  # (S, F) that the weights are multiplied with
+    rest: Array  # (S,) bpm: what does not depend on the weights
+    bounds: tuple[float, float] = (-np.inf, np.inf)  # bpm, of a prediction
+
+    def predict(self, state: "PersonState") -> Array:
+        """(S,) bpm."""
+        return np.clip(self.rest + self.features @ state.filter.mean, *self.bounds)
+
+
 class BlindForecaster(Protocol):
     """Predicts workouts without any of their heart rate, under a person's state."""
 
@@ -22,11 +35,8 @@ class BlindForecaster(Protocol):
     def size(self) -> int:
         """F: the number of weights of a state under this forecaster; 0: without a person's scale."""
 
-    def features(self, workout: GriddedWorkout) -> Array:
-        """(S, F) the features that the weights are multiplied with."""
-
-    def predict_blind(self, workout: GriddedWorkout, state: "PersonState") -> Array:
-        """(S,) bpm, with `features @ state.filter.mean` in it."""
+    def blind_terms(self, workouts: Iterable[GriddedWorkout]) -> Iterator[BlindTerms]:
+        """Those of each workout, many computed at once. Of size 0 the terms are never read."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,7 +63,8 @@ class PersonState:
 
         One blind prediction and one filter update, however many workouts came before. Raises ValueError as `update`.
         """
-        return self.update(workout, forecaster.features(workout), forecaster.predict_blind(workout, self))
+        (terms,) = forecaster.blind_terms([workout])
+        return self.update(workout, terms.features, terms.predict(self))
 
     def update(self, workout: GriddedWorkout, features: Array, blind: Array) -> "PersonState":
         """The same for a workout that was predicted with this state: (S, F) features, (S,) prediction in bpm.
@@ -117,8 +128,9 @@ def replay(
     of them, and may raise.
     """
     states = [PersonState.start(forecaster.size)]
-    for workout in workouts:
-        states.append(states[-1].advance(forecaster, workout))
+    ordered = list(workouts)
+    for workout, terms in zip(ordered, forecaster.blind_terms(ordered), strict=True):
+        states.append(states[-1].update(workout, terms.features, terms.predict(states[-1])))
         on_workout()
     return states
 

@@ -1,6 +1,7 @@
 """Runs the network over sequences of any lengths, and batches sequences of similar length."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,7 +13,11 @@ from hrmodel.workouts.workout import Array
 
 MAX_STEPS = 32_768  # of one batch, padding included: 8 MB per layer
 LONG_STEPS = 16_384  # of one pass over several views of one workout, for its memory
+CHUNK_STEPS = 4 * MAX_STEPS  # of all sequences that are in memory at once: 0.2 s of work
 LEAST_FILLED = 0.8  # a sequence shorter than this share of the longest goes into another batch
+SAME_BITS = 2  # rows from which on a sequence's output does not depend on how many others are in its batch
+
+Item = TypeVar("Item")
 
 
 def run_separately(network: HeartRateNetwork, inputs: Sequence[Features]) -> list[Array]:
@@ -20,15 +25,17 @@ def run_separately(network: HeartRateNetwork, inputs: Sequence[Features]) -> lis
     return [_run_rows(network, array) for array in inputs]
 
 
-def run_batched(network: HeartRateNetwork, inputs: Sequence[Features]) -> list[Array]:
+def run_batched(network: HeartRateNetwork, inputs: Sequence[Features], least_rows: int = 1) -> list[Array]:
     """The same within 1e-5, with similar lengths in one batch: a batch of 8 takes half the time of 8 passes.
 
-    Shorter sequences are padded at the end, where no earlier output sees it.
+    Shorter sequences are padded at the end, where no earlier output sees it. A batch has at least `least_rows` rows:
+    with SAME_BITS a sequence has the same output in every batch.
     """
     outputs: list[Array] = [np.empty(0)] * len(inputs)
     for places in _buckets(inputs):
         longest = inputs[places[0]].shape[1]
-        batch = np.zeros((sum(inputs[place].shape[0] for place in places), longest, 3), dtype=np.float32)
+        rows = sum(inputs[place].shape[0] for place in places)
+        batch = np.zeros((max(rows, least_rows), longest, 3), dtype=np.float32)
         starts = np.cumsum([0, *(inputs[place].shape[0] for place in places)])
         for place, start in zip(places, starts, strict=False):
             rows, steps, _ = inputs[place].shape
@@ -38,6 +45,21 @@ def run_batched(network: HeartRateNetwork, inputs: Sequence[Features]) -> list[A
             rows, steps, _ = inputs[place].shape
             outputs[place] = output[start : start + rows, :steps]
     return outputs
+
+
+def chunks(items: Iterable[Item], steps: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """The items in order, in lists of at most CHUNK_STEPS `steps` in all, or of one longer item."""
+    chunk: list[Item] = []
+    total = 0
+    for item in items:
+        more = steps(item)
+        if chunk and total + more > CHUNK_STEPS:
+            yield chunk
+            chunk, total = [], 0
+        chunk.append(item)
+        total += more
+    if chunk:
+        yield chunk
 
 
 def _buckets(inputs: Sequence[Features]) -> Iterator[list[int]]:

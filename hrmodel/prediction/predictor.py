@@ -1,22 +1,21 @@
 """A checkpoint and a person in, heart rate with a band out. No value depends on its own or a later heart rate."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.personal.bands import DEFAULT_INTERVALS, NOWCAST, Intervals
 from hrmodel.personal.kalman import NEW, UNKNOWN
 from hrmodel.personal.response import Response, response_features
-from hrmodel.prediction.ahead import free_run_ahead
+from hrmodel.prediction.ahead import Forecasts, free_runs_ahead
 from hrmodel.prediction.formula import HIGHEST, LOWEST, StepPrediction, predict_heart_rate
-from hrmodel.prediction.passes import run_batched, run_separately
-from hrmodel.prediction.prepared import PreparedQuery
+from hrmodel.prediction.passes import SAME_BITS, chunks, run_batched, run_separately
+from hrmodel.prediction.prepared import PreparedQuery, StepQuery, with_history
 from hrmodel.prediction.tries import Tries
-from hrmodel.signals.features import motion_of, vertical_speed
+from hrmodel.signals.features import Features, motion_of, vertical_speed
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, to_grid
 from hrmodel.signals.scale import SubjectScale, population_scale
 from hrmodel.signals.steps import (
@@ -122,44 +121,49 @@ class Predictor:
             level="subject" if prepared.subject_known else "population",
         )
 
-    def predict_steps(
-        self,
-        gridded: GriddedWorkout,
-        views: Sequence[Array],
-        *,
-        level: SubjectScale | None = None,
-        response: Response | None = None,
-    ) -> list[StepPrediction]:
-        """Predict one workout once per view: (S,) heart rate of all its steps in bpm, NaN where not observed.
+    def predict_steps(self, queries: Iterable[StepQuery]) -> Iterator[list[StepPrediction]]:
+        """For each workout one prediction of its S steps per view; those that are no targets of the view do not count.
 
-        The blind pass runs once; the free runs of all views run as one batch.
+        Workouts of similar length share passes; what one gets does not depend on the others. Memory grows with the
+        longest workout alone.
         """
-        prepared = self._prepare(gridded, views, level=level, response=response)
-        network, free = prepared.read_outputs(self.run([prepared])[0])
-        return [
-            predict_heart_rate(prepared, network, free_network, view)
-            for view, free_network in zip(views, free, strict=True)
-        ]
+        for chunk in chunks(queries, lambda query: query.cost):
+            prepared = [self._prepare_steps(query) for query in chunk]
+            outputs = self._run_together(prepared)
+            forecasts = [
+                Forecasts(own, network, view.heart_rate, view.targets, view.horizon)
+                for query, own, (network, _) in zip(chunk, prepared, outputs, strict=True)
+                for view in query.views
+                if view.targets is not None
+            ]
+            ahead = iter(free_runs_ahead(self._network, forecasts))
+            for query, own, (network, free_runs) in zip(chunk, prepared, outputs, strict=True):
+                free = iter(free_runs)
+                yield [
+                    predict_heart_rate(
+                        own, network, next(free if view.targets is None else ahead), view.heart_rate, view.horizon
+                    )
+                    for view in query.views
+                ]
 
-    def predict_ahead(
-        self,
-        gridded: GriddedWorkout,
-        view: Array,
-        targets: NDArray[np.intp],
-        horizon: int,
-        *,
-        level: SubjectScale | None = None,
-        response: Response | None = None,
-    ) -> StepPrediction:
-        """Predict the steps `targets` (O,), each from the values of `view` (S,) at least `horizon` steps before it.
+    def blind_outputs(
+        self, workouts: Iterable[GriddedWorkout], level: SubjectScale | None = None
+    ) -> Iterator[tuple[SubjectScale, Array]]:
+        """For each workout its scale and the network's output without heart rate, (S,) in that scale.
 
-        Equal within 1e-6 bpm to `predict_steps` with a view per target, in one pass: linear in S.
+        Workouts of similar length share passes; what one gets does not depend on the others.
         """
-        prepared = self._prepare(gridded, [view], level=level, response=response)
-        blind_inputs = prepared.inputs[: len(prepared.rows)]
-        network = prepared.read_blind(run_separately(self._network, blind_inputs))
-        free_network = free_run_ahead(self._network, prepared, network, targets, horizon)
-        return predict_heart_rate(prepared, network, free_network, view, horizon).at(targets)
+        for chunk in chunks(workouts, lambda workout: len(workout.bin_of_sample)):
+            scales = [self._scale(workout, level)[0] for workout in chunk]
+            motions = [self._motion(*pair) for pair in zip(chunk, scales, strict=True)]
+            rows = [rows_of(workout) for workout in chunk]
+            inputs = [with_history(row.take(m), 0.0) for m, own in zip(motions, rows, strict=True) for row in own]
+            outputs = iter(run_batched(self._network, inputs, SAME_BITS))
+            for scale, motion, own in zip(scales, motions, rows, strict=True):
+                network = np.empty(len(motion))
+                for row in own:
+                    row.put(next(outputs), network)
+                yield scale, network
 
     def tries(self, scale: SubjectScale, response: Response | None = None) -> Tries:
         """For many blind predictions of one person on one route, each a little different from the last."""
@@ -176,27 +180,41 @@ class Predictor:
         correct: bool = True,
         coverage: float = 0.9,
     ) -> PreparedQuery:
-        contract = self.checkpoint.contract
-        subject = level or self.checkpoint.level
-        scale = subject or population_scale(contract, gridded.mean_speed)
-        response = response or self._own_response(level) or (NEW if subject else UNKNOWN)
-        begins = segment_begins(gridded)
-        climb = vertical_speed(channel(gridded, "altitude"), contract, begins)
+        scale, subject_known = self._scale(gridded, level)
+        response = response or self._own_response(level) or (NEW if subject_known else UNKNOWN)
         return PreparedQuery(
             gridded=gridded,
             views=views,
             scale=scale,
-            subject_known=subject is not None,
-            response=response_features(gridded, scale, contract) @ response.weights,
+            subject_known=subject_known,
+            response=response_features(gridded, scale, self.checkpoint.contract) @ response.weights,
             offset_variance=response.variance,
             intervals=intervals or (self.followed and self.followed.intervals) or self.intervals,
             coverage=coverage,
             correct=correct,
             elapsed=elapsed_steps(gridded),
-            begins=begins,
-            motion=motion_of(channel(gridded, "speed"), climb, scale),
+            begins=segment_begins(gridded),
+            motion=self._motion(gridded, scale),
             rows=rows_of(gridded),
         )
+
+    def _prepare_steps(self, query: StepQuery) -> PreparedQuery:
+        views = [view.heart_rate for view in query.views if view.targets is None]
+        return self._prepare(query.gridded, views, level=query.level, response=query.response)
+
+    def _run_together(self, prepared: Sequence[PreparedQuery]) -> list[tuple[Array, Array]]:
+        outputs = iter(run_batched(self._network, [rows for query in prepared for rows in query.inputs], SAME_BITS))
+        return [query.read_outputs([next(outputs) for _ in query.inputs]) for query in prepared]
+
+    def _scale(self, gridded: GriddedWorkout, level: SubjectScale | None) -> tuple[SubjectScale, bool]:
+        """The scale of a workout, and whether it is the subject's."""
+        subject = level or self.checkpoint.level
+        return subject or population_scale(self.checkpoint.contract, gridded.mean_speed), subject is not None
+
+    def _motion(self, gridded: GriddedWorkout, scale: SubjectScale) -> Features:
+        """(S, 2)"""
+        climb = vertical_speed(channel(gridded, "altitude"), self.checkpoint.contract, segment_begins(gridded))
+        return motion_of(channel(gridded, "speed"), climb, scale)
 
     def _own_response(self, scale: SubjectScale | None) -> Response | None:
         """The checkpoint's response, which is only valid in the checkpoint's own scale."""

@@ -8,11 +8,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrmodel.personal.bands import Intervals
+from hrmodel.personal.response import Response
 from hrmodel.signals.features import Features, history_feature
 from hrmodel.signals.grid import GriddedWorkout, forward_fill
 from hrmodel.signals.scale import SubjectScale
 from hrmodel.signals.steps import Rows
 from hrmodel.workouts.workout import Array
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class View:
+    """What is observed of a workout's heart rate: each step reads it up to `horizon` steps before."""
+
+    heart_rate: Array  # (S,) bpm, NaN where not observed
+    horizon: int = 1
+    targets: NDArray[np.intp] | None = (
+        None  # (O,) increasing, the only steps to predict; None: all, with a horizon of 1
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StepQuery:
+    """One workout of S steps on the grid, to predict once per view of its heart rate.
+
+    `level` None: the checkpoint's scale, else the population's. `response` None: the checkpoint's, else a new person's.
+    """
+
+    gridded: GriddedWorkout
+    views: Sequence[View]
+    level: SubjectScale | None = None
+    response: Response | None = None
+
+    @property
+    def cost(self) -> int:
+        """The steps of its passes, about."""
+        return sum(segment.steps for segment in self.gridded.segments) * (1 + len(self.views))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +101,8 @@ class PreparedQuery:
         starts = np.flatnonzero(np.arange(len(self.begins)) == self.begins)
         if self.correct and not self.subject_known:
             return np.zeros((len(self.views), len(starts)), dtype=np.bool_)
-        observed: NDArray[np.bool_] = np.logical_or.reduceat(np.isfinite(np.stack(self.views)), starts, axis=1)
+        views = np.reshape(self.views, (len(self.views), len(self.begins)))
+        observed: NDArray[np.bool_] = np.logical_or.reduceat(np.isfinite(views), starts, axis=1)
         return observed
 
     def _views_with_history(self, rows: Rows) -> NDArray[np.intp]:

@@ -14,7 +14,7 @@ from hrmodel.signals.grid import to_grid
 from hrmodel.signals.scale import fit_scale
 from hrmodel.signals.steps import measured_heart_rate
 from hrmodel.workouts.simulate import simulate_runner
-from tests.prediction_builders import LEVEL, make_gridded
+from tests.prediction_builders import LEVEL, answer_views, make_gridded
 
 BLIND = np.full(40, np.nan)
 
@@ -29,7 +29,7 @@ def before_any_workout(baseline) -> PersonState:
 
 def one_answer(name, data, view):
     baseline, workout = BASELINES[name](data), make_gridded(np.full(len(view), np.nan))
-    return baseline.answers(workout, [view], before_any_workout(baseline))[0].heart_rate
+    return answer_views(baseline, workout, [view], before_any_workout(baseline))[0]
 
 
 def test_training_mean_is_the_mean_of_the_workouts_means_whatever_is_known():
@@ -59,7 +59,7 @@ def test_ridge_recovers_a_heart_rate_that_is_linear_in_its_features():
         segment.heart_rate[:] = 130 + 8 * table[: segment.steps, 0] + 5 * table[: segment.steps, 21]
     ridge = BASELINES["ridge"](data_of(*workouts[:4], val=workouts[4:5]))
     truth = measured_heart_rate(workouts[5])
-    answer = ridge.answers(workouts[5], [np.full(len(truth), np.nan)], before_any_workout(ridge))[0].heart_rate
+    (answer,) = answer_views(ridge, workouts[5], [np.full(len(truth), np.nan)], before_any_workout(ridge))
     assert np.abs(answer - truth).mean() < 0.2
 
 
@@ -67,14 +67,15 @@ def test_ridge_follows_the_offset_and_nothing_else_from_workout_to_workout():
     workouts = [to_grid(workout) for workout in simulate_runner(workouts=8, seed=1)]
     data = data_of(*workouts[:6], level=fit_scale(workouts[:6], FeatureContract()))
     ridge = BASELINES["ridge"](data)
-    assert ridge.features(workouts[0]).tolist() == [[1.0]] * len(measured_heart_rate(workouts[0]))
+    (terms,) = ridge.blind_terms(workouts[:1])
+    assert terms.features.tolist() == [[1.0]] * len(measured_heart_rate(workouts[0]))
     for workout in workouts[6:]:
         workout.segments[0].heart_rate[:] += 15.0
     before, *after = replay(ridge, workouts[6:])
     assert before.filter.mean.tolist() == [0.0]
     assert 5.0 < after[0].filter.mean[0] < after[1].filter.mean[0]
     view = [np.full(len(measured_heart_rate(workouts[7])), np.nan)]
-    one, other = (ridge.answers(workouts[7], view, state)[0].heart_rate for state in (before, after[1]))
+    one, other = (answer_views(ridge, workouts[7], view, state)[0] for state in (before, after[1]))
     np.testing.assert_allclose(other - one, after[1].filter.mean[0])
 
 
@@ -87,9 +88,7 @@ def test_ridge_has_the_corrector_and_trusts_a_prefix_as_far_as_its_offset_is_uns
     for variance in (1.0, 36.0):
         unsure = replace(ResponseFilter.start(1).filters[0], covariance=np.array([[variance]]))
         state = PersonState(filter=ResponseFilter(size=1, filters=(unsure,)))
-        blind, corrected = (
-            a.heart_rate for a in ridge.answers(workouts[7], [np.full(len(truth), np.nan), view], state)
-        )
+        blind, corrected = answer_views(ridge, workouts[7], [np.full(len(truth), np.nan), view], state)
         moves.append(corrected[31:60] - blind[31:60])
     assert (moves[0] > 5).all()
     assert (moves[1] > moves[0]).all()
@@ -136,7 +135,5 @@ def test_no_baseline_sees_the_heart_rate_that_it_predicts(name):
     workout = make_gridded(np.full(40, np.nan))
     view = 140 + rng.normal(0, 5, 40)
     changed = np.where(np.arange(40) >= 20, 200.0, view)
-    one, other = (
-        answer.heart_rate for answer in baseline.answers(workout, [view, changed], before_any_workout(baseline))
-    )
+    one, other = answer_views(baseline, workout, [view, changed], before_any_workout(baseline))
     assert np.array_equal(one[:21], other[:21])

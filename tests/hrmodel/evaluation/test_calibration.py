@@ -18,7 +18,7 @@ from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.scale import fit_scale
 from hrmodel.signals.steps import measured_heart_rate
 from hrmodel.workouts.simulate import simulate_runner, simulate_workouts
-from tests.prediction_builders import LEVEL, half_width, make_gridded, make_predictor, report_of
+from tests.prediction_builders import LEVEL, half_width, make_gridded, make_predictor, predict_views, report_of
 
 PRIOR = {**DEFAULT_INTERVALS, "blind": [float(width) for width in range(5, 16)]}
 
@@ -66,7 +66,7 @@ def test_a_base_learns_bands_from_all_workouts_and_a_personal_version_from_those
 ):
     network = network(data)
     states = replay(network, data.workouts)
-    past = [residuals_of(network, *pair) for pair in zip(data.workouts, states, strict=False)]
+    past = list(residuals_of(network, list(zip(data.workouts, states, strict=False))))
     for place, state in enumerate(person_states(network, data), start=12):
         assert state.intervals == personal_intervals(PRIOR, past[first:place])
 
@@ -167,13 +167,13 @@ def test_knowing_more_gives_a_narrower_band(data):
 
 def test_residuals_come_from_the_steps_that_serving_calls_that_kind(data):
     workout, network = data.test[0], base(data)
-    residuals = residuals_of(network, workout, PersonState.start(network.size))
+    (residuals,) = residuals_of(network, [(workout, PersonState.start(network.size))])
     assert set(residuals) == set(REGIMES) == set(SOURCES)
     minutes, misses = residuals["blind"]
     truth = measured_heart_rate(workout)
-    blind = network.predictor.predict_steps(workout, [np.full(len(truth), np.nan)], level=data.level)[0].heart_rate
+    (steps,) = predict_views(network.predictor, workout, [np.full(len(truth), np.nan)], level=data.level)
     measured = np.isfinite(truth)
-    assert np.array_equal(misses, (truth - blind)[measured])
+    assert np.array_equal(misses, (truth - steps.heart_rate)[measured])
     assert np.array_equal(minutes, np.flatnonzero(measured) / 6.0)
     for kind, first in (("forecast_60", 6), ("forecast_180", 18), ("forecast_600", 60)):
         assert len(residuals[kind][1]) == measured[first + 1 :].sum()  # the step after the prefix is a nowcast
@@ -183,8 +183,9 @@ def test_residuals_come_from_the_steps_that_serving_calls_that_kind(data):
 def test_a_workout_too_short_for_a_kind_says_nothing_about_it():
     short = make_gridded(140 + np.sin(np.arange(40.0)))
     network = NetworkForecaster(predictor=make_predictor(), level=LEVEL)
-    residuals = residuals_of(network, short, PersonState.start(network.size))
+    start = PersonState.start(network.size)
+    (residuals,) = residuals_of(network, [(short, start)])
     assert set(residuals) == set(REGIMES) - {"forecast_600"}
     silent = make_gridded(np.full(40, np.nan))
-    nothing = residuals_of(network, silent, PersonState.start(network.size))
+    (nothing,) = residuals_of(network, [(silent, start)])
     assert all(len(misses) == 0 for _, misses in nothing.values())

@@ -10,10 +10,12 @@ from tests.prediction_builders import make_gridded
 class Wave:
     """Predicts the same wave, and 3 bpm more where it was told any heart rate; its 90 % band is 12 bpm to each side."""
 
-    def answers(self, workout, views, state):
-        wave = 140.0 + 20 * np.sin(np.arange(len(views[0])))
-        bands = {"0.9": np.full(len(wave), 12.0), "0.8": np.full(len(wave), 8.0)}
-        return [Answer(heart_rate=wave + 3.0 * np.isfinite(view).any(), half_width=bands) for view in views]
+    def answers(self, questions):
+        for question in questions:
+            wave = 140.0 + 20 * np.sin(np.arange(len(question.tasks[0].view)))
+            bands = {"0.9": np.full(len(wave), 12.0), "0.8": np.full(len(wave), 8.0)}
+            told = [np.isfinite(task.view).any() for task in question.tasks]
+            yield [Answer(heart_rate=wave + 3.0 * any_told, half_width=bands) for any_told in told]
 
 
 def shown(heart_rate):

@@ -6,20 +6,20 @@ import pytest
 
 from hrmodel.evaluation.baselines import BASELINES
 from hrmodel.evaluation.calibration import person_states
-from hrmodel.evaluation.forecasters import Answer, EvaluationData, NetworkForecaster, score
+from hrmodel.evaluation.forecasters import Answer, EvaluationData, NetworkForecaster, Question, score
 from hrmodel.evaluation.metrics import METRICS, mae
 from hrmodel.evaluation.protocols import PROTOCOLS
 from hrmodel.evaluation.report import evaluate
 from hrmodel.personal.kalman import ResponseFilter
 from hrmodel.personal.response import NAMES, response_features
-from hrmodel.personal.state import PersonState, replay
+from hrmodel.personal.state import BlindTerms, PersonState, replay
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import to_grid
 from hrmodel.signals.scale import fit_scale
 from hrmodel.signals.steps import measured_heart_rate
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.splits import chronological_split
-from tests.prediction_builders import make_gridded, make_predictor, report_of
+from tests.prediction_builders import make_gridded, make_predictor, predict_views, report_of
 
 SERIES = ("minutes", "measured", "predicted", "lower", "upper", "after_180_s")
 
@@ -80,9 +80,8 @@ def test_each_test_workout_is_predicted_with_the_response_followed_up_to_it(pred
     followed, errors = ResponseFilter.start(len(NAMES)), []
     for workout in (*data.train, *data.val, *data.test):
         truth, features = measured_heart_rate(workout), response_features(workout, data.level, FeatureContract())
-        blind = predictor.predict_steps(
-            workout, [np.full(len(truth), np.nan)], level=data.level, response=followed.response
-        )[0]
+        known = {"level": data.level, "response": followed.response}
+        (blind,) = predict_views(predictor, workout, [np.full(len(truth), np.nan)], **known)
         errors.append(np.nanmean(np.abs(truth - blind.heart_rate)))
         followed = followed.update(features, truth - blind.heart_rate)
     assert [row["P1"] for row in report["per_workout"]] == pytest.approx(errors[-len(data.test) :])
@@ -162,17 +161,15 @@ class Oracle:
 
     size = 1
 
-    def features(self, workout):
-        return np.ones((len(measured_heart_rate(workout)), 1))
+    def blind_terms(self, workouts):
+        for workout in workouts:
+            truth = measured_heart_rate(workout)
+            yield BlindTerms(features=np.ones((len(truth), 1)), rest=truth - self.misses[workout.digest])
 
-    def predict_blind(self, workout, state):
-        return measured_heart_rate(workout) + state.filter.mean[0] - self.misses[workout.digest]
-
-    def answers(self, workout, views, state):
-        return [Answer(heart_rate=self.predict_blind(workout, state)) for _ in views]
-
-    def ahead(self, workout, task, state):
-        return Answer(heart_rate=self.predict_blind(workout, state)[task.scored])
+    def answers(self, questions):
+        for question in questions:
+            (terms,) = self.blind_terms([question.workout])
+            yield [Answer(heart_rate=terms.predict(question.state)) for _ in question.tasks]
 
 
 def known_offset(offset: float) -> PersonState:
@@ -192,7 +189,8 @@ def test_replay_follows_an_offset_that_lasts_and_begins_at_0(data):
 def test_an_oracle_scores_its_known_error(data):
     workout = data.test[0]
     tasks = [PROTOCOLS[name](workout) for name in ("P1", "P3-30", "P2-60")]
-    results = score(Oracle({workout.digest: 4.0}), workout, tasks, state=known_offset(1.0), max_heart_rate=200.0)
+    question = Question(workout=workout, state=known_offset(1.0), tasks=tasks)
+    (results,) = score(Oracle({workout.digest: 4.0}), [question], 200.0)
     assert [mae(scored) for scored in results] == pytest.approx([3.0] * 3)
     assert [len(scored.errors) for scored in results] == [task.scored.sum() for task in tasks]
 

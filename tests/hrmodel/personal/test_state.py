@@ -7,7 +7,7 @@ import pytest
 
 from hrmodel.personal.kalman import ResponseFilter
 from hrmodel.personal.response import NAMES, response_features
-from hrmodel.personal.state import PersonState, in_time, replay
+from hrmodel.personal.state import BlindTerms, PersonState, in_time, replay
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.signals.scale import fit_scale
@@ -29,9 +29,11 @@ class Plain:
     def features(self, workout):
         return response_features(workout, LEVEL, FeatureContract())
 
-    def predict_blind(self, workout, state):
-        self.predicted += 1
-        return LEVEL.heart_rate + self.features(workout) @ state.filter.mean
+    def blind_terms(self, workouts):
+        for workout in workouts:
+            self.predicted += 1
+            features = self.features(workout)
+            yield BlindTerms(features=features, rest=np.full(len(features), LEVEL.heart_rate))
 
 
 class Nobody(Plain):

@@ -1,16 +1,21 @@
 """Forecasts from every minute in one pass are those of one pass per minute, each with a view of its own."""
 
 import resource
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from hrmodel.evaluation.baselines import BASELINES
-from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
+from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster, Question
 from hrmodel.evaluation.protocols import PROTOCOLS, Task
+from hrmodel.evaluation.report import Report
 from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
+from hrmodel.prediction.prepared import StepQuery, View
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, Segment, to_grid
 from hrmodel.signals.scale import fit_scale
@@ -18,7 +23,14 @@ from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
 from hrmodel.workouts.sandbox.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import Workout
-from tests.prediction_builders import make_checkpoint, make_predictor, make_response, report_of
+from tests.prediction_builders import (
+    answer_views,
+    make_checkpoint,
+    make_predictor,
+    make_response,
+    predict_views,
+    report_of,
+)
 from tests.shared_data import personal_parquet
 
 RUNS = [to_grid(workout, workout.digest) for workout in simulate_runner(workouts=10, seed=5)]
@@ -55,7 +67,7 @@ def one_pass_each(predictor: Predictor, workout: GriddedWorkout, task: Task, **k
     elapsed, values = elapsed_steps(workout), []
     for target in np.flatnonzero(task.scored):
         view = np.where(elapsed <= elapsed[target] - task.horizon, task.view, np.nan)
-        steps = predictor.predict_steps(workout, [view], **known)[0]
+        (steps,) = predict_views(predictor, workout, [view], **known)
         values.append(
             [steps.heart_rate[target], steps.blind[target], steps.regimes[target], steps.lead_minutes[target]]
         )
@@ -63,8 +75,9 @@ def one_pass_each(predictor: Predictor, workout: GriddedWorkout, task: Task, **k
 
 
 def in_one_pass(predictor: Predictor, workout: GriddedWorkout, task: Task, **known) -> np.ndarray:
-    steps = predictor.predict_ahead(workout, task.view, np.flatnonzero(task.scored), task.horizon, **known)
-    return np.column_stack([steps.heart_rate, steps.blind, steps.regimes, steps.lead_minutes])
+    view = View(heart_rate=task.view, horizon=task.horizon, targets=np.flatnonzero(task.scored))
+    ((steps,),) = predictor.predict_steps([StepQuery(gridded=workout, views=[view], **known)])
+    return np.column_stack([steps.heart_rate, steps.blind, steps.regimes, steps.lead_minutes])[task.scored]
 
 
 @pytest.mark.parametrize("known", [{"level": LEVEL, "response": RESPONSE}, {"level": LEVEL}, {}])
@@ -95,19 +108,21 @@ def test_the_baselines_do_so_too(name):
     elapsed, expected = elapsed_steps(workout), []
     for target in np.flatnonzero(task.scored):
         view = np.where(elapsed <= elapsed[target] - 3, task.view, np.nan)
-        expected.append(baseline.answers(workout, [view], state)[0].heart_rate[target])
-    np.testing.assert_allclose(baseline.ahead(workout, task, state).heart_rate, expected, rtol=0, atol=1e-9)
+        expected.append(answer_views(baseline, workout, [view], state)[0][target])
+    ((answer,),) = baseline.answers([Question(workout=workout, state=state, tasks=[task])])
+    np.testing.assert_allclose(answer.heart_rate[task.scored], expected, rtol=0, atol=1e-9)
 
 
 def test_a_forecast_sees_nothing_of_the_last_30_seconds():
     workout, network = RUNS[6], NetworkForecaster(predictor=make_predictor(gain=4.0), level=LEVEL)
     task, state = PROTOCOLS["P3-30"](workout), PersonState.start(network.size)
-    (place,) = np.flatnonzero(task.scored)[[5]]
+    place, following = np.flatnonzero(task.scored)[5:7]
     later = np.where(np.arange(len(task.view)) > place - 3, 240.0, task.view)
-    one, other = (network.ahead(workout, replace(task, view=view), state) for view in (task.view, later))
-    assert one.heart_rate[5] == other.heart_rate[5]
-    assert one.heart_rate[6] != other.heart_rate[6]
-    assert one.half_width["0.9"][5] == other.half_width["0.9"][5]
+    tasks = [task, replace(task, view=later)]
+    ((one, other),) = network.answers([Question(workout=workout, state=state, tasks=tasks)])
+    assert one.heart_rate[place] == other.heart_rate[place]
+    assert one.heart_rate[following] != other.heart_rate[following]
+    assert one.half_width["0.9"][place] == other.half_width["0.9"][place]
 
 
 def test_it_does_so_on_recorded_runs_with_the_shipped_networks_size():
@@ -124,6 +139,28 @@ def test_it_does_so_on_recorded_runs_with_the_shipped_networks_size():
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
+def test_what_a_workout_gets_does_not_depend_on_the_workouts_beside_it():
+    predictor = Predictor(make_checkpoint(gain=1.0, hidden=64))
+
+    def query(workout: GriddedWorkout) -> StepQuery:
+        truth, task = measured_heart_rate(workout), PROTOCOLS["P3-30"](workout)
+        start = np.where(np.arange(len(truth)) < 18, truth, np.nan)
+        ahead = View(heart_rate=task.view, horizon=task.horizon, targets=task.targets)
+        views = [View(heart_rate=np.full(len(truth), np.nan)), View(heart_rate=start), ahead]
+        return StepQuery(gridded=workout, views=views, level=LEVEL, response=RESPONSE)
+
+    workouts = [*WORKOUTS.values(), a_day(1.0)]
+    together = predictor.predict_steps(map(query, workouts))
+    for workout, predictions in zip(workouts, together, strict=True):
+        (alone,) = predictor.predict_steps([query(workout)])
+        for one, other in zip(predictions, alone, strict=True):
+            np.testing.assert_allclose(one.heart_rate, other.heart_rate, rtol=0, atol=1e-6)
+    outputs = predictor.blind_outputs(workouts, LEVEL)
+    for workout, (_, network) in zip(workouts, outputs, strict=True):
+        ((_, alone),) = predictor.blind_outputs([workout], LEVEL)
+        np.testing.assert_allclose(network, alone, rtol=0, atol=1e-7)
+
+
 def a_day(hours: float = 24.0) -> GriddedWorkout:
     t = np.arange(0.0, hours * 3600, 10.0)
     heart_rate = 135 + 15 * np.sin(t / 300) + np.random.default_rng(0).normal(0, 2, len(t))
@@ -131,10 +168,49 @@ def a_day(hours: float = 24.0) -> GriddedWorkout:
     return to_grid(workout, workout.digest)
 
 
+def with_pauses(workout: GriddedWorkout, steps: int) -> GriddedWorkout:
+    """The same steps, with a pause of 70 s after so many of them."""
+    (whole,) = workout.segments
+    segments = [
+        Segment(
+            first_step=first + 7 * (first // steps),
+            speed=whole.speed[first : first + steps],
+            altitude=whole.altitude[first : first + steps],
+            heart_rate=whole.heart_rate[first : first + steps],
+        )
+        for first in range(0, whole.steps, steps)
+    ]
+    bins = np.arange(whole.steps)
+    return replace(workout, segments=tuple(segments), bin_of_sample=bins + 7 * (bins // steps))
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def evaluated(predictor: Predictor, *tests: GriddedWorkout) -> Report:
+    return report_of(predictor, EvaluationData(train=RUNS[:7], val=RUNS[7:9], test=tests, level=LEVEL))
+
+
+@pytest.mark.slow
 def test_evaluating_a_workout_of_a_day_takes_little_memory():
-    data = EvaluationData(train=RUNS[:7], val=RUNS[7:9], test=[a_day()], level=LEVEL)
     predictor = Predictor(make_checkpoint(gain=1.0, hidden=64))
+    evaluated(predictor, a_day(0.5))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    report = report_of(predictor, data)
+    report = evaluated(predictor, a_day())
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000  # kB
     assert report["per_workout"][0]["minutes"] == 1440.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps_of_a_segment", [8640, 4])
+def test_evaluating_ten_times_the_steps_takes_at_most_twelve_times_the_work(steps_of_a_segment):
+    """In one recording, and in one of which every minute is followed by a pause."""
+    predictor = Predictor(make_checkpoint(gain=1.0, hidden=64))
+    seconds = []
+    for hours in (2.4, 24.0):
+        workout = with_pauses(a_day(hours), steps_of_a_segment)
+        seconds.append(min(cpu_seconds(partial(evaluated, predictor, workout)) for _ in range(3)))
+    assert seconds[1] <= 12 * seconds[0]
