@@ -1,7 +1,8 @@
 """The baselines: four predictors without a network, in the same table as the model."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -121,6 +122,21 @@ BASELINES: dict[str, Callable[[EvaluationData, Callable[[], None]], Baseline]] =
     "persistence": persistence,
     "ridge": ridge,
 }
+
+
+_KINDS: dict[str, tuple[type[Blind], Callable[[Array, ObservedState], Array] | None]] = {
+    "training_mean": (Constant, None),
+    "elapsed_curve": (Curve, _corrected),
+    "persistence": (Constant, _last_observed),
+    "ridge": (RidgeFit, _corrected),
+}
+
+
+def restored(name: str, fit: Mapping[str, Array], *, offset: bool) -> Baseline:
+    """A fitted baseline from the fields of its `blind` as arrays. Raises KeyError or TypeError for other fields."""
+    kind, after = _KINDS[name]
+    values: dict[str, Any] = {key: value if value.ndim else value.item() for key, value in fit.items()}
+    return Baseline(blind=kind(**values), after=after, offset=offset)
 
 
 def mean_heart_rate(data: EvaluationData) -> float:

@@ -8,7 +8,8 @@ import numpy as np
 
 from hrmodel.evaluation.calibration import person_states, residuals_of
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
-from hrmodel.evaluation.report import Report, evaluate, ignore
+from hrmodel.evaluation.report import Report, evaluate
+from hrmodel.evaluation.scores import ignore
 from hrmodel.personal.band_fitting import Residuals, population_intervals
 from hrmodel.personal.bands import Intervals
 from hrmodel.personal.state import no_progress, replay

@@ -34,7 +34,7 @@ def evaluate(
     None, empty tables.
     """
     if not data.test:
-        return report_of(network, [], {}.__getitem__)
+        return report_of(network, [], no_workout)
     baselines = fit_baselines(data, lambda share: on_progress(FITTING * share))
     tested, _ = score_tests(
         network, baselines, data, states, lambda share: on_progress(FITTING + (1 - FITTING) * share)
@@ -42,10 +42,17 @@ def evaluate(
     return report_of(network, tested, {workout.digest: workout for workout in data.test}.__getitem__)
 
 
+def no_workout(digest: str) -> GriddedWorkout:
+    """Find none: for a report without test workouts. Raises KeyError."""
+    raise KeyError(digest)
+
+
 def report_of(
-    network: NetworkForecaster, tested: Sequence[TestedWorkout], find: Callable[[str], GriddedWorkout]
+    network: NetworkForecaster,
+    tested: Sequence[TestedWorkout],
+    find: Callable[[str], GriddedWorkout],
 ) -> Report:
-    """The report on test workouts in time order; `find` gives one by its digest, which is called for the examples."""
+    """The report on test workouts in time order; `find` gives one by its digest, and is called for the examples."""
     protocols = {name: _table([test.network for test in tested], name) for name in PROTOCOLS} if tested else {}
     return {
         "score": _score(protocols) if tested else None,

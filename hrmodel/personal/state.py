@@ -57,6 +57,14 @@ class PersonState:
         """Before any workout, for `size` weights."""
         return PersonState(filter=ResponseFilter.start(size))
 
+    @staticmethod
+    def known(
+        filter: ResponseFilter, intervals: Intervals | None, last_workout: str | None, workouts: int
+    ) -> "PersonState":
+        """A state from its parts; the time as ISO 8601 says it. Raises ValueError for another."""
+        until = None if last_workout is None else datetime.fromisoformat(last_workout)
+        return PersonState(filter=filter, intervals=intervals, last_workout=until, workouts=workouts)
+
     @property
     def response(self) -> Response | None:
         """The response in the next workout; None without the response's weights."""
@@ -116,12 +124,8 @@ class PersonState:
         filters = tuple(_filter_from_dict(state) for state in values["filters"])
         if not filters:
             raise ValueError("a person's state has at least one filter")
-        return PersonState(
-            filter=ResponseFilter(size=len(NAMES), filters=filters),
-            intervals=values["intervals"],
-            last_workout=None if values["until"] is None else datetime.fromisoformat(values["until"]),
-            workouts=int(values["workouts"]),
-        )
+        mixture = ResponseFilter(size=len(NAMES), filters=filters)
+        return PersonState.known(mixture, values["intervals"], values["until"], int(values["workouts"]))
 
 
 def in_time(workouts: Iterable[GriddedWorkout]) -> list[GriddedWorkout]:
