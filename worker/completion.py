@@ -17,7 +17,7 @@ from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.scale import SubjectScale
 from service.errors import Conflict
 from service.registry import imports, jobs, model_versions, promotion
-from service.registry.tables import ChampionReason, Dataset, Evaluation, Job, ModelVersion, Subject
+from service.registry.tables import ChampionReason, Dataset, Evaluation, Job, ModelVersion, Phase, Subject
 from worker.data import PERSONAL, PersonData, load_person, load_serving, unseen_people
 from worker.failures import TRIES, JobFailure
 from worker.reporter import LeaseLost, Reporter
@@ -30,6 +30,12 @@ class HeldOut:
 
     dataset_id: UUID
     people: Mapping[str, PersonData]
+
+    @property
+    def tests(self) -> int:
+        """How many workouts decide: a person's test workouts, or all of the people whom a base never saw."""
+        personal = [workout for person in self.people.values() for workout in person.splits["test"]]
+        return len(personal) or sum(len(person.splits["val"]) for person in unseen_people(self.people))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +79,9 @@ def complete(
         try:
             held_out = _read_held_out(reporter, job, own, held_out)
             _score_challenger(reporter, job, challenger, held_out)
+            reporter.enter(Phase.DECIDING, held_out.tests)
             champion = score_champion(reporter, job, held_out)
+            reporter.advance(held_out.tests)
             reporter.report()
             with reporter.context.database.unit_of_work() as session:
                 _finish(session, reporter.claim, job, challenger, held_out, champion)
@@ -124,6 +132,7 @@ def _read_held_out(reporter: Reporter, job: Job, *earlier: HeldOut) -> HeldOut:
 
 def _score_challenger(reporter: Reporter, job: Job, challenger: Challenger, held_out: HeldOut) -> None:
     if held_out.dataset_id not in challenger.results:
+        reporter.enter(Phase.TESTING, held_out.tests)
         challenger.results[held_out.dataset_id] = _score(reporter, job, held_out, challenger.predictor)
 
 
@@ -196,12 +205,16 @@ def _promote(
 
 def _score(reporter: Reporter, job: Job, held_out: HeldOut, predictor: Predictor) -> EvaluationResult:
     """The result on the subject's test workouts; a base is scored zero-shot on held-out people."""
+
+    def tell(share: float) -> None:
+        reporter.advance(round(share * held_out.tests, 1))
+
     if not job.stage.personal:
         people = [person.splits["val"] for person in unseen_people(held_out.people)]
-        report = evaluate_people(predictor, people, on_progress=lambda _share: reporter.beat())
+        report = evaluate_people(predictor, people, on_progress=tell)
         return EvaluationResult(report=report)
     data = held_out.people[PERSONAL].for_evaluation(predictor.checkpoint)
-    return evaluate_person(predictor, data, reporter.beat)
+    return evaluate_person(predictor, data, tell)
 
 
 def _bpm(score: float | None) -> str:

@@ -64,6 +64,11 @@ class StoredPerson:
         self._stored = {workout.digest: workout for workout in stored}
         self._read = dict(read or {})
 
+    @property
+    def digests(self) -> list[str]:
+        """Of all of them, in the dataset's order."""
+        return list(self._stored)
+
     def find(self, digest: str) -> GriddedWorkout:
         """One workout. Raises KeyError, and JobFailure when its file is gone."""
         if digest not in self._read:

@@ -1,6 +1,6 @@
 """The evaluations at the end of an import: of the versions that serve or may serve next, on the subject's workouts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -12,8 +12,8 @@ from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.scale import SubjectScale
 from service.registry import model_versions, promotion
-from service.registry.tables import ModelVersion
-from worker.data import StoredPerson, load_checkpoint, load_serving
+from service.registry.tables import ModelVersion, Phase
+from worker.data import PersonData, StoredPerson, load_checkpoint, load_serving
 from worker.failures import JobFailure
 from worker.growing import Growth
 from worker.reporter import Context, Reporter
@@ -37,37 +37,50 @@ class ImportScoring:
 
     def __post_init__(self) -> None:
         """Fit the level, unless that of the dataset before stays."""
-        self.level = self.growth.level if self.growth else self.person.data().level
+        self.level = self.growth.level if self.growth else self._read_all().level
 
     def results(self, account_id: UUID) -> Iterator[tuple[ModelVersion, EvaluationResult]]:
         """The base, the champion and the version before it always; the newest other versions where that costs only
         what is new. The others wait: see `worker.catching_up`.
         """  # fmt: skip
         candidates = Candidates.of(self.reporter.context, account_id, self.subject_id)
-        for version in candidates.serving:
+        others = [*candidates.before, *candidates.idle]
+        self.reporter.enter(Phase.SCORING, len(candidates.serving) + len(others))
+        for done, version in enumerate(candidates.serving):
             checkpoint = load_serving(self.reporter.context.database, self.reporter.context.store, version)
-            yield version, self._go_on(version, checkpoint) or self._anew(checkpoint)
-        for version in (*candidates.before, *candidates.idle):
+            yield version, self._go_on(version, checkpoint, done) or self._anew(checkpoint, done)
+        for done, version in enumerate(others, start=len(candidates.serving)):
             with suppress(JobFailure):  # its file is lost: nothing depends on it now
                 checkpoint = load_checkpoint(self.reporter.context.store, version)
-                result = self._go_on(version, checkpoint)
+                result = self._go_on(version, checkpoint, done)
                 if result is None and version in candidates.before:
-                    result = self._anew(checkpoint)
+                    result = self._anew(checkpoint, done)
                 if result is not None:
                     yield version, result
 
-    def _go_on(self, version: ModelVersion, checkpoint: Checkpoint) -> EvaluationResult | None:
+    def _read_all(self) -> PersonData:
+        self.reporter.enter(Phase.MERGING, len(self.person.digests))
+        for digest in self.person.digests:
+            self.person.find(digest)
+            self.reporter.advance()
+        return self.person.data()
+
+    def _go_on(self, version: ModelVersion, checkpoint: Checkpoint, done: int) -> EvaluationResult | None:
         """From what the version's evaluation on the dataset before kept; None when it kept nothing."""
         growth = self.growth
         history = self._history(version, growth.before) if growth else None
         if growth is None or history is None:
             return None
         data = EvaluationData(**self.person.splits(growth.new), level=checkpoint.level or self.level)
-        return evaluate_growth(Predictor(checkpoint), history, data, self.person.find, self.reporter.beat)
+        return evaluate_growth(Predictor(checkpoint), history, data, self.person.find, self._share(done))
 
-    def _anew(self, checkpoint: Checkpoint) -> EvaluationResult:
+    def _anew(self, checkpoint: Checkpoint, done: int) -> EvaluationResult:
         data = self.person.data(self.level).for_evaluation(checkpoint)
-        return evaluate_person(Predictor(checkpoint), data, self.reporter.beat)
+        return evaluate_person(Predictor(checkpoint), data, self._share(done))
+
+    def _share(self, done: int) -> Callable[[float], None]:
+        """What hears of the share of one version's evaluation, after so many others."""
+        return lambda share: self.reporter.advance(done + share)
 
     def _history(self, version: ModelVersion, dataset_id: UUID) -> EvaluatedHistory | None:
         with self.reporter.context.database.reading() as session:

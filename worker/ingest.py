@@ -1,7 +1,6 @@
 """An import job: from an uploaded file to stored workouts with a split, the subject's level and its first champion."""
 
 import hashlib
-import time
 from dataclasses import asdict, dataclass, field, replace
 from uuid import UUID
 
@@ -18,7 +17,7 @@ from hrmodel.workouts.units import Units
 from service.errors import Conflict
 from service.registry import imports, jobs, leftovers, promotion
 from service.registry.imports import ImportedFile, ImportedWorkout, StoredWorkout
-from service.registry.tables import Dataset, DatasetKind, Job, Subject
+from service.registry.tables import Dataset, DatasetKind, Job, Phase, Subject
 from worker.data import StoredPerson, upload_path
 from worker.failures import TRIES, JobFailure
 from worker.growing import growth
@@ -28,8 +27,6 @@ from worker.reporter import LeaseLost, Reporter
 
 ORIGINAL_FORMAT = "original"  # the only format whose own split is kept
 VAL_PEOPLE_SHARE = 0.15
-READING_SHARE = 0.8  # of the job's progress
-TELL_SECONDS = 0.5
 
 
 @dataclass
@@ -64,10 +61,18 @@ def _read(reporter: Reporter, job: Job, dataset: Dataset, imported: ImportedSoFa
     units = Units(**job.configuration["units"]) if job.configuration.get("units") else None
     sport = job.configuration.get("sport")
     name = dataset.name or "upload"
-    progress = _ReadingProgress(reporter)
+    size = dataset.upload_size or 1
+    reporter.enter(Phase.READING, size)
     try:
         with context.store.scratch(f"{reporter.claim.job_id}-{reporter.claim.attempt}") as folder:
-            upload = read_isolated(path, name=name, folder=folder, units=units, sport=sport, on_wait=progress.at)
+            upload = read_isolated(
+                path,
+                name=name,
+                folder=folder,
+                units=units,
+                sport=sport,
+                on_wait=lambda share: reporter.advance(round(share * size)),
+            )
             for item in upload:
                 if isinstance(item, FileReport):
                     imported.files.append(
@@ -80,24 +85,6 @@ def _read(reporter: Reporter, job: Job, dataset: Dataset, imported: ImportedSoFa
         raise JobFailure("unreadable_upload", f"{error}") from error
     if not imported.extents:
         raise _nothing_kept(imported)
-
-
-@dataclass
-class _ReadingProgress:
-    """Reports the progress of reading; the last part of the job's progress is the scoring's."""
-
-    reporter: Reporter
-    progress: float = 0.0
-    told_at: float = field(default_factory=time.monotonic)
-
-    def at(self, progress: float) -> None:
-        """Report the share of the upload that has been read. Raises Stop."""
-        share = READING_SHARE * progress
-        self.reporter.beat(share)
-        now = time.monotonic()
-        if share > self.progress and now - self.told_at >= TELL_SECONDS:
-            self.progress, self.told_at = share, now
-            self.reporter.report()
 
 
 def _take(reporter: Reporter, job: Job, dataset: Dataset, imported: ImportedSoFar, item: FoundWorkout) -> None:

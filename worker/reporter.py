@@ -1,4 +1,4 @@
-"""What a running job tells the registry: a heartbeat while batches advance, and each epoch with its checkpoint."""
+"""What a running job tells the registry: a heartbeat while work advances, its phase, each epoch with its checkpoint."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,10 @@ from service.registry import jobs, leftovers, pins
 from service.registry.artifacts import ArtifactStore
 from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.session import Database, spoken_reason
-from service.registry.tables import Job
+from service.registry.tables import Job, Phase, Stage
+from worker import phases
+
+TELL_SECONDS = 0.5  # between two reports of how far a phase is
 
 log = structlog.get_logger(__name__)
 
@@ -56,15 +59,32 @@ class Reporter:
 
     context: Context
     claim: jobs.Claim
+    stage: Stage = Stage.IMPORT
     progress: float = 0.0
+    _clock: phases.Clock | None = None
+    _entered: list[tuple[Phase, float]] = field(default_factory=list)
     _renewed: float = field(default_factory=time.monotonic)
     _tried: float = field(default_factory=time.monotonic)
     _waiting: list[EpochReport] = field(default_factory=list)
 
-    def beat(self, progress: float | None = None) -> None:
+    def enter(self, phase: Phase, total: float, done: float = 0.0) -> None:
+        """Begin a phase of `total` parts, of which some may be done already, and tell of it at once. Raises Stop."""
+        self._clock = phases.Clock(phase=phase, total=total, done=done)
+        self._entered.append((phase, total))
+        self._move()
+        self.report()
+
+    def advance(self, done: float | None = None) -> None:
+        """So many parts of the phase are done; None: one more. Told twice a second, and a heartbeat. Raises Stop."""
+        clock = self._clock
+        assert clock is not None, "no phase has begun"
+        clock.done = clock.done + 1.0 if done is None else done
+        if self._move() and time.monotonic() - self._tried >= TELL_SECONDS:
+            self.report()
+        self.beat()
+
+    def beat(self) -> None:
         """Renew the lease when a sixth of it has passed. Call it wherever work advances. Raises Stop."""
-        if progress is not None:
-            self.progress = progress
         if self.context.stopping():
             raise HandBack
         if time.monotonic() - self._tried >= self.context.lease_seconds / jobs.BEATS_PER_LEASE:
@@ -85,7 +105,8 @@ class Reporter:
         self._tried = time.monotonic()
         try:
             with self.context.database.unit_of_work() as session:
-                answer = jobs.heartbeat(session, self.claim, self.context.lease_seconds, self.progress)
+                place = self._clock.place() if self._clock else None
+                answer = jobs.heartbeat(session, self.claim, self.context.lease_seconds, self.progress, place)
                 stale = self._write(session) if answer.lease_held else []
         except DATABASE_UNAVAILABLE as error:
             log.warning("heartbeat failed", reason=spoken_reason(error))
@@ -94,11 +115,18 @@ class Reporter:
             return
         if not answer.lease_held:
             raise LeaseLost
-        self._renewed, self._waiting = self._tried, []
+        self._renewed, self._waiting, self._entered = self._tried, [], []
         for account_id, sha256 in stale:
             self.context.store.delete(account_id, sha256)
         if answer.cancel_requested:
             raise Cancelled
+
+    def _move(self) -> bool:
+        """Bring the job's progress up to the phase's; it never falls within an attempt. Whether it rose."""
+        before = self.progress
+        if self._clock:
+            self.progress = max(before, phases.progress(self.stage, self._clock.place()))
+        return self.progress > before
 
     def _write(self, session: Session) -> list[tuple[Any, str]]:
         """Write the waiting epochs; the checkpoints that no row points to any more (they name the job, so they
@@ -107,6 +135,8 @@ class Reporter:
         job = session.get_one(Job, self.claim.job_id)
         session.refresh(job)
         before = {job.latest_sha256, job.previous_sha256}
+        for phase, total in self._entered:
+            jobs.record_phase(session, self.claim, phase, total)
         for report in self._waiting:
             if report.metrics:
                 jobs.record_epoch(session, self.claim, report.metrics)

@@ -64,6 +64,7 @@ def _run(reporter: Reporter, device: str) -> None:
     reporter.report()
     with reporter.context.database.reading() as session:
         job = session.get_one(Job, reporter.claim.job_id)
+    reporter.stage = job.stage
     log.info("job taken", stage=job.stage.value, worker=reporter.context.worker)
     if job.stage == Stage.IMPORT:
         ingest.import_upload(reporter, job)

@@ -8,10 +8,9 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from hrmodel.evaluation import stored_history
-from hrmodel.evaluation.calibration import person_states
+from hrmodel.evaluation.calibration import states_and_report
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.history import EvaluatedHistory
-from hrmodel.evaluation.report import no_workout, report_of
 from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.grid import GriddedWorkout
@@ -35,15 +34,16 @@ class EvaluationResult:
             model_versions.keep_history(session, subject_id, version_id, dataset_id, kept)
 
 
-def evaluate_person(predictor: Predictor, data: EvaluationData, beat: Callable[[], None]) -> EvaluationResult:
-    """Follow and score one person from the first workout on; `beat` is called as work advances."""
+def evaluate_person(
+    predictor: Predictor, data: EvaluationData, on_progress: Callable[[float], None]
+) -> EvaluationResult:
+    """Follow and score one person from the first workout on; `on_progress` gets the share done, 0..1."""
     network = NetworkForecaster(predictor=predictor, level=data.level)
     if not data.test:
-        states = person_states(network, data, beat)
-        return EvaluationResult(report=report_of(network, [], no_workout), state=states[-1])
-    history = EvaluatedHistory.of(network, data, lambda _share: beat())
+        states, report = states_and_report(network, data, on_progress)
+        return EvaluationResult(report=report, state=states[-1])
     by_digest = {workout.digest: workout for workout in data.test}
-    return _result(network, history, by_digest.__getitem__)
+    return _result(network, EvaluatedHistory.of(network, data, on_progress), by_digest.__getitem__)
 
 
 def evaluate_growth(
@@ -51,11 +51,11 @@ def evaluate_growth(
     history: EvaluatedHistory,
     data: EvaluationData,
     find: Callable[[str], GriddedWorkout],
-    beat: Callable[[], None],
+    on_progress: Callable[[float], None],
 ) -> EvaluationResult:
     """The same as of all workouts, when those of `data` follow an evaluated history; `find` gives an earlier one."""
     network = NetworkForecaster(predictor=predictor, level=data.level)
-    return _result(network, history.go_on(network, data, lambda _share: beat()), find)
+    return _result(network, history.go_on(network, data, on_progress), find)
 
 
 def _result(

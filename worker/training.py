@@ -1,6 +1,5 @@
 """A training job: from its dataset and start model to a registered version and the decision on who serves."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,13 +25,11 @@ from hrmodel.training.views import TrainingViews, ValidationViews
 from hrmodel.version import CODE_VERSION
 from service.registry import imports, model_versions
 from service.registry.artifacts import ArtifactDamaged, ArtifactMissing
-from service.registry.tables import Dataset, Job, ModelVersion
+from service.registry.tables import Dataset, Job, ModelVersion, Phase
 from worker import completion
 from worker.data import PERSONAL, PersonData, by_person, load_checkpoint, load_person
 from worker.failures import JobFailure
 from worker.reporter import EpochReport, Reporter
-
-TRAINING_SHARE = 0.9  # of a job's progress; the rest is evaluation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,10 +48,13 @@ class Assignment:
         """The subject's level; a base model has none."""
         return self.people[PERSONAL].level if self.job.stage.personal else None
 
-    def targets(self, on_progress: Callable[[float], None]) -> tuple[list[ScaledWorkout], list[ScaledWorkout]]:
+    def targets(self, reporter: Reporter) -> tuple[list[ScaledWorkout], list[ScaledWorkout]]:
         """Training and validation workouts: for a base those of all people, each in their own scale."""
         if self.start is not None:
-            return personal_targets(self.start, self.people[PERSONAL].for_evaluation(None), on_progress)
+            data = self.people[PERSONAL].for_evaluation(None)
+            total = len(data.train) + len(data.val)
+            reporter.enter(Phase.TARGETS, total)
+            return personal_targets(self.start, data, lambda share: reporter.advance(round(share * total)))
         people = self.people.values()
         train = [workout for person in people for workout in person.scaled("train")]
         return train, [workout for person in people for workout in person.scaled("val")]
@@ -65,7 +65,6 @@ def train(reporter: Reporter, job: Job, device: str) -> None:
     assignment = _load(reporter, job)
     state = _fit(reporter, assignment, device)
     best = replace(_checkpoint(assignment, state), weights=state.best_weights, training=None, training_meta=None)
-    reporter.report()
     best = replace(best, intervals=_bands(reporter, assignment, best))
     completion.complete(reporter, assignment.job, assignment.dataset, assignment.people, assignment.parent, best)
 
@@ -76,7 +75,9 @@ def _bands(reporter: Reporter, assignment: Assignment, best: Checkpoint) -> Inte
     if assignment.start is not None:
         return assignment.start.intervals
     workouts_of_people = [person.workouts for person in assignment.people.values()]
-    return calibrate_people(Predictor(best), workouts_of_people, reporter.beat)
+    total = sum(map(len, workouts_of_people))
+    reporter.enter(Phase.CALIBRATING, total)
+    return calibrate_people(Predictor(best), workouts_of_people, lambda share: reporter.advance(round(share * total)))
 
 
 def _load(reporter: Reporter, job: Job) -> Assignment:
@@ -86,8 +87,9 @@ def _load(reporter: Reporter, job: Job) -> Assignment:
         stored = imports.stored_workouts(session, dataset.id)
         parent = _parent(session, job)
     level = SubjectScale.from_dict(dataset.level) if dataset.level else None
+    reporter.enter(Phase.READING, len(stored))
     people = {
-        name: load_person(context.store, job.account_id, workouts, reporter.beat, level=level)
+        name: load_person(context.store, job.account_id, workouts, reporter.advance, level=level)
         for name, workouts in ({PERSONAL: stored} if job.stage.personal else by_person(stored)).items()
     }
     reporter.say(f"Read {len(stored)} workouts of {len(people)} {'person' if len(people) == 1 else 'people'}.")
@@ -118,19 +120,19 @@ def _parent(session: Session, job: Job) -> ModelVersion | None:
 
 def _fit(reporter: Reporter, assignment: Assignment, device: str) -> TrainingState:
     contract = assignment.start.contract if assignment.start else FeatureContract()
-    train, val = assignment.targets(lambda _share: reporter.beat())
+    train, val = assignment.targets(reporter)
     train_views = TrainingViews(train, contract, assignment.stage.seed, assignment.stage.batch_size)
     val_views = ValidationViews(val, contract)
     if len(train_views) == 0:
         raise JobFailure("too_few_workouts", "No training workout has a measured heart rate.")
     model = _start_model(assignment).to(torch.device(device))
-    resume = _resume(reporter, assignment, model)
+    resume, epochs = _resume(reporter, assignment, model), assignment.stage.epochs
+    reporter.enter(Phase.TRAINING, epochs, resume.epoch if resume else 0)
 
     def on_batch(state: TrainingState) -> None:
-        reporter.beat(TRAINING_SHARE * state.progress)
+        reporter.advance(round(epochs * state.progress, 3))
 
     def on_epoch(_model: HeartRateNetwork, state: TrainingState) -> None:
-        reporter.progress = TRAINING_SHARE * state.progress
         reporter.epoch(_report(reporter, assignment, state))
 
     return fit(

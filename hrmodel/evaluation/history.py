@@ -52,8 +52,7 @@ class EvaluatedHistory:
         The same as `start` and then all of them at once. Raises ValueError for an earlier workout.
         """
         before = Followed(states=[self.state], residuals=self.residuals)
-        followed = follow(network, data, lambda: on_progress(0.0), before=before)
-        on_progress(FOLLOWING)
+        followed = follow(network, data, lambda share: on_progress(FOLLOWING * share), before=before)
         tested, baselines = score_tests(
             network,
             self.baselines,

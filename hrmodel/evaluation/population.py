@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
 
-from hrmodel.evaluation.calibration import person_states, residuals_of
+from hrmodel.evaluation.calibration import residuals_of, states_and_report
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
-from hrmodel.evaluation.report import Report, evaluate
+from hrmodel.evaluation.report import Report
 from hrmodel.evaluation.scores import ignore
 from hrmodel.personal.band_fitting import Residuals, population_intervals
 from hrmodel.personal.bands import Intervals
-from hrmodel.personal.state import no_progress, replay
+from hrmodel.personal.state import replay
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout
@@ -47,8 +48,7 @@ def evaluate_people(
     for place, person in enumerate(people):
         data, report_progress = held_out_person(person), partial(report_share, place)
         network = NetworkForecaster(predictor=predictor, level=data.level)
-        states = person_states(network, data, partial(report_progress, 0.0))
-        report = evaluate(network, data, states, on_progress=report_progress)
+        _, report = states_and_report(network, data, report_progress)
         if report["score"] is not None:
             reports.append(report)
         report_share(place, 1.0)
@@ -65,26 +65,35 @@ def evaluate_people(
 
 
 def calibrate_people(
-    predictor: Predictor, people: Sequence[Person], on_workout: Callable[[], None] = no_progress
+    predictor: Predictor, people: Sequence[Person], on_progress: Callable[[float], None] = ignore
 ) -> Intervals:
     """Population bands: each person's workouts after the first, in the person's scale, with the response followed.
 
     People of the training data may be among them: the width of a band is mostly due to the difference between days,
     which no network learns. Three held-out people alone make a poor population: their bands were far too wide.
-    Fewer than five workouts in all: the predictor's own. `on_workout` is called as work advances.
+    Fewer than five workouts in all: the predictor's own. `on_progress` gets the share done, 0..1.
     """
     if sum(len(person) for person in people) < MIN_WORKOUTS:
         return predictor.intervals
-    return population_intervals([_residuals(predictor, person, on_workout) for person in people], predictor.intervals)
+    parts, done = sum(len(person) + len(_recent(person)) for person in people), count(1)
+
+    def tell() -> None:
+        on_progress(next(done) / parts)
+
+    return population_intervals([_residuals(predictor, person, tell) for person in people], predictor.intervals)
+
+
+def _recent(person: Person) -> range:
+    """The most recent workouts, without a person's first."""
+    return range(max(1, len(person) - RECENT), len(person))
 
 
 def _residuals(predictor: Predictor, person: Person, on_workout: Callable[[], None]) -> list[Residuals]:
     """Of the person's most recent workouts; their level is that of train + val, as it would serve."""
     network = NetworkForecaster(predictor=predictor, level=held_out_person(person).level)
     states = replay(network, person, on_workout)
-    recent = range(max(1, len(person) - RECENT), len(person))
     residuals = []
-    for own in residuals_of(network, [(person[i], states[i]) for i in recent]):
+    for own in residuals_of(network, [(person[i], states[i]) for i in _recent(person)]):
         residuals.append(own)
         on_workout()
     return residuals

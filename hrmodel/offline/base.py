@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +57,8 @@ def train_base(data: Path, folder: Path, hyperparameters: dict[str, Any], archit
     predictor = Predictor(checkpoint)
     golden_check(predictor)
     all_people = [*people.train.values(), *people.val.values()]
-    total, done = 2 * sum(map(len, all_people)), count(1)
     with progress_bar("bands") as show:
-        bands = calibrate_people(predictor, all_people, lambda: show(min(next(done) / total, 1.0)))
+        bands = calibrate_people(predictor, all_people, show)
     checkpoint = replace(checkpoint, intervals=bands)
     with progress_bar("evaluate") as show:
         report = evaluate_people(Predictor(checkpoint), list(people.val.values()), on_progress=show)

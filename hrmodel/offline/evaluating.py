@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hrmodel.evaluation.calibration import person_states
+from hrmodel.evaluation.calibration import states_and_report
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.picture import draw_evaluation
-from hrmodel.evaluation.report import Report, evaluate
+from hrmodel.evaluation.report import Report
 from hrmodel.evaluation.scores import ignore
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.offline.console import progress_bar
@@ -113,8 +113,8 @@ def report_of(
     """The model's report on a person's test workouts, in the scale that it was trained in; a base in theirs."""
     own = replace(data, level=model.level or data.level)
     network = NetworkForecaster(predictor=Predictor(model, device), level=own.level)
-    states = person_states(network, own, lambda: on_progress(0.0))
-    return evaluate(network, own, states, on_progress=on_progress)
+    _, report = states_and_report(network, own, on_progress)
+    return report
 
 
 def _warn_of_other_data(name: str, version: ModelFile, data: EvaluationData) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 
 import torch
 
@@ -58,8 +57,7 @@ class Training:
     def best(self, state: TrainingState, on_progress: Callable[[float], None] = ignore) -> Checkpoint:
         """The best epoch's model, with the person's response as it follows it through training and validation."""
         best = self.checkpoint(state.model.config, state.best_weights, state.history)
-        total, done = len(self.data.train) + 2 * len(self.data.val), count(1)
-        return replace(best, followed=state_after(best, self.data, lambda: on_progress(min(next(done) / total, 1.0))))
+        return replace(best, followed=state_after(best, self.data, on_progress))
 
     def checkpoint(
         self, network: NetworkConfig, weights: Mapping[str, torch.Tensor], history: Sequence[Entry]

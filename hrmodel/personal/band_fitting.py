@@ -5,7 +5,7 @@ workout are weighted quantiles of its absolute residuals on earlier workouts, ne
 other people. Steps of one workout share that day's offset, so the unit is the workout, not the step.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,19 +69,18 @@ def personal_intervals(prior: Intervals, past: Sequence[Residuals]) -> Intervals
     a workout's sum of absolute residuals / the sum of the prior's means at the same lead times. So where no workout has
     a step the band is about s times the prior's, and without any workout it is the prior.
     """
-    return rolling_intervals(prior, past, [len(past)])[0]
+    (intervals,) = rolling_intervals(prior, past, [len(past)])
+    return intervals
 
 
-def rolling_intervals(prior: Intervals, past: Sequence[Residuals], counts: Sequence[int]) -> list[Intervals]:
+def rolling_intervals(prior: Intervals, past: Sequence[Residuals], counts: Sequence[int]) -> Iterator[Intervals]:
     """`personal_intervals` of the first so many workouts of `past`, for each of `counts`; residuals are sorted once."""
     pools = {regime: _pooled(past, regime).by_value() for regime in REGIMES}
-    bands = []
     for count in counts:
         rows: Intervals = {"levels": list(STORED_COVERAGES), "minutes": list(LEAD_MINUTES)}
         for regime, pool in pools.items():
             rows[regime] = _personal_rows(_draws(prior, regime), pool.between(max(0, count - WINDOW), count))
-        bands.append(rows if count else prior)
-    return bands
+        yield rows if count else prior
 
 
 def _personal_rows(draws: Array, pool: _Pool) -> list[list[float]]:

@@ -18,6 +18,7 @@ from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.sandbox.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import EPOCH, Workout
+from service.cli.common import doing
 from service.cli.demo_show import draw_prediction, error_table, name_of
 from service.cli.progress import progress_bars
 from service.cli.workout_files import ask
@@ -103,7 +104,7 @@ def _import(client: Client, upload: Path, bars: Progress) -> str:
 def _follow(client: Client, job_id: str, name: str, bars: Progress) -> JobJson:
     """Show a job's progress until it has succeeded."""
     bar = bars.add_task(name, total=1.0, state="queued")
-    return client.wait(job_id, lambda job: bars.update(bar, completed=job["progress"], state=job["state"]))
+    return client.wait(job_id, lambda job: bars.update(bar, completed=job["progress"], state=doing(job)))
 
 
 def _newest_test_workout(runner: Runner, report: Json) -> Workout:

@@ -10,6 +10,7 @@ from zipfile import ZIP_STORED, ZipFile
 from rich.console import Console
 from rich.progress import Progress
 
+from service.cli.common import doing
 from service.cli.progress import progress_bars
 from service.client.client import Client, JobFailed, Json, NoAnswer, RequestFailed
 from service.client.types import DatasetJson, DatasetReportJson
@@ -63,9 +64,7 @@ def _import(client: Client, upload: Path, query: Json, bars: Progress) -> Import
     accepted = client.upload_dataset(upload, on_sent=lambda sent: bars.update(sending, completed=sent), **query)
     following = bars.add_task("import", total=1.0, state="queued")
     with suppress(JobFailed):  # the dataset says why, and its report shows each file
-        client.wait(
-            accepted["job_id"], lambda job: bars.update(following, completed=job["progress"], state=job["state"])
-        )
+        client.wait(accepted["job_id"], lambda job: bars.update(following, completed=job["progress"], state=doing(job)))
     return Imported(dataset=client.get_dataset(accepted["id"]), report=client.get_dataset_report(accepted["id"]))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.common import JsonOption, LimitOption, connected, fail, show_json, table, whole_id
+from service.cli.common import JsonOption, LimitOption, connected, doing, fail, show_json, table, whole_id
 
 if TYPE_CHECKING:
     from service.client.client import Client
@@ -34,13 +34,13 @@ def jobs(
         return
     rows = table("job", "stage", "of", "state", "progress", "left", "made (UTC)")
     for job in found:
-        left = _clock(job["eta_seconds"]) if job["eta_seconds"] and job["state"] == "running" else ""
+        left = "" if job["eta_seconds"] is None else _clock(job["eta_seconds"])
         made = job["created_at"][:16].replace("T", " ")
         rows.add_row(
             job["id"][:8],
             job["stage"],
             job["subject"] or "",
-            job["state"],
+            doing(job),
             f"{100 * job['progress']:.0f} %",
             left,
             made,
@@ -147,8 +147,8 @@ def _show_progress(api: "Client", job_id: str) -> None:
         bar = bars.add_task("job", total=1.0, state="")
         for _, name, content in api.watch(job_id):
             if name == "progress":
-                left = f"{_clock(content['eta_seconds'])} left" if content["eta_seconds"] else ""
-                state = "  ".join(part for part in (content["state"], losses, left) if part)
+                left = "" if content["eta_seconds"] is None else f"{_clock(content['eta_seconds'])} left"
+                state = "  ".join(part for part in (doing(content), losses, left) if part)
                 bars.update(bar, description=content["stage"], completed=content["progress"], state=state)
             elif content.get("epoch"):
                 epoch = content["epoch"]

@@ -75,6 +75,14 @@ class FleetJson(TypedDict):
     errors: list[Json]
 
 
+class PhaseJson(TypedDict):
+    """The part of its work that a running job is at: `done` of `total`."""
+
+    name: str
+    done: float
+    total: float
+
+
 class JobJson(TypedDict):
     """A job."""
 
@@ -84,6 +92,7 @@ class JobJson(TypedDict):
     dataset_id: str | None
     subject: str | None
     progress: float
+    phase: PhaseJson | None
     eta_seconds: float | None
     epoch: int
     epochs: int | None

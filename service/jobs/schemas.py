@@ -131,6 +131,7 @@ _JOB = {
     "dataset_id": _DATASET_ID,
     "subject": "me",
     "progress": 0.35,
+    "phase": {"name": "training", "done": 7.4, "total": 20.0},
     "eta_seconds": 26.0,
     "epoch": 7,
     "epochs": 20,
@@ -171,6 +172,20 @@ class FleetRead(Read):
     errors: list[FleetError]
 
 
+class PhaseRead(Read):
+    """The part of its work that a running job is at, and how far that is: `done` of `total`.
+
+    An import: `reading` (bytes), `merging` (workouts), `scoring` (model versions). A training job: `reading` and
+    `targets` (workouts), `training` (epochs at most), `calibrating` (workouts; a base only), `testing` (test workouts),
+    `deciding` (test workouts of the champion, if they are not scored yet).
+    """
+
+    model_config = example({"name": "testing", "done": 31.0, "total": 45.0})
+    name: str
+    done: float
+    total: float
+
+
 class JobRead(Read):
     """A job. A fleet has no dataset and no subject; `fleet` says how far its jobs are."""
 
@@ -180,8 +195,12 @@ class JobRead(Read):
     state: JobState
     dataset_id: UUID | None
     subject: str | None
-    progress: float
-    eta_seconds: float | None
+    progress: float = Field(description="Of the whole job, 0 to 1.")
+    phase: PhaseRead | None = Field(description="Of a job that runs.")
+    eta_seconds: float | None = Field(
+        description="Seconds left in the phase, from its pace in this job; null until that is measured. "
+        "Training may end earlier."
+    )
     epoch: int
     epochs: int | None
     attempt: int
@@ -262,7 +281,7 @@ class History(Read):
 
 
 class EventRead(Read):
-    """A change of a job's state, or a new checkpoint."""
+    """A change of a job's state, a new phase of its work, or a new checkpoint."""
 
     id: int
     event: str

@@ -21,6 +21,7 @@ from service.jobs.schemas import (
     JobPage,
     JobRead,
     LogLineRead,
+    PhaseRead,
 )
 from service.registry import fleets, job_history, jobs, model_pages, model_versions
 from service.registry.fleets import FleetSummary
@@ -143,15 +144,12 @@ def _epochs(session: Session, account_id: UUID, job_id: UUID) -> list[EpochMetri
 
 
 def _read(session: Session, rows: Sequence[JobRow]) -> list[JobRead]:
-    running = [job.id for job, _ in rows if job.state == JobState.RUNNING and job.stage != Stage.FLEET]
-    seconds = job_history.mean_epoch_seconds(session, running)
     summaries = fleets.summaries(session, [job.id for job, _ in rows if job.stage == Stage.FLEET])
-    return [_read_job(job, subject, seconds.get(job.id), summaries.get(job.id)) for job, subject in rows]
+    return [_read_job(job, subject, summaries.get(job.id)) for job, subject in rows]
 
 
-def _read_job(job: Job, subject: str | None, epoch_seconds: float | None, summary: FleetSummary | None) -> JobRead:
-    epochs = job.configuration.get("epochs")
-    eta = epoch_seconds * max(0, epochs - job.epoch) if epoch_seconds is not None and epochs else None
+def _read_job(job: Job, subject: str | None, summary: FleetSummary | None) -> JobRead:
+    phase = _phase(job)
     return JobRead(
         id=job.id,
         stage=job.stage,
@@ -159,9 +157,10 @@ def _read_job(job: Job, subject: str | None, epoch_seconds: float | None, summar
         dataset_id=job.dataset_id,
         subject=subject,
         progress=summary.progress if summary and job.state == JobState.RUNNING else job.progress,
-        eta_seconds=eta,
+        phase=phase,
+        eta_seconds=job.eta_seconds if phase else None,
         epoch=job.epoch,
-        epochs=epochs,
+        epochs=job.configuration.get("epochs"),
         attempt=job.attempt,
         cancel_requested=job.cancel_requested,
         configuration=job.configuration,
@@ -176,6 +175,12 @@ def _read_job(job: Job, subject: str | None, epoch_seconds: float | None, summar
         started_at=job.created_at if summary else job.started_at,
         finished_at=job.finished_at,
     )
+
+
+def _phase(job: Job) -> PhaseRead | None:
+    if job.phase is None or job.state != JobState.RUNNING:
+        return None
+    return PhaseRead(name=job.phase, done=job.phase_done or 0.0, total=job.phase_total or 0.0)
 
 
 def _fleet(job: Job, summary: FleetSummary) -> FleetRead:

@@ -1,6 +1,6 @@
 """What the API reads of jobs: pages of them, their events, log lines and epochs. Changes nothing."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -83,18 +83,10 @@ def marks(session: Session, job_ids: Collection[UUID]) -> dict[UUID, Mark]:
     """A mark per job that differs once anything of the job has changed; deleted jobs are left out."""
     children = select(func.count()).where(_CHILD.parent_id == Job.id, _CHILD.state.in_(TERMINAL_STATES))
     newest = [select(func.max(rows.id)).where(rows.job_id == Job.id) for rows in (JobEvent, JobLogLine)]
-    columns = (Job.state, Job.progress, Job.epoch, Job.cancel_requested)
+    columns = (Job.state, Job.progress, Job.phase_done, Job.epoch, Job.cancel_requested)
     counts = (part.scalar_subquery() for part in (*newest, children))
     rows = session.execute(select(Job.id, *columns, *counts).where(Job.id.in_(job_ids)))
     return {row[0]: tuple(row[1:]) for row in rows}
-
-
-def mean_epoch_seconds(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, float]:
-    """How long an epoch of each job takes on average; jobs without one are left out."""
-    if not job_ids:
-        return {}
-    means = select(EpochMetrics.job_id, func.avg(EpochMetrics.epoch_time)).where(EpochMetrics.job_id.in_(job_ids))
-    return {job_id: float(mean) for job_id, mean in session.execute(means.group_by(EpochMetrics.job_id))}
 
 
 def request_of(session: Session, job_id: UUID) -> str | None:

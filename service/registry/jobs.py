@@ -24,6 +24,7 @@ from service.registry.tables import (
     JobEvent,
     JobLogLine,
     JobState,
+    Phase,
     Stage,
     utc_now,
 )
@@ -55,6 +56,16 @@ class Heartbeat:
 
     lease_held: bool
     cancel_requested: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """How far an attempt is in its phase."""
+
+    phase: Phase
+    done: float  # of `total`
+    total: float
+    eta_seconds: float | None  # left in the phase; None: not measured yet
 
 
 # -- what the API does ------------------------------------------------------------------------------------------------
@@ -170,6 +181,8 @@ def claim_next(session: Session, worker: str, stages: tuple[Stage, ...], lease_s
             attempt=Job.attempt + 1,
             lease_until=db_now() + lease_seconds,
             worker=worker,
+            phase=None,
+            eta_seconds=None,
             started_at=func.coalesce(Job.started_at, utc_now()),
         )
         .returning(Job.id, Job.attempt)
@@ -182,14 +195,27 @@ def claim_next(session: Session, worker: str, stages: tuple[Stage, ...], lease_s
     return claim
 
 
-def heartbeat(session: Session, claim: Claim, lease_seconds: float, progress: float | None = None) -> Heartbeat:
-    """Renew the lease. When it is lost, the worker must stop and write nothing more."""
+def heartbeat(
+    session: Session, claim: Claim, lease_seconds: float, progress: float | None = None, place: Place | None = None
+) -> Heartbeat:
+    """Renew the lease and say how far the job is. When the lease is lost, the worker must stop and write nothing more.
+
+    `progress`: 0..1 of the whole job; None: as before. `place`: in its phase.
+    """
     values: dict[str, Any] = {"lease_until": db_now() + lease_seconds}
     if progress is not None:
         values["progress"] = progress
+    if place is not None:
+        values |= {"phase": place.phase.value, "phase_done": place.done, "phase_total": place.total}
+        values["eta_seconds"] = place.eta_seconds
     renewal = update(Job).where(*fencing(claim)).values(**values).returning(Job.cancel_requested)
     renewed = session.execute(renewal.execution_options(synchronize_session=False)).one_or_none()
     return Heartbeat(lease_held=renewed is not None, cancel_requested=bool(renewed and renewed.cancel_requested))
+
+
+def record_phase(session: Session, claim: Claim, phase: Phase, total: float) -> None:
+    """Note that the attempt has come to a phase of so many parts. Call after `heartbeat`."""
+    _event(session, claim.job_id, claim.attempt, "phase", phase=phase.value, total=total)
 
 
 def record_checkpoint(session: Session, claim: Claim, *, epoch: int, sha256: str) -> bool:

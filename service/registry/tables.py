@@ -113,6 +113,19 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Phase(StrEnum):
+    """The part of its work that a running job is at."""
+
+    READING = "reading"  # the upload, or the stored workouts
+    MERGING = "merging"  # with the person's earlier workouts
+    SCORING = "scoring"  # the versions that may serve, on the new test workouts
+    TARGETS = "targets"  # what the network is to learn: heart rate less the person's response
+    TRAINING = "training"
+    CALIBRATING = "calibrating"  # a base's bands
+    TESTING = "testing"  # the new version on the test workouts
+    DECIDING = "deciding"  # whether it will serve
+
+
 class ChampionReason(StrEnum):
     """Why a version came to serve a subject."""
 
@@ -316,6 +329,11 @@ class Job(Base):
     worker: Mapped[str | None] = mapped_column(String(200))
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     progress: Mapped[float] = mapped_column(Float(53), default=0.0)
+    # where an attempt is; a string, because a newer worker may know phases that this process does not
+    phase: Mapped[str | None] = mapped_column(String(16))
+    phase_done: Mapped[float | None] = mapped_column(Float(53))
+    phase_total: Mapped[float | None] = mapped_column(Float(53))
+    eta_seconds: Mapped[float | None] = mapped_column(Float(53))  # of the phase
     epoch: Mapped[int] = mapped_column(default=0)
     latest_sha256: Mapped[str | None] = mapped_column(String(64))
     previous_sha256: Mapped[str | None] = mapped_column(String(64))
@@ -335,7 +353,7 @@ class Job(Base):
 
 
 class JobEvent(Base):
-    """Append-only: every change of a job's state, and every new checkpoint."""
+    """Append-only: every change of a job's state, every phase of an attempt, and every new checkpoint."""
 
     __tablename__ = "job_events"
     __table_args__ = (Index("ix_job_events_job_id_id", "job_id", "id"),)

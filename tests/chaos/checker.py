@@ -27,8 +27,9 @@ ENDS = {"succeeded", "failed", "cancelled"}
 NEXT = {  # event -> what may come after it
     None: {"queued"},
     "queued": {"running", "cancelled", "failed"},
-    "running": {"checkpoint", "handed_back", "lease_expired", *ENDS},
-    "checkpoint": {"checkpoint", "handed_back", "lease_expired", *ENDS},
+    "running": {"phase", "checkpoint", "handed_back", "lease_expired", *ENDS},
+    "phase": {"phase", "checkpoint", "handed_back", "lease_expired", *ENDS},
+    "checkpoint": {"phase", "checkpoint", "handed_back", "lease_expired", *ENDS},
     "handed_back": {"running", "cancelled", "failed"},
     "lease_expired": {"running", "cancelled", "failed"},
     **{end: set() for end in ENDS},

@@ -9,7 +9,8 @@ from sqlalchemy import event
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from hrmodel.prediction.predictor import Predictor
+from hrmodel.network.lstm import HeartRateLSTM
+from hrmodel.prediction import passes
 from hrmodel.training.frozen_cache import FrozenLayerCache
 from hrmodel.workouts.simulate import simulate_workouts
 from service.registry import jobs, model_versions
@@ -17,36 +18,42 @@ from service.registry.tables import DatasetKind, JobState, Stage
 from tests import registry_builders as builders
 from worker.reporter import LeaseLost, Reporter
 
-# what takes its time, once per workout or batch
-WORK = ((Predictor, "predict_steps"), (Predictor, "predict_ahead"), (FrozenLayerCache, "predict"))
+CHUNK = 3000  # steps that an evaluation runs at once here; a workout has 150 to 360
+OVER = 6 * 360  # a chunk may hold one workout more, with all its views
 
 
 @pytest.fixture
 def between_beats(monkeypatch):
-    """The most of each kind of work that was done between two beats."""
+    """The most that was done between two beats: steps of the network outside training, batches of training."""
     most, now = Counter(), Counter()
 
-    def counted(name, original):
-        def call(self, *args, **kwargs):
-            now[name] += 1
-            most[name] = max(most[name], now[name])
-            return original(self, *args, **kwargs)
+    def count(name, work):
+        now[name] += work
+        most[name] = max(most[name], now[name])
 
-        return call
+    def forward(self, inputs):
+        count("steps", inputs.shape[0] * inputs.shape[1])
+        return original_forward(self, inputs)
 
-    def beat(self, *args):
+    def predict(self, *args, **kwargs):
+        count("batches", 1)
+        return original_predict(self, *args, **kwargs)
+
+    def beat(self):
         now.clear()
-        return original_beat(self, *args)
+        return original_beat(self)
 
+    original_forward, original_predict = HeartRateLSTM.forward, FrozenLayerCache.predict
     original_beat = Reporter.beat
-    for owner, name in WORK:
-        monkeypatch.setattr(owner, name, counted(name, getattr(owner, name)))
+    monkeypatch.setattr(passes, "CHUNK_STEPS", CHUNK)
+    monkeypatch.setattr(HeartRateLSTM, "forward", forward)
+    monkeypatch.setattr(FrozenLayerCache, "predict", predict)
     monkeypatch.setattr(Reporter, "beat", beat)
     return most
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_between_two_beats_of_a_base_job_lies_the_work_of_one_workout_or_batch(
+def test_between_two_beats_of_a_base_job_lies_one_chunk_of_workouts_or_one_batch(
     context, upload, work, submit, job_row, between_beats
 ):
     people = simulate_workouts(people=3, workouts=12, seed=1)
@@ -55,12 +62,12 @@ def test_between_two_beats_of_a_base_job_lies_the_work_of_one_workout_or_batch(
     job_id = submit(dataset_id, "base", epochs=1, batch_size=8)
     work()
     assert job_row(job_id).state == JobState.SUCCEEDED
-    assert between_beats["predict_steps"] <= 4
-    assert (between_beats["predict_ahead"], between_beats["predict"]) == (1, 1)
+    assert 0 < between_beats["steps"] <= CHUNK + OVER
+    assert between_beats["batches"] == 1
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_between_two_beats_of_a_personal_job_lies_the_work_of_one_workout_or_batch(
+def test_between_two_beats_of_a_personal_job_lies_one_chunk_of_workouts_or_one_batch(
     context, dataset_id, work, submit, job_row, between_beats
 ):
     with context.database.reading() as session:
@@ -68,8 +75,8 @@ def test_between_two_beats_of_a_personal_job_lies_the_work_of_one_workout_or_bat
     job_id = submit(dataset_id, "stage1", start=shipped, epochs=2, batch_size=2)
     work()
     assert job_row(job_id).state == JobState.SUCCEEDED
-    assert between_beats["predict_steps"] <= 4
-    assert (between_beats["predict_ahead"], between_beats["predict"]) == (1, 1)
+    assert 0 < between_beats["steps"] <= CHUNK + OVER
+    assert between_beats["batches"] == 1
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from service.registry.tables import (
 )
 from tests import fit_writer
 from tests.original_writer import write_original_dataset
-from worker import ingest
+from worker import reporter
 from worker.data import load_checkpoint, load_person
 from worker.reporter import Reporter
 
@@ -187,7 +187,7 @@ def test_the_progress_moves_while_an_upload_is_read(context, upload, work, runne
         told.append(self.progress)
         real(self)
 
-    monkeypatch.setattr(ingest, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(reporter, "TELL_SECONDS", 0.0)
     monkeypatch.setattr(Reporter, "report", report)
     upload(runner_workouts)
     work()

@@ -1,7 +1,7 @@
 // A job's page while it goes on: its events as they come, each once; the browser resumes by their numbers.
 import { clock } from "./charts.js";
 
-const STORY = ["queued", "running", "checkpoint", "lease_expired", "handed_back", "cancel_requested", "succeeded", "failed", "cancelled"];
+const STORY = ["queued", "running", "phase", "checkpoint", "lease_expired", "handed_back", "cancel_requested", "succeeded", "failed", "cancelled"];
 const ENDS = ["succeeded", "failed", "cancelled"];
 
 export function followJob(element, charts) {
@@ -47,6 +47,8 @@ function showState(job) {
   badge.textContent = job.cancel_requested && job.state === "running" ? "stopping" : job.state;
   document.querySelector("#job-state").replaceChildren(badge);
   document.querySelector("#job-progress progress").value = job.progress;
+  const phase = document.querySelector("#job-phase");
+  if (phase) phase.textContent = job.phase ? doing(job.phase) : "";
   const epoch = document.querySelector("#job-epoch");
   if (epoch && job.epochs) epoch.textContent = `epoch ${job.epoch} of at most ${job.epochs}`;
   const attempt = document.querySelector("#job-attempt");
@@ -54,7 +56,11 @@ function showState(job) {
   const started = document.querySelector("#job-started");
   if (started && job.started_at) started.textContent = `${job.started_at.slice(0, 16).replace("T", " ")} UTC`;
   const eta = document.querySelector("#job-eta");
-  if (eta) eta.textContent = job.eta_seconds ? `about ${clock(job.eta_seconds)} left` : "";
+  if (eta) eta.textContent = job.eta_seconds === null ? "" : `about ${clock(job.eta_seconds)} left of it`;
+}
+
+function doing(phase) {
+  return phase.total ? `${phase.name} ${Math.round(100 * phase.done / phase.total)} %` : phase.name;
 }
 
 function showEpochs(epochs, charts) {

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hrmodel.evaluation.baselines import BASELINES
-from hrmodel.evaluation.calibration import person_states
+from hrmodel.evaluation.calibration import person_states, states_and_report
 from hrmodel.evaluation.forecasters import Answer, EvaluationData, NetworkForecaster, Question, score
 from hrmodel.evaluation.metrics import METRICS, mae
 from hrmodel.evaluation.protocols import PROTOCOLS
@@ -50,7 +50,7 @@ def heard() -> list[float]:
 @pytest.fixture(scope="module")
 def report(predictor, data, heard):
     network = NetworkForecaster(predictor=predictor, level=data.level)
-    states = person_states(network, data, lambda: heard.append(0.0))
+    states = person_states(network, data)
     return evaluate(network, data, states, on_progress=heard.append)
 
 
@@ -196,4 +196,13 @@ def test_an_oracle_scores_its_known_error(data):
 
 
 def test_an_evaluation_hears_of_its_progress_at_every_workout_and_baseline(heard, data):
-    assert len(heard) >= (len(data.workouts) + len(data.test)) * (len(BASELINES) + 1)
+    assert len(heard) >= len(data.workouts) * len(BASELINES) + len(data.test) * (len(BASELINES) + 1)
+
+
+def test_replay_and_report_tell_of_one_progress_from_0_to_1(predictor, data, report):
+    heard: list[float] = []
+    network = NetworkForecaster(predictor=predictor, level=data.level)
+    states, made = states_and_report(network, data, heard.append)
+    assert (made, len(states)) == (report, len(data.test) + 1)
+    assert heard == sorted(heard)
+    assert (heard[0] < 0.1, heard[-1]) == (True, 1.0)

@@ -133,6 +133,12 @@ def test_watch_follows_a_job_to_its_end(run, database, make_job, anna):
     assert events == ["progress", "queued", "running", "succeeded"]
 
 
+def test_the_list_of_jobs_says_in_which_phase_one_is_and_how_long_that_will_take(run, make_job):
+    make_job(state="running", phase="testing", phase_done=9.0, phase_total=45.0, eta_seconds=63.0)
+    listed = run("jobs").stdout
+    assert ("testing 20 %" in listed, "1:03" in listed) == (True, True)
+
+
 def test_watching_a_job_that_fails_ends_with_status_1_and_says_why(run, make_job):
     job = make_job(state="failed", error_code="non_finite_loss", error_message="The loss was not finite.")
     result = run("watch", job.id)

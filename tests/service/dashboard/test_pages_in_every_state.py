@@ -101,7 +101,9 @@ def faults_of_job(shown, database, make_dataset, stage, state) -> dict[str, str]
     with database.unit_of_work() as session:
         session.add(JobLogLine(job_id=job.id, attempt=1, message="<b>Traceb</b>"))
     times = {"started_at": utc_now(), "finished_at": utc_now() if ended else None}
-    change(database, job, attempt=2, epoch=2, progress=0.5, cancel_requested=True, configuration=CONFIGURATION, **times)
+    phase = {"phase": "testing", "phase_done": 31.0, "phase_total": 45.0, "eta_seconds": 1.5}
+    about = {"attempt": 2, "epoch": 2, "progress": 0.5, "cancel_requested": True, "configuration": CONFIGURATION}
+    change(database, job, **about, **phase, **times)
     faults["with epochs and a log"] = shown(f"/ui/jobs/{job.id}")
     faults["home"], faults["jobs"] = shown("/"), shown("/ui/jobs")
     return {name: fault for name, fault in faults.items() if fault}

@@ -7,7 +7,7 @@ import pytest
 from service.operations.queue import TRAINING
 from service.registry import jobs, model_versions
 from service.registry.jobs import Claim
-from service.registry.tables import JobLogLine, JobState, Stage
+from service.registry.tables import JobLogLine, JobState, Phase, Stage
 from tests.builders import add_epochs, add_evaluation, on_sqlite, row_counts
 
 pytestmark = on_sqlite
@@ -40,11 +40,26 @@ def test_metrics_show_epochs_while_training_and_the_evaluation_at_the_end(
     )
 
 
-def test_time_left_comes_from_the_epochs_so_far(client, database, make_job):
-    job = make_job(state=JobState.RUNNING, epoch=5)
-    assert client.get(f"/jobs/{job.id}").json()["eta_seconds"] is None
-    add_epochs(database, job, 5)
-    assert client.get(f"/jobs/{job.id}").json()["eta_seconds"] == pytest.approx(15 * 2.0)
+@pytest.mark.parametrize("state", [JobState.RUNNING, JobState.QUEUED, JobState.FAILED])
+def test_a_running_job_shows_its_phase_and_the_time_left_as_the_worker_told_them(client, make_job, state):
+    job = make_job(state=state, phase="testing", phase_done=31.0, phase_total=45.0, eta_seconds=1.5)
+    shown = client.get(f"/jobs/{job.id}").json()
+    expected = ({"name": "testing", "done": 31.0, "total": 45.0}, 1.5) if state == JobState.RUNNING else (None, None)
+    assert (shown["phase"], shown["eta_seconds"]) == expected
+
+
+def test_a_job_that_is_claimed_has_no_phase_until_it_enters_one(client, database, make_job):
+    job = make_job(phase="testing", phase_done=31.0, phase_total=45.0, eta_seconds=1.5)
+    with database.unit_of_work() as session:
+        claimed = jobs.claim_next(session, "w", (Stage.STAGE1,), 60.0)
+    assert client.get(f"/jobs/{job.id}").json()["phase"] is None
+    place = jobs.Place(phase=Phase.READING, done=1.0, total=3.0, eta_seconds=None)
+    with database.unit_of_work() as session:
+        jobs.heartbeat(session, claimed, 60.0, 0.01, place)
+        jobs.record_phase(session, claimed, Phase.READING, 3.0)
+    assert client.get(f"/jobs/{job.id}").json()["phase"] == {"name": "reading", "done": 1.0, "total": 3.0}
+    newest = client.get(f"/jobs/{job.id}/events").json()["events"][-1]
+    assert (newest["event"], newest["detail"]) == ("phase", {"phase": "reading", "total": 3.0})
 
 
 def test_history_has_the_originals_form(client, database, make_job):
