@@ -13,6 +13,7 @@ from service.registry.tables import Dataset, Job, JobState, Leftover, Subject, W
 from service.settings import Settings
 from tests.builders import Sent, files_of, on_sqlite
 from tests.clock import bound_clock
+from worker import import_scoring
 from worker.reconciler import Reconciler
 from worker.runner import run_job
 
