@@ -127,6 +127,12 @@ def create_app(
     return app
 
 
+def hold_files(app: FastAPI, docs: HeldFiles) -> None:
+    """Answer with the files of /docs from memory, in place of those that FastAPIOffline would read from the disk."""
+    app.router.routes = [route for route in app.routes if not isinstance(route, Mount)]
+    app.mount(STATIC, docs, name="docs")
+
+
 def process_app(processes: Processes) -> FastAPI:
     """The API of processes of its own, with the settings of their environment.
 

@@ -14,6 +14,7 @@ from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.original_format import original_pt
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor
+from hrmodel.signals.scale import SubjectScale
 from service.errors import Conflict
 from service.registry import imports, jobs, model_versions, promotion
 from service.registry.tables import ChampionReason, Dataset, Evaluation, Job, ModelVersion, Phase, Subject
@@ -123,7 +124,9 @@ def _read_held_out(reporter: Reporter, job: Job, *earlier: HeldOut) -> HeldOut:
             if held_out.dataset_id == dataset_id:
                 return held_out
         stored = imports.stored_workouts(session, dataset_id)
-    person = load_person(reporter.context.store, job.account_id, stored, reporter.beat)
+        level = session.get_one(Dataset, dataset_id).level
+    own_level = SubjectScale.from_dict(level) if level else None
+    person = load_person(reporter.context.store, job.account_id, stored, reporter.beat, level=own_level)
     return HeldOut(dataset_id=dataset_id, people={PERSONAL: person})
 
 

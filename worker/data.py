@@ -1,6 +1,6 @@
 """Loads registry rows and files into the data types of hrmodel."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -48,6 +48,49 @@ class PersonData:
         return EvaluationData(**{split: self.splits[split] for split in SPLITS}, level=level)
 
 
+class StoredPerson:
+    """One person's stored workouts in a dataset: each is read when it is needed, and once."""
+
+    def __init__(
+        self,
+        store: ArtifactStore,
+        account_id: UUID,
+        stored: Sequence[StoredWorkout],
+        on_progress: Callable[[], None],
+        read: Mapping[str, GriddedWorkout] | None = None,
+    ) -> None:
+        """`read`: workouts that need not be read, by digest. `on_progress` is called after each that is."""
+        self._store, self._account_id, self._on_progress = store, account_id, on_progress
+        self._stored = {workout.digest: workout for workout in stored}
+        self._read = dict(read or {})
+
+    @property
+    def digests(self) -> list[str]:
+        """Of all of them, in the dataset's order."""
+        return list(self._stored)
+
+    def find(self, digest: str) -> GriddedWorkout:
+        """One workout. Raises KeyError, and JobFailure when its file is gone."""
+        if digest not in self._read:
+            self._read[digest] = load_workout(self._store, self._account_id, self._stored[digest])
+            self._on_progress()
+        return self._read[digest]
+
+    def splits(self, digests: Collection[str] | None = None) -> dict[str, list[GriddedWorkout]]:
+        """These workouts by split; None: all of them. Raises JobFailure."""
+        splits: dict[str, list[GriddedWorkout]] = {split: [] for split in SPLITS}
+        for digest, stored in self._stored.items():
+            if digests is None or digest in digests:
+                splits[stored.split].append(self.find(digest))
+        return splits
+
+    def data(self, level: SubjectScale | None = None) -> PersonData:
+        """All of them. The level is fitted on train + val unless it is given. Raises JobFailure."""
+        splits = self.splits()
+        known = splits["train"] + splits["val"]
+        return PersonData(splits=splits, level=level or fit_scale(known or splits["test"], FeatureContract()))
+
+
 def load_person(
     store: ArtifactStore,
     account_id: UUID,
@@ -56,13 +99,8 @@ def load_person(
     *,
     level: SubjectScale | None = None,
 ) -> PersonData:
-    """Read one person's stored workouts. The level is fitted on train + val unless it is given."""
-    splits: dict[str, list[GriddedWorkout]] = {split: [] for split in SPLITS}
-    for stored in workouts:
-        splits[stored.split].append(load_workout(store, account_id, stored))
-        on_progress()
-    known = splits["train"] + splits["val"]
-    return PersonData(splits=splits, level=level or fit_scale(known or splits["test"], FeatureContract()))
+    """Read one person's stored workouts: see `StoredPerson`."""
+    return StoredPerson(store, account_id, workouts, on_progress).data(level)
 
 
 def load_workout(store: ArtifactStore, account_id: UUID, stored: StoredWorkout) -> GriddedWorkout:

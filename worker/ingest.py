@@ -1,15 +1,12 @@
 """An import job: from an uploaded file to stored workouts with a split, the subject's level and its first champion."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from itertools import count
+from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
-from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.prediction.predictor import Predictor
+from hrmodel.signals.grid import GriddedWorkout, to_grid
 from hrmodel.workouts.cleaning.clean import clean, heart_rate_density
 from hrmodel.workouts.cleaning.duplicates import Extent, extent_of
 from hrmodel.workouts.errors import InvalidFile
@@ -18,18 +15,18 @@ from hrmodel.workouts.sandbox.isolated import read_isolated
 from hrmodel.workouts.splits import extend_split
 from hrmodel.workouts.units import Units
 from service.errors import Conflict
-from service.registry import imports, jobs, leftovers, model_versions, promotion
+from service.registry import imports, jobs, leftovers, promotion
 from service.registry.imports import ImportedFile, ImportedWorkout, StoredWorkout
-from service.registry.tables import Dataset, DatasetKind, Job, ModelVersion, Phase, Subject
-from worker.data import PersonData, load_checkpoint, load_person, load_serving, upload_path
+from service.registry.tables import Dataset, DatasetKind, Job, Phase, Subject
+from worker.data import StoredPerson, upload_path
 from worker.failures import TRIES, JobFailure
+from worker.growing import growth
+from worker.import_scoring import ImportScoring
 from worker.merging import Merged
 from worker.reporter import LeaseLost, Reporter
-from worker.scoring import EvaluationResult, evaluate_person
 
 ORIGINAL_FORMAT = "original"  # the only format whose own split is kept
 VAL_PEOPLE_SHARE = 0.15
-REPLAYED = 4  # newest versions of a subject beside the serving versions: for a promotion or a roll back
 
 
 @dataclass
@@ -40,6 +37,7 @@ class ImportedSoFar:
     files: list[ImportedFile] = field(default_factory=list)
     extents: dict[str, Extent] = field(default_factory=dict)  # of the workouts that are kept, by digest
     own_splits: dict[str, str] = field(default_factory=dict)  # of original-format workouts, by digest
+    gridded: dict[str, GriddedWorkout] = field(default_factory=dict)  # of a person's kept workouts, by digest
 
 
 def import_upload(reporter: Reporter, job: Job) -> None:
@@ -101,6 +99,8 @@ def _take(reporter: Reporter, job: Job, dataset: Dataset, imported: ImportedSoFa
         reasons.insert(0, {"code": "duplicate", "samples": len(workout.t), "message": "the same workout twice"})
     if digest:
         imported.extents[digest] = extent_of(workout)
+        if dataset.kind == DatasetKind.PERSONAL:
+            imported.gridded[digest] = to_grid(workout, digest)
     if digest and item.format == ORIGINAL_FORMAT and workout.split:
         imported.own_splits[digest] = workout.split
     imported.workouts.append(
@@ -166,79 +166,70 @@ def _complete(reporter: Reporter, job: Job, dataset: Dataset, imported: Imported
     """Split, score and end; again when another import or a deletion came in between. Raises Stop and JobFailure."""
     for left in reversed(range(TRIES)):
         with reporter.context.database.reading() as session:
-            known = imports.known_workouts(session, dataset)
+            ready = imports.ready_datasets(session, dataset)
+            known = imports.known_workouts(session, ready)
         try:
-            return _finish(reporter, job, dataset, imported, known)
+            return _finish(reporter, job, dataset, imported, known, ready)
         except (Conflict, IntegrityError):
             if not left:
                 raise
 
 
 def _finish(
-    reporter: Reporter, job: Job, dataset: Dataset, imported: ImportedSoFar, known: list[ImportedWorkout]
+    reporter: Reporter,
+    job: Job,
+    dataset: Dataset,
+    imported: ImportedSoFar,
+    known: list[ImportedWorkout],
+    ready: list[UUID],
 ) -> None:
     """Score the models that may serve, then write everything in one transaction. Raises LeaseLost, and Conflict when
     the subject's other workouts are split otherwise by now.
     """  # fmt: skip
     workouts = _split(dataset, imported, known)
-    person = _person(reporter, job, dataset, workouts) if dataset.kind == DatasetKind.PERSONAL else None
-    scored = list(_score(reporter, job, person)) if person else []
+    scoring = _scoring(reporter, dataset, imported, workouts, ready)
+    scored = list(scoring.results(job.account_id)) if scoring else []
     reporter.report()
     with reporter.context.database.unit_of_work() as session:
-        if person:
+        if scoring:
             session.get(Subject, dataset.subject_id, with_for_update=True)  # one import of a subject ends at a time
-        if imports.known_workouts(session, dataset) != known:
+        if imports.ready_datasets(session, dataset) != ready:
             raise Conflict("splits_changed", "Another import of this subject ended in between.")
-        ready = imports.finish(
+        finished = imports.finish(
             session,
             dataset.id,
             workouts,
             imported.files,
             digest=_digest(workouts),
-            level=person.level.to_dict() if person else None,
+            level=scoring.level.to_dict() if scoring else None,
         )
         for version, result in scored:
             result.store(session, job.subject_id, version.id, dataset.id)
         if scored:
             promotion.start(session, job.subject_id, scored[0][0].id)  # type: ignore[arg-type]
-        counts = {name: getattr(ready, f"{name}_workouts") for name in ("train", "val", "test", "dropped")}
+        counts = {name: getattr(finished, f"{name}_workouts") for name in ("train", "val", "test", "dropped")}
         jobs.add_log(session, reporter.claim, ", ".join(f"{count} {name}" for name, count in counts.items()))
         leftovers.add(session, job.account_id, imported.extents.keys() - {workout.digest for workout in workouts})
         if not jobs.succeed(session, reporter.claim, {f"{name}_workouts": count for name, count in counts.items()}):
             raise LeaseLost
 
 
-def _person(reporter: Reporter, job: Job, dataset: Dataset, workouts: list[ImportedWorkout]) -> PersonData:
-    stored = [StoredWorkout(w.digest, w.split or "train", w.person, w.source) for w in workouts if w.digest]
-    reporter.enter(Phase.MERGING, len(stored))
-    return load_person(reporter.context.store, job.account_id, stored, reporter.advance)
-
-
-def _score(reporter: Reporter, job: Job, person: PersonData) -> Iterator[tuple[ModelVersion, EvaluationResult]]:
-    """The base, the champion, and likely successors, each with the person's state after all workouts."""
+def _scoring(
+    reporter: Reporter,
+    dataset: Dataset,
+    imported: ImportedSoFar,
+    workouts: list[ImportedWorkout],
+    ready: list[UUID],
+) -> ImportScoring | None:
+    """What evaluates the versions of the dataset's subject; None for a population."""
+    if dataset.subject_id is None:
+        return None
+    kept = [workout for workout in workouts if workout.digest]
     with reporter.context.database.reading() as session:
-        serving = [promotion.default_base(session, job.account_id)]
-        champion = promotion.current(session, job.subject_id)  # type: ignore[arg-type]
-        if champion is not None and champion.model_version_id != serving[0].id:
-            serving.append(session.get_one(ModelVersion, champion.model_version_id))
-        idle = model_versions.newest(session, job.subject_id, REPLAYED)  # type: ignore[arg-type]
-        idle += promotion.earlier_versions(session, champion)[:1] if champion else []
-    others = {version.id: version for version in idle if version.id not in {v.id for v in serving}}.values()
-    reporter.enter(Phase.SCORING, len(serving) + len(others))
-    done = count()
-    for version in serving:
-        checkpoint = load_serving(reporter.context.database, reporter.context.store, version)
-        yield version, _evaluate(reporter, checkpoint, person, next(done))
-    for version in others:
-        with suppress(JobFailure):  # its file is lost: nothing depends on it now
-            checkpoint = load_checkpoint(reporter.context.store, version)
-            yield version, _evaluate(reporter, checkpoint, person, next(done))
-
-
-def _evaluate(reporter: Reporter, checkpoint: Checkpoint, person: PersonData, done: int) -> EvaluationResult:
-    """One version's result, after so many others."""
-    data = person.for_evaluation(checkpoint)
-    return evaluate_person(Predictor(checkpoint), data, lambda share: reporter.advance(done + share))
+        since = growth(session, ready, kept)
+    stored = [StoredWorkout(w.digest or "", w.split or "train", w.person, w.source) for w in kept]
+    person = StoredPerson(reporter.context.store, dataset.account_id, stored, reporter.beat, imported.gridded)
+    return ImportScoring(reporter=reporter, subject_id=dataset.subject_id, person=person, growth=since)
 
 
 def _digest(workouts: list[ImportedWorkout]) -> str:

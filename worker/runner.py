@@ -10,8 +10,9 @@ from hrmodel.training.fit import NonFiniteLoss
 from service.registry import job_history, jobs, leftovers
 from service.registry.faults import DATABASE_UNAVAILABLE, NO_SPACE
 from service.registry.session import spoken_reason
-from service.registry.tables import Job, Stage
+from service.registry.tables import Job, JobState, Stage
 from worker import ingest, training
+from worker.catching_up import catch_up
 from worker.failures import JobFailure
 from worker.reporter import Cancelled, Context, HandBack, LeaseLost, Reporter
 
@@ -52,12 +53,16 @@ def _run_to_end(reporter: Reporter, device: str) -> None:
 
 
 def _clear_up(context: Context, claim: jobs.Claim) -> None:
-    """Delete files that the job left unreferenced. The reconciler retries what fails here."""
+    """Delete files that the job left unreferenced; the reconciler retries what fails here. Then bring versions that do
+    not serve up to the newest workouts.
+    """  # fmt: skip
     with suppress(*DATABASE_UNAVAILABLE, OSError):
         with context.database.reading() as session:
             job = session.get(Job, claim.job_id)
         if job is not None:
             leftovers.work_off(context.database, context.store, job.account_id)
+        if job is not None and job.subject_id is not None and job.state == JobState.SUCCEEDED:
+            catch_up(context, job.subject_id)
 
 
 def _run(reporter: Reporter, device: str) -> None:

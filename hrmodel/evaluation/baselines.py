@@ -1,13 +1,14 @@
 """The baselines: four predictors without a network, in the same table as the model."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from hrmodel.evaluation.forecasters import Answer, EvaluationData, Question
 from hrmodel.evaluation.protocols import Task
-from hrmodel.evaluation.ridge import fit_ridge
+from hrmodel.evaluation.ridge import RidgeFit, fit_ridge
 from hrmodel.personal.correction import ObservedState, observed_state
 from hrmodel.personal.kalman import OFFSET_VARIANCE
 from hrmodel.personal.state import BlindTerms, no_progress
@@ -55,16 +56,39 @@ class Baseline:
         return self.after(blind, observed_state(elapsed, task.view - blind, variance, task.horizon))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Constant:
+    """Predicts the same at every step."""
+
+    heart_rate: float  # bpm
+
+    def __call__(self, workout: GriddedWorkout) -> Array:
+        """(S,) bpm."""
+        return np.full(len(elapsed_steps(workout)), self.heart_rate)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curve:
+    """Predicts by the steps since the start; the last value is held."""
+
+    heart_rate: Array  # (K,) bpm
+
+    def __call__(self, workout: GriddedWorkout) -> Array:
+        """(S,) bpm."""
+        return self.heart_rate[np.minimum(elapsed_steps(workout), len(self.heart_rate) - 1)]
+
+
+Blind = Constant | Curve | RidgeFit
+
+
 def training_mean(data: EvaluationData, on_workout: Callable[[], None] = no_progress) -> Baseline:
     """The mean of the training workouts' means; observations do not change it."""
-    mean = mean_heart_rate(data)
-    return Baseline(blind=lambda workout: _constant(workout, mean))
+    return Baseline(blind=Constant(heart_rate=mean_heart_rate(data)))
 
 
 def persistence(data: EvaluationData, on_workout: Callable[[], None] = no_progress) -> Baseline:
     """The last observed value; before any, the training mean."""
-    mean = mean_heart_rate(data)
-    return Baseline(blind=lambda workout: _constant(workout, mean), after=lambda blind, past: blind + past.residual)
+    return Baseline(blind=Constant(heart_rate=mean_heart_rate(data)), after=_last_observed)
 
 
 def elapsed_curve(data: EvaluationData, on_workout: Callable[[], None] = no_progress) -> Baseline:
@@ -73,21 +97,22 @@ def elapsed_curve(data: EvaluationData, on_workout: Callable[[], None] = no_prog
     Observed heart rate moves it by the network's corrector. No offset is followed: only training data and this workout
     count.
     """
-    curve = fit_curve(data)
-    return Baseline(
-        blind=lambda workout: curve[np.minimum(elapsed_steps(workout), len(curve) - 1)],
-        after=lambda blind, past: blind + past.correction,
-    )
+    return Baseline(blind=Curve(heart_rate=fit_curve(data)), after=_corrected)
 
 
 def ridge(data: EvaluationData, on_workout: Callable[[], None] = no_progress) -> Baseline:
     """Ridge regression on lagged motion, with the followed offset and the network's corrector (it has no free run)."""
     centre = data.level.heart_rate if data.level else mean_heart_rate(data)
-    return Baseline(
-        blind=fit_ridge(data.train, data.val, centre, on_workout),
-        after=lambda blind, past: blind + past.correction,
-        offset=data.level is not None,
-    )
+    blind = fit_ridge(data.train, data.val, centre, on_workout)
+    return Baseline(blind=blind, after=_corrected, offset=data.level is not None)
+
+
+def _last_observed(blind: Array, past: ObservedState) -> Array:
+    return blind + past.residual
+
+
+def _corrected(blind: Array, past: ObservedState) -> Array:
+    return blind + past.correction
 
 
 # `on_workout` is called as the fitting advances
@@ -97,6 +122,21 @@ BASELINES: dict[str, Callable[[EvaluationData, Callable[[], None]], Baseline]] =
     "persistence": persistence,
     "ridge": ridge,
 }
+
+
+_KINDS: dict[str, tuple[type[Blind], Callable[[Array, ObservedState], Array] | None]] = {
+    "training_mean": (Constant, None),
+    "elapsed_curve": (Curve, _corrected),
+    "persistence": (Constant, _last_observed),
+    "ridge": (RidgeFit, _corrected),
+}
+
+
+def restored(name: str, fit: Mapping[str, Array], *, offset: bool) -> Baseline:
+    """A fitted baseline from the fields of its `blind` as arrays. Raises KeyError or TypeError for other fields."""
+    kind, after = _KINDS[name]
+    values: dict[str, Any] = {key: value if value.ndim else value.item() for key, value in fit.items()}
+    return Baseline(blind=kind(**values), after=after, offset=offset)
 
 
 def mean_heart_rate(data: EvaluationData) -> float:
@@ -124,7 +164,3 @@ def fit_curve(data: EvaluationData) -> Array:
     nearest = good[np.maximum(np.searchsorted(good, np.arange(good[-1] + 1), side="right") - 1, 0)]
     curve: Array = sums[nearest] / counts[nearest]
     return curve
-
-
-def _constant(workout: GriddedWorkout, value: float) -> Array:
-    return np.full(len(elapsed_steps(workout)), value)

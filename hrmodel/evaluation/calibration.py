@@ -3,16 +3,17 @@
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.protocols import Task, after_prefix, blind, fully_observed
-from hrmodel.evaluation.report import Report, evaluate, ignore
+from hrmodel.evaluation.report import Report, evaluate
+from hrmodel.evaluation.scores import ignore
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.personal.band_fitting import WINDOW, Residuals, rolling_intervals
 from hrmodel.personal.bands import REGIMES
-from hrmodel.personal.state import PersonState, replay
+from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.prediction.prepared import StepQuery, View
 from hrmodel.signals.grid import GriddedWorkout
@@ -29,15 +30,35 @@ SOURCES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Followed:
+    """A person followed through their workouts, and what later workouts go on from."""
+
+    states: list[PersonState]  # before each test workout and, last, after all workouts; with the person's own bands
+    residuals: list[Residuals]  # of the last workouts that the bands learn from: a window of them, in time order
+
+
 def person_states(
     network: NetworkForecaster, data: EvaluationData, on_progress: Callable[[float], None] = ignore
 ) -> list[PersonState]:
-    """The state before each test workout and, last, after them all, with the person's own bands.
+    """The state before each test workout and, last, after them all, with the person's own bands: see `follow`."""
+    return follow(network, data, on_progress).states
+
+
+def follow(
+    network: NetworkForecaster,
+    data: EvaluationData,
+    on_progress: Callable[[float], None] = ignore,
+    *,
+    before: Followed | None = None,
+) -> Followed:
+    """Follow a person through all workouts of the data, which are later than those of `before`.
 
     The response learns from all workouts. The bands start from the checkpoint's and learn only from workouts that the
     network was not trained on: for a base all of them, else validation and test. `on_progress` gets the share done.
     """
-    workouts = data.workouts
+    workouts, known = data.workouts, before.residuals if before else []
+    start = before.states[-1] if before else PersonState.start(network.size)
     learned = set() if network.predictor.checkpoint.level is None else {id(workout) for workout in data.train}
     fresh = [i for i, workout in enumerate(workouts) if id(workout) not in learned]
     places = data.before_tests(range(len(workouts) + 1))
@@ -48,17 +69,18 @@ def person_states(
     def tell() -> None:
         on_progress(next(done) / parts)
 
-    states = replay(network, workouts, tell)
-    past = []
+    states = [start, *start.advance(network, workouts, tell)]
+    past = list(known)
     for residuals in residuals_of(network, [(workouts[i], states[i]) for i in fresh[first:]]):
         past.append(residuals)
         tell()
+    counts = [len(known) + number - first for number in earlier]
     own = []
-    bands = rolling_intervals(network.predictor.intervals, past, [number - first for number in earlier])
+    bands = rolling_intervals(network.predictor.intervals, past, counts)
     for place, intervals in zip(places, bands, strict=True):
         own.append(replace(states[place], intervals=intervals))
         tell()
-    return own
+    return Followed(states=own, residuals=past[-WINDOW:])
 
 
 def states_and_report(

@@ -94,15 +94,29 @@ def mean_half_widths(scored: Scored) -> dict[str, float]:
     return {coverage: _mean(width[scored.mask]) for coverage, width in sorted(scored.half_width.items())}
 
 
-def reliability(workouts: Sequence[Scored]) -> dict[str, dict[str, float | None]]:
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One workout's measures; NaN where one has no value."""
+
+    metrics: Mapping[str, float]  # by the names of METRICS
+    covered: Mapping[str, float] = field(default_factory=dict)  # by coverage: the share of steps inside the band
+    half_widths: Mapping[str, float] = field(default_factory=dict)  # by coverage: the mean half width in bpm
+
+
+def measured(scored: Scored) -> Measured:
+    """All measures of one workout."""
+    return Measured(metrics=measure(scored), covered=covered(scored), half_widths=mean_half_widths(scored))
+
+
+def reliability(workouts: Sequence[Measured]) -> dict[str, dict[str, float | None]]:
     """By nominal coverage, such as "0.9": the `measured` coverage (0..1) and the `half_width` (bpm), means over
     workouts.
 
     Empty for no workout and without bands.
     """
-    measured = over_workouts([covered(scored) for scored in workouts], np.mean)
-    widths = over_workouts([mean_half_widths(scored) for scored in workouts], np.mean)
-    return {name: {"measured": measured[name], "half_width": widths[name]} for name in measured}
+    shares = over_workouts([workout.covered for workout in workouts], np.mean)
+    widths = over_workouts([workout.half_widths for workout in workouts], np.mean)
+    return {name: {"measured": shares[name], "half_width": widths[name]} for name in shares}
 
 
 def over_workouts(rows: Sequence[Mapping[str, float]], how: Callable[[Array], float]) -> dict[str, float | None]:

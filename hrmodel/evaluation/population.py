@@ -9,7 +9,8 @@ import numpy as np
 
 from hrmodel.evaluation.calibration import residuals_of, states_and_report
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
-from hrmodel.evaluation.report import Report, ignore
+from hrmodel.evaluation.report import Report
+from hrmodel.evaluation.scores import ignore
 from hrmodel.personal.band_fitting import Residuals, population_intervals
 from hrmodel.personal.bands import Intervals
 from hrmodel.personal.state import replay

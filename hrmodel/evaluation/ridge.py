@@ -22,29 +22,43 @@ DEFAULT_PENALTY = 1e3  # without validation workouts
 CONTRACT = FeatureContract()
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RidgeFit:
+    """Heart rate as a linear function of the features."""
+
+    centre: float  # bpm
+    mean: Array  # (F,) of the features
+    weights: Array  # (F,) bpm per unit of a feature
+
+    def __call__(self, workout: GriddedWorkout) -> Array:
+        """(S,) bpm."""
+        prediction: Array = self.centre + (motion_table(workout) - self.mean) @ self.weights
+        return prediction
+
+
 def fit_ridge(
     train: Sequence[GriddedWorkout],
     val: Sequence[GriddedWorkout],
     centre: float,
     on_workout: Callable[[], None] = lambda: None,
-) -> Callable[[GriddedWorkout], Array]:
+) -> RidgeFit:
     """Fit heart rate minus `centre` (bpm) on `train`; the penalty with the lowest squared error on `val` stays.
 
-    Gives a function workout -> (S,) bpm; the constant `centre` without a training step. One workout's features at a
-    time are in memory; `on_workout` is called after each.
+    Without a training step all weights are 0. One workout's features at a time are in memory; `on_workout` is called
+    after each.
     """
     moments = _Moments()
     for features, target in _tables(train, centre, on_workout):
         moments.add(features, target)
     if not moments.count:
-        return lambda workout: np.full(len(elapsed_steps(workout)), centre)
+        return RidgeFit(centre=centre, mean=np.zeros(WIDTH), weights=np.zeros(WIDTH))
     mean, base, gram, moment = moments.central()
     deviation = np.sqrt(np.diag(gram) / moments.count)
     deviation[deviation < 1e-9] = 1.0
     gram, moment = gram / np.outer(deviation, deviation), moment / deviation
     fits = {penalty: np.linalg.solve(gram + penalty * np.eye(WIDTH), moment) for penalty in PENALTIES}
     weights = fits[_best_penalty(fits, mean, deviation, base, _tables(val, centre, on_workout))]
-    return lambda workout: centre + base + (motion_table(workout) - mean) / deviation @ weights
+    return RidgeFit(centre=centre + base, mean=mean, weights=weights / deviation)
 
 
 @dataclass

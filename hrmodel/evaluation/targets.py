@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import count
 
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
-from hrmodel.evaluation.report import ignore
+from hrmodel.evaluation.scores import ignore
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.personal.state import in_time, replay
 from hrmodel.prediction.predictor import Predictor

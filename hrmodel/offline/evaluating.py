@@ -9,7 +9,8 @@ from pathlib import Path
 from hrmodel.evaluation.calibration import states_and_report
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.picture import draw_evaluation
-from hrmodel.evaluation.report import Report, ignore
+from hrmodel.evaluation.report import Report
+from hrmodel.evaluation.scores import ignore
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.offline.console import progress_bar
 from hrmodel.offline.data import training_digest

@@ -7,7 +7,7 @@ import torch
 
 from hrmodel.evaluation.calibration import state_after
 from hrmodel.evaluation.forecasters import EvaluationData
-from hrmodel.evaluation.report import ignore
+from hrmodel.evaluation.scores import ignore
 from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig

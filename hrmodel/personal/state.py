@@ -15,6 +15,10 @@ from hrmodel.signals.steps import measured_heart_rate
 from hrmodel.workouts.workout import Array
 
 
+def no_progress() -> None:
+    """Do nothing: the default of `on_workout`."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BlindTerms:
     """A workout's prediction without any of its heart rate, as a function of the person's weights."""
@@ -53,18 +57,36 @@ class PersonState:
         """Before any workout, for `size` weights."""
         return PersonState(filter=ResponseFilter.start(size))
 
+    @staticmethod
+    def known(
+        filter: ResponseFilter, intervals: Intervals | None, last_workout: str | None, workouts: int
+    ) -> "PersonState":
+        """A state from its parts; the time as ISO 8601 says it. Raises ValueError for another."""
+        until = None if last_workout is None else datetime.fromisoformat(last_workout)
+        return PersonState(filter=filter, intervals=intervals, last_workout=until, workouts=workouts)
+
     @property
     def response(self) -> Response | None:
         """The response in the next workout; None without the response's weights."""
         return self.filter.response if self.filter.size == len(NAMES) else None
 
-    def advance(self, forecaster: BlindForecaster, workout: GriddedWorkout) -> "PersonState":
-        """The state after one more workout, which is later than all before.
+    def advance(
+        self,
+        forecaster: BlindForecaster,
+        workouts: Iterable[GriddedWorkout],
+        on_workout: Callable[[], None] = no_progress,
+    ) -> list["PersonState"]:
+        """The state after each of some more workouts in time order, which are later than all before.
 
-        One blind prediction and one filter update, however many workouts came before. Raises ValueError as `update`.
+        Each workout is predicted blind with the state before it, and only then observed: one prediction and one filter
+        update for each, however many came before. `on_workout` is called after each of them, and may raise. Raises
+        ValueError as `update`.
         """
-        (terms,) = forecaster.blind_terms([workout])
-        return self.update(workout, terms.features, terms.predict(self))
+        states, ordered = [self], list(workouts)
+        for workout, terms in zip(ordered, forecaster.blind_terms(ordered), strict=True):
+            states.append(states[-1].update(workout, terms.features, terms.predict(states[-1])))
+            on_workout()
+        return states[1:]
 
     def update(self, workout: GriddedWorkout, features: Array, blind: Array) -> "PersonState":
         """The same for a workout that was predicted with this state: (S, F) features, (S,) prediction in bpm.
@@ -102,16 +124,8 @@ class PersonState:
         filters = tuple(_filter_from_dict(state) for state in values["filters"])
         if not filters:
             raise ValueError("a person's state has at least one filter")
-        return PersonState(
-            filter=ResponseFilter(size=len(NAMES), filters=filters),
-            intervals=values["intervals"],
-            last_workout=None if values["until"] is None else datetime.fromisoformat(values["until"]),
-            workouts=int(values["workouts"]),
-        )
-
-
-def no_progress() -> None:
-    """Do nothing: the default of `on_workout`."""
+        mixture = ResponseFilter(size=len(NAMES), filters=filters)
+        return PersonState.known(mixture, values["intervals"], values["until"], int(values["workouts"]))
 
 
 def in_time(workouts: Iterable[GriddedWorkout]) -> list[GriddedWorkout]:
@@ -124,15 +138,10 @@ def replay(
 ) -> list[PersonState]:
     """The state before each of n workouts in time order, and last the state after all: n + 1 states, without bands.
 
-    Each workout is predicted blind with the state before it, and only then observed. `on_workout` is called after each
-    of them, and may raise.
+    See `PersonState.advance`.
     """
-    states = [PersonState.start(forecaster.size)]
-    ordered = list(workouts)
-    for workout, terms in zip(ordered, forecaster.blind_terms(ordered), strict=True):
-        states.append(states[-1].update(workout, terms.features, terms.predict(states[-1])))
-        on_workout()
-    return states
+    start = PersonState.start(forecaster.size)
+    return [start, *start.advance(forecaster, workouts, on_workout)]
 
 
 def _filter_to_dict(state: FilterState) -> dict[str, Any]:

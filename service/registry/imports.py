@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from service.registry.session import insert_ignoring
@@ -66,6 +66,17 @@ class StoredWorkout:
     source: str
 
 
+# where a workout is, and the columns that make an ImportedWorkout: thousands of rows without the ORM's objects
+_KNOWN = (
+    *(DatasetWorkout.dataset_id, DatasetWorkout.position),
+    *(WorkoutRow.digest, WorkoutRow.size, WorkoutRow.started_at, WorkoutRow.duration_s, WorkoutRow.samples),
+    *(DatasetWorkout.person, DatasetWorkout.source, DatasetWorkout.split, DatasetWorkout.verdict),
+    *(DatasetWorkout.reasons, DatasetWorkout.sport, DatasetWorkout.heart_rate_per_minute),
+)
+_DIGEST = 2  # its place among them
+_KNOWN_NAMES = tuple(column.key for column in _KNOWN[_DIGEST:])
+
+
 def begin(session: Session, dataset_id: UUID) -> Dataset:
     """Mark a dataset as being imported."""
     dataset = session.get_one(Dataset, dataset_id)
@@ -84,40 +95,42 @@ def stored_workouts(session: Session, dataset_id: UUID) -> list[StoredWorkout]:
     return [StoredWorkout(digest, split or "train", person, source) for digest, split, person, source in rows]
 
 
-def known_workouts(session: Session, dataset: Dataset) -> list[ImportedWorkout]:
-    """The kept workouts of the subject's datasets, each once as its newest dataset has it, with its first split."""
+def ready_datasets(session: Session, dataset: Dataset) -> list[UUID]:
+    """The ready datasets of a dataset's subject, newest first; what is known of the subject depends on them alone."""
     if dataset.subject_id is None:
         return []
-    rows = session.execute(
-        select(WorkoutRow, DatasetWorkout)
-        .join(WorkoutRow, WorkoutRow.id == DatasetWorkout.workout_id)
-        .join(Dataset, Dataset.id == DatasetWorkout.dataset_id)
-        .where(Dataset.subject_id == dataset.subject_id, Dataset.state == DatasetState.READY)
-        .order_by(Dataset.created_at.desc(), Dataset.id, DatasetWorkout.position)
-    )
+    ready = select(Dataset.id).where(Dataset.subject_id == dataset.subject_id, Dataset.state == DatasetState.READY)
+    return list(session.scalars(ready.order_by(Dataset.created_at.desc(), Dataset.id)))
+
+
+def known_workouts(session: Session, ready: Sequence[UUID]) -> list[ImportedWorkout]:
+    """The kept workouts of a subject's ready datasets, which come newest first: each workout once, as its newest
+    dataset has it, with its first split.
+
+    Most datasets repeat the one before: of the others only workouts are read that the newest has not, or has with
+    another split.
+    """  # fmt: skip
+    if not ready:
+        return []
+    inside = select(*_KNOWN).join(WorkoutRow, WorkoutRow.id == DatasetWorkout.workout_id)
+    of_any = DatasetWorkout.dataset_id.in_(ready)
+    newest = session.execute(inside.where(DatasetWorkout.dataset_id == ready[0])).tuples().all()
+    splits = inside.with_only_columns(WorkoutRow.digest, DatasetWorkout.split).where(of_any).distinct()
+    open_questions = {row[_DIGEST]: -1 for row in newest}  # by digest: splits beside that of the newest dataset
+    for digest, _ in session.execute(splits).tuples():
+        open_questions[digest] = open_questions.get(digest, 0) + 1
+    rows = [row for row in newest if not open_questions[row[_DIGEST]]]
+    for chunk in _chunks(sorted(digest for digest, count in open_questions.items() if count), 500):
+        rows += session.execute(inside.where(of_any, WorkoutRow.digest.in_(chunk))).tuples()
+    order = {dataset_id: place for place, dataset_id in enumerate(ready)}
     known: dict[str, ImportedWorkout] = {}
-    for workout, place in rows:
-        newest = known.setdefault(workout.digest, _known(workout, place))
-        if place.split and newest.split != place.split:
-            known[workout.digest] = replace(newest, split=place.split)
+    for _, _, *values in sorted(rows, key=lambda row: (order[row[0]], row[1])):
+        workout = ImportedWorkout(**dict(zip(_KNOWN_NAMES, values, strict=True)))
+        digest, split = workout.digest or "", workout.split
+        newest_of_it = known.setdefault(digest, replace(workout, split=split or "train"))
+        if split and newest_of_it.split != split:
+            known[digest] = replace(newest_of_it, split=split)
     return list(known.values())
-
-
-def _known(workout: WorkoutRow, place: DatasetWorkout) -> ImportedWorkout:
-    return ImportedWorkout(
-        digest=workout.digest,
-        size=workout.size,
-        started_at=workout.started_at,
-        duration_s=workout.duration_s,
-        samples=workout.samples,
-        person=place.person,
-        source=place.source,
-        split=place.split or "train",
-        verdict=place.verdict,
-        reasons=place.reasons,
-        sport=place.sport,
-        heart_rate_per_minute=place.heart_rate_per_minute,
-    )
 
 
 def finish(
@@ -160,24 +173,26 @@ def _add_workouts(
     dropped = [position for position, workout in enumerate(workouts) if workout.digest is None]
     unlisted = set(dropped[MAX_DROPPED:])
     dataset.unlisted_workouts = len(unlisted)
-    session.add_all(
-        DatasetWorkout(
-            dataset_id=dataset.id,
-            workout_id=stored[workout.digest] if workout.digest else None,
-            position=position,
-            person=_text(workout.person, 200) if workout.person else workout.person,
-            source=_text(workout.source, 500),
-            started_at=workout.started_at,
-            duration_s=workout.duration_s,
-            sport=_text(workout.sport, 50),
-            heart_rate_per_minute=workout.heart_rate_per_minute,
-            split=workout.split,
-            verdict=workout.verdict,
-            reasons=[{**reason, "message": _text(reason["message"])} for reason in workout.reasons],
-        )
+    rows = [
+        {
+            "dataset_id": dataset.id,
+            "workout_id": stored[workout.digest] if workout.digest else None,
+            "position": position,
+            "person": _text(workout.person, 200) if workout.person else workout.person,
+            "source": _text(workout.source, 500),
+            "started_at": workout.started_at,
+            "duration_s": workout.duration_s,
+            "sport": _text(workout.sport, 50),
+            "heart_rate_per_minute": workout.heart_rate_per_minute,
+            "split": workout.split,
+            "verdict": workout.verdict,
+            "reasons": [{**reason, "message": _text(reason["message"])} for reason in workout.reasons],
+        }
         for position, workout in enumerate(workouts)
         if position not in unlisted
-    )
+    ]
+    if rows:
+        session.execute(insert(DatasetWorkout), rows)
 
 
 def _add_files(session: Session, dataset: Dataset, files: Iterable[ImportedFile]) -> None:
@@ -185,20 +200,24 @@ def _add_files(session: Session, dataset: Dataset, files: Iterable[ImportedFile]
     every = list(files)
     dataset.file_count, dataset.problem_count = len(every), sum(file.problem is not None for file in every)
     telling = sorted(range(len(every)), key=lambda place: (every[place].problem is None, every[place].workouts == 0))
-    session.add_all(
-        DatasetFile(
-            dataset_id=dataset.id,
-            name=_text(file.name, 500),
-            format=file.format,
-            workouts=file.workouts,
-            problem=_text(file.problem, MAX_PROBLEM) if file.problem else None,
-        )
+    rows = [
+        {
+            "dataset_id": dataset.id,
+            "name": _text(file.name, 500),
+            "format": file.format,
+            "workouts": file.workouts,
+            "problem": _text(file.problem, MAX_PROBLEM) if file.problem else None,
+        }
         for file in (every[place] for place in sorted(telling[:MAX_FILES]))
-    )
+    ]
+    if rows:
+        session.execute(insert(DatasetFile), rows)
 
 
 def _text(words: str, limit: int = 2000) -> str:
     """What a file says of itself, as SQL, JSON and a terminal can hold it: nothing that cannot be printed."""
+    if words.isprintable():
+        return words[:limit]
     return "".join(character if character.isprintable() else "?" for character in words[:limit])
 
 
@@ -207,11 +226,13 @@ def _stored_ids(session: Session, account_id: UUID, workouts: Sequence[ImportedW
     kept = {workout.digest: workout for workout in workouts if workout.digest}
     ids: dict[str, UUID] = {}
     for chunk in _chunks(sorted(kept), 500):  # sorted: two imports at once wait for each other in one order only
-        _add_missing(session, account_id, [kept[digest] for digest in chunk])
         known = select(WorkoutRow.digest, WorkoutRow.id).where(
             WorkoutRow.account_id == account_id, WorkoutRow.digest.in_(chunk)
         )
         ids.update(session.execute(known).tuples().all())
+        if missing := [kept[digest] for digest in chunk if digest not in ids]:
+            _add_missing(session, account_id, missing)
+            ids.update(session.execute(known).tuples().all())
     return ids
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from service.errors import NotFound, Unavailable
 from service.registry.tables import (
     Dataset,
+    EvaluatedHistoryRow,
     Evaluation,
     Job,
     ModelVersion,
@@ -110,4 +111,26 @@ def set_person_state(
     key = {"subject_id": subject_id, "model_version_id": version_id, "dataset_id": dataset_id}
     row = session.get(PersonStateRow, key) or PersonStateRow(**key)
     row.state, row.updated_at = state, utc_now()
+    session.add(row)
+
+
+def evaluated_history(session: Session, subject_id: UUID, version_id: UUID, dataset_id: UUID) -> bytes | None:
+    """What the evaluation of a version on a subject's dataset kept; None when another dataset came after, or none."""
+    kept = select(EvaluatedHistoryRow.history).where(
+        EvaluatedHistoryRow.subject_id == subject_id,
+        EvaluatedHistoryRow.model_version_id == version_id,
+        EvaluatedHistoryRow.dataset_id == dataset_id,
+    )
+    return session.scalar(kept)
+
+
+def keep_history(session: Session, subject_id: UUID, version_id: UUID, dataset_id: UUID, history: bytes | None) -> None:
+    """Store what an evaluation keeps, in the place of what an earlier one kept of the subject and version."""
+    row = session.get(EvaluatedHistoryRow, (subject_id, version_id))
+    if history is None:
+        if row is not None:
+            session.delete(row)
+        return
+    row = row or EvaluatedHistoryRow(subject_id=subject_id, model_version_id=version_id)
+    row.dataset_id, row.history, row.updated_at = dataset_id, history, utc_now()
     session.add(row)

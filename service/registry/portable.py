@@ -1,6 +1,7 @@
 """Rows as JSON lines that either database can read: one list of values per row, in the order of named columns."""
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -20,8 +21,9 @@ KINDS: dict[str, sa.types.TypeEngine[Any]] = {
     "number": sa.Float(53),
     "integer": sa.BigInteger(),
     "text": sa.Text(),
+    "bytes": sa.LargeBinary(),
 }
-PYTHON = {bool: "boolean", int: "integer", float: "number", str: "text", UUID: "uuid"}
+PYTHON = {bool: "boolean", int: "integer", float: "number", str: "text", UUID: "uuid", bytes: "bytes"}
 
 
 def columns_of(table: sa.Table) -> dict[str, str]:
@@ -76,6 +78,8 @@ def _plain(value: Any) -> Any:
             return value.hex
         case datetime():
             return value.astimezone(UTC).isoformat()
+        case bytes():
+            return b64encode(value).decode()
     return value
 
 
@@ -87,4 +91,6 @@ def _typed(value: Any, kind: str) -> Any:
             return UUID(value)
         case "instant":
             return datetime.fromisoformat(value)
+        case "bytes":
+            return b64decode(value)
     return value

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -450,6 +451,22 @@ class PersonStateRow(Base):
         ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True, index=True
     )
     state: Mapped[dict[str, Any]] = mapped_column(Json)  # hrmodel.personal.state.PersonState
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class EvaluatedHistoryRow(Base):
+    """What an evaluation of a version on a subject's workouts keeps, so that the next import scores only what is new.
+
+    One per subject and version, after the workouts of `dataset_id`. It saves work alone: without it all is scored anew.
+    """
+
+    __tablename__ = "evaluated_histories"
+    subject_id: Mapped[UUID] = mapped_column(ForeignKey("subjects.id", ondelete="CASCADE"), primary_key=True)
+    model_version_id: Mapped[UUID] = mapped_column(
+        ForeignKey("model_versions.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    history: Mapped[bytes] = mapped_column(LargeBinary)  # hrmodel.evaluation.stored_history
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 

@@ -12,7 +12,8 @@ from typing import NoReturn
 
 import structlog
 
-from service.local.child import FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS, die_with_parent
+from service.forking import die_with_parent
+from service.local.child import FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS
 from service.local.embedded import StopRequest
 from service.web.processes import NOT_SERVING, Processes
 

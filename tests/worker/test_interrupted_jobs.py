@@ -10,7 +10,7 @@ from service.registry import imports, jobs, leftovers, model_versions, promotion
 from service.registry.artifacts import ArtifactStore
 from service.registry.tables import ChampionReason, Dataset, DatasetFile, DatasetState, Job, JobState, ModelVersion
 from tests.clock import bound_clock
-from worker import completion, data, ingest
+from worker import completion, data, import_scoring, ingest
 from worker.reporter import LeaseLost, Reporter
 from worker.runner import run_job
 
@@ -96,14 +96,14 @@ def test_two_uploads_of_one_person_at_once_never_disagree_about_a_workouts_split
     context, upload, work, runner_workouts, monkeypatch
 ):
     first, second = upload(runner_workouts[:10]), upload(runner_workouts)
-    evaluate, other, mine = ingest.evaluate_person, claim(context), claim(context)
+    evaluate, other, mine = import_scoring.evaluate_person, claim(context), claim(context)
 
     def the_other_import_ends_now(*args):
-        monkeypatch.setattr(ingest, "evaluate_person", evaluate)
+        monkeypatch.setattr(import_scoring, "evaluate_person", evaluate)
         run_job(context, other, "cpu")
         return evaluate(*args)
 
-    monkeypatch.setattr(ingest, "evaluate_person", the_other_import_ends_now)
+    monkeypatch.setattr(import_scoring, "evaluate_person", the_other_import_ends_now)
     run_job(context, mine, "cpu")
     with context.database.reading() as session:
         one, two = ({w.digest: w.split for w in imports.stored_workouts(session, d)} for d in (first, second))

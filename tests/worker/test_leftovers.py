@@ -13,7 +13,7 @@ from service.registry.tables import Dataset, Job, JobState, Leftover, Subject, W
 from service.settings import Settings
 from tests.builders import Sent, files_of, on_sqlite
 from tests.clock import bound_clock
-from worker import ingest
+from worker import import_scoring
 from worker.reconciler import Reconciler
 from worker.runner import run_job
 
@@ -137,13 +137,13 @@ def test_a_deletion_is_finished_after_a_kill_at_any_file(context, dataset_id, re
 def test_nothing_is_left_of_a_person_whose_import_was_killed(context, upload, runner_workouts, reconcile, monkeypatch):
     """The raw upload, what was unpacked of it, and the workouts that were stored before they had rows."""
     upload(runner_workouts)
-    account, evaluate = account_of(context), ingest.evaluate_person
+    account, evaluate = account_of(context), import_scoring.evaluate_person
 
     def killed(*arguments):
         (context.store.root / SCRATCH / "left").mkdir(parents=True, exist_ok=True)
         raise Died
 
-    monkeypatch.setattr(ingest, "evaluate_person", killed)
+    monkeypatch.setattr(import_scoring, "evaluate_person", killed)
     with context.database.unit_of_work() as session:
         claim = jobs.claim_next(session, "w", jobs.IMPORT_STAGES, 60.0)
     with pytest.raises(Died):
@@ -154,7 +154,7 @@ def test_nothing_is_left_of_a_person_whose_import_was_killed(context, upload, ru
     part = context.store.temporary(account)
     part.write_bytes(b"half an upload")
     assert len(files_of(context.store, account)) == len(runner_workouts) + 2
-    monkeypatch.setattr(ingest, "evaluate_person", evaluate)
+    monkeypatch.setattr(import_scoring, "evaluate_person", evaluate)
     with bound_clock(1e12):
         remove(context)
     reconcile()

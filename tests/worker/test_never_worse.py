@@ -4,7 +4,7 @@ Training and scoring are left out: each checkpoint names the errors that its eva
 files, golden check, comparison, the transaction that ends a job, promotion by hand, roll back and deletion.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import select
 
-from hrmodel.evaluation import population, report
+from hrmodel.evaluation import population
 from hrmodel.evaluation import promotion as comparison
+from hrmodel.evaluation.calibration import states_and_report
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
-from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
 from service.app import make_services
 from service.errors import Conflict
@@ -39,10 +39,11 @@ from service.web.deps import Services
 from tests import registry_builders as builders
 from tests.builders import Sent, on_sqlite
 from tests.prediction_builders import LEVEL, make_checkpoint, make_gridded
-from worker import completion, scoring
+from worker import completion
 from worker.data import PERSONAL, PersonData
 from worker.failures import JobFailure
 from worker.reporter import Context, Reporter
+from worker.scoring import EvaluationResult
 
 DIGESTS = "abcdef"
 Errors = Mapping[str, list[float | None]]  # by test workout: the mean absolute errors of P1 and P2-180 in bpm
@@ -93,12 +94,12 @@ def person_of(digests: Iterable[str]) -> PersonData:
     return PersonData(splits={"train": [TRAINED], "val": [], "test": tests}, level=LEVEL)
 
 
-def evaluate(
-    network: NetworkForecaster, data: EvaluationData, states: Sequence[PersonState], **_: Any
-) -> dict[str, Any]:
-    """Stands in for `hrmodel.evaluation.report.evaluate`."""
-    empty = report.evaluate(network, replace(data, test=[]), states[-1:])
-    return named_report(empty, network.predictor, [w.digest for w in data.test])
+def evaluate_person(predictor: Predictor, data: EvaluationData, on_progress: Any) -> EvaluationResult:
+    """Stands in for `worker.scoring.evaluate_person`."""
+    network = NetworkForecaster(predictor=predictor, level=data.level)
+    states, empty = states_and_report(network, replace(data, test=[]), on_progress)
+    made = named_report(empty, predictor, [workout.digest for workout in data.test])
+    return EvaluationResult(report=made, state=states[-1])
 
 
 def evaluate_people(predictor: Predictor, people: list[list[Any]], **_: Any) -> dict[str, Any]:
@@ -307,10 +308,10 @@ def services(context: Context, tmp_path: Any) -> Services:
 @pytest.fixture
 def named_errors(monkeypatch):
     """Evaluations find what checkpoints name."""
-    monkeypatch.setattr(scoring, "evaluate", evaluate)
+    monkeypatch.setattr(completion, "evaluate_person", evaluate_person)
     monkeypatch.setattr(completion, "evaluate_people", evaluate_people)
     monkeypatch.setattr(completion.imports, "stored_workouts", lambda session, at: session.get_one(Dataset, at).name)
-    monkeypatch.setattr(completion, "load_person", lambda store, account, digests, beat: person_of(digests))
+    monkeypatch.setattr(completion, "load_person", lambda store, account, digests, beat, level: person_of(digests))
     monkeypatch.setattr(comparison, "RESAMPLES", 10)  # the interval informs, it does not decide
 
 

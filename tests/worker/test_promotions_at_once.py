@@ -12,8 +12,8 @@ from service.registry import jobs, model_versions, promotion
 from service.registry.tables import ChampionChange, Evaluation, Job, JobState, Stage
 from tests import registry_builders as builders
 from tests.prediction_builders import LEVEL, make_checkpoint, make_gridded
-from tests.worker.test_never_worse import DIGESTS, TRAINED, evaluate
-from worker import completion, scoring
+from tests.worker.test_never_worse import DIGESTS, TRAINED, evaluate_person
+from worker import completion
 from worker.data import PERSONAL, PersonData
 from worker.reporter import Reporter
 
@@ -23,7 +23,7 @@ BETTER = [6.75 - n / 8 for n in range(AT_ONCE)]  # bpm; the base has 7
 
 @pytest.fixture
 def named_errors(monkeypatch):
-    monkeypatch.setattr(scoring, "evaluate", evaluate)
+    monkeypatch.setattr(completion, "evaluate_person", evaluate_person)
     monkeypatch.setattr(comparison, "RESAMPLES", 10)
 
 

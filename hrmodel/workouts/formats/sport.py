@@ -6,6 +6,7 @@ name no sport, and last speed and steps. A file that calls its sport "other" is 
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from hrmodel.workouts.formats import sport_words as words
 from hrmodel.workouts.formats.source import SaidSport, Source
@@ -30,6 +31,7 @@ class SportDecision:
     source: str = ""
 
 
+@lru_cache(maxsize=256)
 def sport_called(word: str) -> str | None:
     """`running`, `cycling`, `walking`, `hiking`, another known sport by its own word, or `unknown` for a word that says
     that it is something else; None for no word, "unknown", and what no list of ours knows.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hrmodel.evaluation.metrics import METRICS, Scored, covered, measure, over_workouts, reliability
+from hrmodel.evaluation.metrics import METRICS, Scored, covered, measure, measured, over_workouts, reliability
 
 
 def scored(prediction, truth, mask=None, **fields) -> Scored:
@@ -58,11 +58,11 @@ def test_reliability_weighs_workouts_equally_whatever_their_length():
         **vars(scored(100 + errors, np.full(100, 100))) | {"half_width": bands_of(100, {"0.5": 50, "0.9": 90})}
     )
     short = Scored(**vars(scored([101, 100], [100, 100])) | {"half_width": bands_of(2, {"0.5": 0, "0.9": 2})})
-    assert reliability([long]) == {
+    assert reliability([measured(long)]) == {
         "0.5": {"measured": 0.5, "half_width": 50.0},
         "0.9": {"measured": 0.9, "half_width": 90.0},
     }
-    assert reliability([long, short]) == {
+    assert reliability([measured(long), measured(short)]) == {
         "0.5": {"measured": 0.5, "half_width": 25.0},
         "0.9": {"measured": 0.95, "half_width": 46.0},
     }

@@ -73,22 +73,22 @@ def test_each_workout_is_predicted_with_the_state_before_it_and_only_then_learne
 def test_a_later_workout_costs_one_prediction_and_gives_what_a_replay_of_all_gives():
     *_, before, after = replay(Plain(), WORKOUTS)
     plain = Plain()
-    state = PersonState.from_dict(json.loads(json.dumps(before.to_dict()))).advance(plain, WORKOUTS[-1])
+    state = PersonState.from_dict(json.loads(json.dumps(before.to_dict()))).advance(plain, WORKOUTS[-1:])[-1]
     assert state.to_dict() == after.to_dict()
     assert plain.predicted == 1
 
 
 def test_the_bands_stay_until_they_are_computed_anew():
     bands = {"levels": [0.9], "blind": [12.0]}
-    state = replace(PersonState.start(len(NAMES)), intervals=bands).advance(Plain(), WORKOUTS[0])
+    state = replace(PersonState.start(len(NAMES)), intervals=bands).advance(Plain(), WORKOUTS[:1])[-1]
     assert state.intervals == bands
 
 
 def test_a_workout_before_the_latest_known_one_is_refused():
-    state = PersonState.start(len(NAMES)).advance(Plain(), started(WORKOUTS[1], days=1))
+    state = PersonState.start(len(NAMES)).advance(Plain(), [started(WORKOUTS[1], days=1)])[-1]
     with pytest.raises(ValueError, match=r"2026-01-01.* is earlier than the latest known, 2026-01-02"):
-        state.advance(Plain(), started(WORKOUTS[0], days=0))
-    assert state.advance(Plain(), started(WORKOUTS[0], days=1)).workouts == 2
+        state.advance(Plain(), [started(WORKOUTS[0], days=0)])
+    assert state.advance(Plain(), [started(WORKOUTS[0], days=1)])[-1].workouts == 2
 
 
 def test_a_state_comes_back_exactly_from_json():
