@@ -20,7 +20,7 @@ from hrmodel.personal.response import NAMES, Response
 from hrmodel.personal.state import PersonState
 from hrmodel.prediction.formula import StepPrediction
 from hrmodel.prediction.predictor import Prediction, Predictor, Query
-from hrmodel.prediction.prepared import StepQuery, View
+from hrmodel.prediction.prepared import ObservedView, StepQuery
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, Segment
 from hrmodel.signals.scale import SubjectScale
@@ -69,7 +69,7 @@ def predict_views(
     predictor: Predictor, workout: GriddedWorkout, views: Sequence[Array], **known: Any
 ) -> list[StepPrediction]:
     """One workout's steps, once per view; `known` are the level and the response."""
-    query = StepQuery(gridded=workout, views=[View(heart_rate=view) for view in views], **known)
+    query = StepQuery(gridded=workout, views=[ObservedView(heart_rate=view) for view in views], **known)
     (predictions,) = predictor.predict_steps([query])
     return predictions
 

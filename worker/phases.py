@@ -28,7 +28,7 @@ def progress(stage: Stage, place: Place) -> float:
 
 
 @dataclass
-class Clock:
+class PhaseClock:
     """A phase of an attempt, and its pace since it began."""
 
     phase: Phase

@@ -59,9 +59,9 @@ class Reporter:
 
     context: Context
     claim: jobs.Claim
-    stage: Stage = Stage.IMPORT
+    stage: Stage = Stage.STAGE1  # the runner knows it once it has read the job
     progress: float = 0.0
-    _clock: phases.Clock | None = None
+    _clock: phases.PhaseClock | None = None
     _entered: list[tuple[Phase, float]] = field(default_factory=list)
     _renewed: float = field(default_factory=time.monotonic)
     _tried: float = field(default_factory=time.monotonic)
@@ -69,7 +69,7 @@ class Reporter:
 
     def enter(self, phase: Phase, total: float, done: float = 0.0) -> None:
         """Begin a phase of `total` parts, of which some may be done already, and tell of it at once. Raises Stop."""
-        self._clock = phases.Clock(phase=phase, total=total, done=done)
+        self._clock = phases.PhaseClock(phase=phase, total=total, done=done)
         self._entered.append((phase, total))
         self._move()
         self.report()

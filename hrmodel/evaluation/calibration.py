@@ -15,7 +15,7 @@ from hrmodel.personal.band_fitting import WINDOW, Residuals, rolling_intervals
 from hrmodel.personal.bands import REGIMES
 from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.prediction.prepared import StepQuery, View
+from hrmodel.prediction.prepared import ObservedView, StepQuery
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.steps import measured_heart_rate
 
@@ -111,7 +111,7 @@ def residuals_of(
         for workout, state in workouts:
             tasks = {regime: task for regime in REGIMES if (task := SOURCES[regime](workout))}
             asked.append((workout, tasks))
-            views = [View(heart_rate=task.view) for task in tasks.values()]
+            views = [ObservedView(heart_rate=task.view) for task in tasks.values()]
             yield StepQuery(gridded=workout, views=views, level=network.level, response=state.response)
 
     for predictions in network.predictor.predict_steps(queries()):

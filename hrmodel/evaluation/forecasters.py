@@ -13,7 +13,7 @@ from hrmodel.personal.response import NAMES, response_features
 from hrmodel.personal.state import BlindForecaster, BlindTerms, PersonState, in_time
 from hrmodel.prediction.formula import HIGHEST, LOWEST, StepPrediction
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.prediction.prepared import StepQuery, View
+from hrmodel.prediction.prepared import ObservedView, StepQuery
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.scale import SubjectScale
 from hrmodel.signals.steps import measured_heart_rate
@@ -113,7 +113,9 @@ class NetworkForecaster:
             yield [self._banded(step, question.state) for step in steps]
 
     def _query(self, question: Question) -> StepQuery:
-        views = [View(heart_rate=task.view, horizon=task.horizon, targets=task.targets) for task in question.tasks]
+        views = [
+            ObservedView(heart_rate=task.view, horizon=task.horizon, targets=task.targets) for task in question.tasks
+        ]
         return StepQuery(gridded=question.workout, views=views, level=self.level, response=question.state.response)
 
     @property

@@ -140,11 +140,13 @@ def _states(network: HeartRateNetwork, batch: Sequence[_Trunk]) -> Iterator[tupl
 def _gathered(states: Iterable[tuple[NDArray[np.intp], State]]) -> Iterator[tuple[NDArray[np.intp], State]]:
     """The same, of about BRANCHES branches at once."""
     waiting: list[tuple[NDArray[np.intp], State]] = []
+    count = 0
     for numbers, state in states:
         waiting.append((numbers, state))
-        if sum(len(numbers) for numbers, _ in waiting) >= BRANCHES:
+        count += len(numbers)
+        if count >= BRANCHES:
             yield _joined(waiting)
-            waiting = []
+            waiting, count = [], 0
     if waiting:
         yield _joined(waiting)
 

@@ -17,7 +17,7 @@ from hrmodel.workouts.workout import Array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class View:
+class ObservedView:
     """What is observed of a workout's heart rate: each step reads it up to `horizon` steps before."""
 
     heart_rate: Array  # (S,) bpm, NaN where not observed
@@ -35,7 +35,7 @@ class StepQuery:
     """
 
     gridded: GriddedWorkout
-    views: Sequence[View]
+    views: Sequence[ObservedView]
     level: SubjectScale | None = None
     response: Response | None = None
 

@@ -1,7 +1,7 @@
 """What commands share: a connection to the API, ids that may be shortened, tables, JSON, and how they end."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -112,11 +112,3 @@ def fail(sentence: str) -> NoReturn:
     """Say why on standard error, and end with status 1."""
     typer.echo(sentence, err=True)
     raise typer.Exit(1)
-
-
-def doing(job: Mapping[str, Any]) -> str:
-    """The state of a job, of a running one its phase and how much of that is done."""
-    phase, state = job["phase"], str(job["state"])
-    if phase is None:
-        return state
-    return f"{phase['name']} {100 * phase['done'] / phase['total']:.0f} %" if phase["total"] else str(phase["name"])

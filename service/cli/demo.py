@@ -18,8 +18,8 @@ from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.sandbox.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_runner
 from hrmodel.workouts.workout import EPOCH, Workout
-from service.cli.common import doing
 from service.cli.demo_show import draw_prediction, error_table, name_of
+from service.cli.job_words import doing
 from service.cli.progress import progress_bars
 from service.cli.workout_files import ask
 from service.client.client import Client, Json, RequestFailed

@@ -10,7 +10,7 @@ from zipfile import ZIP_STORED, ZipFile
 from rich.console import Console
 from rich.progress import Progress
 
-from service.cli.common import doing
+from service.cli.job_words import doing
 from service.cli.progress import progress_bars
 from service.client.client import Client, JobFailed, Json, NoAnswer, RequestFailed
 from service.client.types import DatasetJson, DatasetReportJson

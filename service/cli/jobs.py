@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.common import JsonOption, LimitOption, connected, doing, fail, show_json, table, whole_id
+from service.cli.common import JsonOption, LimitOption, connected, fail, show_json, table, whole_id
+from service.cli.job_words import doing
 
 if TYPE_CHECKING:
     from service.client.client import Client

@@ -10,7 +10,7 @@ from hrmodel.workouts.simulate import simulate_workouts
 from service.registry import jobs, model_versions
 from service.registry.tables import DatasetKind, Job, JobEvent, JobState
 from worker import phases, reporter
-from worker.phases import Clock
+from worker.phases import PhaseClock
 from worker.reporter import Reporter
 from worker.runner import run_job
 
@@ -124,7 +124,7 @@ def test_a_resumed_job_goes_through_the_phases_again_and_trains_on(context, subm
 def test_the_time_left_is_unknown_until_the_pace_is_measured_and_then_follows_it(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    clock = Clock(phase=phases.Phase.TRAINING, total=20, done=4)  # resumed after four epochs
+    clock = PhaseClock(phase=phases.Phase.TRAINING, total=20, done=4)  # resumed after four epochs
     assert clock.place().eta_seconds is None
     now[0] += 10.0
     assert clock.place().eta_seconds is None  # nothing has advanced

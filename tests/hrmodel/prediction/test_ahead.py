@@ -15,7 +15,7 @@ from hrmodel.evaluation.protocols import PROTOCOLS, Task
 from hrmodel.evaluation.report import Report
 from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
-from hrmodel.prediction.prepared import StepQuery, View
+from hrmodel.prediction.prepared import ObservedView, StepQuery
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.grid import GriddedWorkout, Segment, to_grid
 from hrmodel.signals.scale import fit_scale
@@ -75,7 +75,7 @@ def one_pass_each(predictor: Predictor, workout: GriddedWorkout, task: Task, **k
 
 
 def in_one_pass(predictor: Predictor, workout: GriddedWorkout, task: Task, **known) -> np.ndarray:
-    view = View(heart_rate=task.view, horizon=task.horizon, targets=np.flatnonzero(task.scored))
+    view = ObservedView(heart_rate=task.view, horizon=task.horizon, targets=np.flatnonzero(task.scored))
     ((steps,),) = predictor.predict_steps([StepQuery(gridded=workout, views=[view], **known)])
     return np.column_stack([steps.heart_rate, steps.blind, steps.regimes, steps.lead_minutes])[task.scored]
 
@@ -145,8 +145,8 @@ def test_what_a_workout_gets_does_not_depend_on_the_workouts_beside_it():
     def query(workout: GriddedWorkout) -> StepQuery:
         truth, task = measured_heart_rate(workout), PROTOCOLS["P3-30"](workout)
         start = np.where(np.arange(len(truth)) < 18, truth, np.nan)
-        ahead = View(heart_rate=task.view, horizon=task.horizon, targets=task.targets)
-        views = [View(heart_rate=np.full(len(truth), np.nan)), View(heart_rate=start), ahead]
+        ahead = ObservedView(heart_rate=task.view, horizon=task.horizon, targets=task.targets)
+        views = [ObservedView(heart_rate=np.full(len(truth), np.nan)), ObservedView(heart_rate=start), ahead]
         return StepQuery(gridded=workout, views=views, level=LEVEL, response=RESPONSE)
 
     workouts = [*WORKOUTS.values(), a_day(1.0)]

@@ -22,7 +22,7 @@ SPEED = [2.5] * 6
 SCHEMAS = {  # of the document, by the name that the client's types show users
     **{name: f"{name}Read" for name in ("Dataset", "Upload", "Job", "Epoch", "Event", "Model", "Evaluation")},
     **{name: f"{name}Read" for name in ("Serving", "Champion", "Change", "Prediction", "Plan", "Zone", "Review")},
-    **{name: f"{name}Read" for name in ("Fault", "Error", "Fleet")},
+    **{name: f"{name}Read" for name in ("Fault", "Error", "Fleet", "Phase")},
     **{name: name for name in ("DatasetReport", "JobMetrics", "WorkoutCounts", "AnsweredBy", "ReviewedPrediction")},
     **{"Subject": "SubjectDetail", "SubjectOutline": "SubjectRead", "ErrorSummary": "Summary"},
 }
