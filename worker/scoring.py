@@ -8,9 +8,10 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from hrmodel.evaluation import stored_history
-from hrmodel.evaluation.calibration import states_and_report
+from hrmodel.evaluation.calibration import person_states
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.history import EvaluatedHistory
+from hrmodel.evaluation.report import evaluate
 from hrmodel.personal.state import PersonState
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.grid import GriddedWorkout
@@ -40,8 +41,8 @@ def evaluate_person(
     """Follow and score one person from the first workout on; `on_progress` gets the share done, 0..1."""
     network = NetworkForecaster(predictor=predictor, level=data.level)
     if not data.test:
-        states, report = states_and_report(network, data, on_progress)
-        return EvaluationResult(report=report, state=states[-1])
+        states = person_states(network, data, on_progress)
+        return EvaluationResult(report=evaluate(network, data, states), state=states[-1])
     by_digest = {workout.digest: workout for workout in data.test}
     return _result(network, EvaluatedHistory.of(network, data, on_progress), by_digest.__getitem__)
 

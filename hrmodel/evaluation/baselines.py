@@ -37,9 +37,8 @@ class Baseline:
     def blind_terms(self, workouts: Iterable[GriddedWorkout]) -> Iterator[BlindTerms]:
         """See `BlindForecaster`."""
         for workout in workouts:
-            steps = len(elapsed_steps(workout))
-            rest = self.blind(workout) if self.size else np.zeros(steps)
-            yield BlindTerms(features=np.ones((steps, self.size)), rest=rest)
+            rest = self.blind(workout)
+            yield BlindTerms(features=np.ones((len(rest), self.size)), rest=rest)
 
     def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
         """See `Forecaster`."""

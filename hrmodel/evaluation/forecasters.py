@@ -98,9 +98,6 @@ class NetworkForecaster:
     def blind_terms(self, workouts: Iterable[GriddedWorkout]) -> Iterator[BlindTerms]:
         """See `BlindForecaster`."""
         ordered = list(workouts)
-        if not self.size:
-            yield from (BlindTerms(features=f, rest=np.zeros(len(f))) for f in map(self.features, ordered))
-            return
         outputs = self.predictor.blind_outputs(ordered, self.level)
         for workout, (scale, network) in zip(ordered, outputs, strict=True):
             rest = scale.heart_rate + scale.spread * network

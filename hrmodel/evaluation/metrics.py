@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +21,25 @@ class Scored:
     max_heart_rate: float  # bpm, for the zones; NaN: unknown
     half_width: Mapping[str, Array] = field(default_factory=dict)  # coverage, such as "0.9" -> (S,) bpm
 
-    @property
+    @cached_property
     def errors(self) -> Array:
         """Prediction minus truth at the steps that count."""
         return (self.prediction - self.truth)[self.mask]
 
+    @cached_property
+    def absolute_errors(self) -> Array:
+        """The errors without their signs."""
+        return np.abs(self.errors)
+
+    @cached_property
+    def effort(self) -> Array:
+        """The true heart rate as a share of the highest, at the steps that count; NaN: unknown."""
+        return self.truth[self.mask] / self.max_heart_rate
+
 
 def mae(scored: Scored) -> float:
     """Mean absolute error in bpm; NaN over no step."""
-    return _mean(np.abs(scored.errors))
+    return _mean(scored.absolute_errors)
 
 
 def rmse(scored: Scored) -> float:
@@ -52,7 +63,7 @@ def mae_in_zone(zone: int) -> Callable[[Scored], float]:
     """Mean absolute error in bpm over the steps whose true heart rate lies in the zone (1..5)."""
 
     def metric(scored: Scored) -> float:
-        return _mean(np.abs(scored.errors)[_in_zone(scored, zone)])
+        return _mean(scored.absolute_errors[_in_zone(scored, zone)])
 
     return metric
 
@@ -84,7 +95,7 @@ def measure(scored: Scored) -> dict[str, float]:
 def covered(scored: Scored) -> dict[str, float]:
     """The share of steps inside each band."""
     return {
-        coverage: _mean(np.abs(scored.errors) <= width[scored.mask])
+        coverage: _mean(scored.absolute_errors <= width[scored.mask])
         for coverage, width in sorted(scored.half_width.items())
     }
 
@@ -127,8 +138,7 @@ def over_workouts(rows: Sequence[Mapping[str, float]], how: Callable[[Array], fl
 
 def _in_zone(scored: Scored, zone: int) -> NDArray[np.bool_]:
     low, high = ZONES[zone - 1]
-    share = scored.truth[scored.mask] / scored.max_heart_rate
-    return (share >= low) & (share < high)
+    return (scored.effort >= low) & (scored.effort < high)
 
 
 def _summary(values: Array, how: Callable[[Array], float]) -> float | None:
@@ -137,4 +147,4 @@ def _summary(values: Array, how: Callable[[Array], float]) -> float | None:
 
 
 def _mean(values: Array | NDArray[np.bool_]) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
+    return float(values.sum() / len(values)) if len(values) else float("nan")  # np.mean, in half of its time

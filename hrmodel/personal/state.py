@@ -40,7 +40,7 @@ class BlindForecaster(Protocol):
         """F: the number of weights of a state under this forecaster; 0: without a person's scale."""
 
     def blind_terms(self, workouts: Iterable[GriddedWorkout]) -> Iterator[BlindTerms]:
-        """Those of each workout, many computed at once. Of size 0 the terms are never read."""
+        """Those of each workout, many computed at once. Of size 0 they are not asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,6 +83,11 @@ class PersonState:
         ValueError as `update`.
         """
         states, ordered = [self], list(workouts)
+        if not forecaster.size:  # nothing is followed
+            for workout in ordered:
+                states.append(states[-1]._after(workout, self.filter))
+                on_workout()
+            return states[1:]
         for workout, terms in zip(ordered, forecaster.blind_terms(ordered), strict=True):
             states.append(states[-1].update(workout, terms.features, terms.predict(states[-1])))
             on_workout()
@@ -95,14 +100,12 @@ class PersonState:
         hold. `hrmodel.evaluation.calibration` computes them anew. Raises ValueError for a workout that is earlier than
         the latest known one: replay all of them then.
         """
+        return self._after(workout, self.filter.update(features, measured_heart_rate(workout) - blind))
+
+    def _after(self, workout: GriddedWorkout, filter: ResponseFilter) -> "PersonState":
         if self.last_workout is not None and workout.sort_key < self.last_workout:
             raise ValueError(f"a workout of {workout.sort_key} is earlier than the latest known, {self.last_workout}")
-        return replace(
-            self,
-            filter=self.filter.update(features, measured_heart_rate(workout) - blind),
-            last_workout=workout.sort_key,
-            workouts=self.workouts + 1,
-        )
+        return replace(self, filter=filter, last_workout=workout.sort_key, workouts=self.workouts + 1)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; numbers come back exactly. Raises ValueError without the response's weights."""

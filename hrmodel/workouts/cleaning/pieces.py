@@ -1,7 +1,7 @@
 """Workouts that were recorded in pieces, one lap or file after another: joined again.
 
-The pieces of a workout are only complete when the whole upload has been read. Until then the workouts lie in a
-temporary file, so that memory does not grow with them.
+The pieces of a workout are only complete when the whole upload has been read. Until then the first
+workouts stay in memory and the others lie in a temporary file, so that memory does not grow with them.
 """
 
 import tempfile
@@ -24,13 +24,15 @@ MAX_GAP = 120.0  # s from the end of a piece to the beginning of the next
 MAX_OVERLAP = 1.0  # s: a lap may begin with the last point of the lap before
 MAX_SECONDS = 86_400.0  # of the joined workout
 MAX_LOOKS = 20  # at pieces that end at about the same time
+HELD_SAMPLES = 1_000_000  # of workouts that stay in memory: 40 MB
 STORED = {"t", "marks", "started_at", "sport", *CHANNELS}  # fields of a workout that are in its bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class _StoredPiece:
-    """A workout in the temporary file."""
+    """A workout in memory or, beyond what may be held there, in the temporary file."""
 
+    held: Workout | None
     place: int
     size: int
     format: str
@@ -52,25 +54,27 @@ def join_pieces(
     the temporary file; `on_joined` gets the fraction of the workouts that has been handed over.
     """
     with tempfile.TemporaryFile(dir=folder) as file:
-        pieces = []
+        pieces, room = list[_StoredPiece](), HELD_SAMPLES
         for item in items:
             if isinstance(item, FileReport):
                 yield item
             else:
-                pieces.append(_put(file, item))
+                room -= len(item.workout.t)
+                pieces.append(_put(file, item, hold=room >= 0))
         chains = _chains(pieces)
         for number, chain in enumerate(chains, 1):
             yield FoundWorkout(pieces[chain[0]].format, _joined([_get(file, pieces[i]) for i in chain]))
             on_joined(number / len(chains))
 
 
-def _put(file: IO[bytes], item: FoundWorkout) -> _StoredPiece:
+def _put(file: IO[bytes], item: FoundWorkout, *, hold: bool) -> _StoredPiece:
     workout = item.workout
-    data = workout.to_bytes()
+    data = b"" if hold else workout.to_bytes()
     place = file.tell()
     file.write(data)
     facts = {field.name: getattr(workout, field.name) for field in fields(Workout) if field.name not in STORED}
     return _StoredPiece(
+        held=workout if hold else None,
         place=place,
         size=len(data),
         format=item.format,
@@ -82,6 +86,8 @@ def _put(file: IO[bytes], item: FoundWorkout) -> _StoredPiece:
 
 
 def _get(file: IO[bytes], piece: _StoredPiece) -> Workout:
+    if piece.held is not None:
+        return piece.held
     file.seek(piece.place)
     return replace(Workout.from_bytes(file.read(piece.size)), **piece.facts)
 

@@ -27,7 +27,7 @@ from tests.prediction_builders import LEVEL, make_predictor, make_response, make
 
 def a_value(column: sa.Column[Any]) -> Any:
     """Any legal value of a column."""
-    kinds = {bool: True, int: 1, float: 1.0, str: "x", dict: {}, list: [], uuid.UUID: uuid.uuid4()}
+    kinds = {bool: True, int: 1, float: 1.0, str: "x", bytes: b"x", dict: {}, list: [], uuid.UUID: uuid.uuid4()}
     if isinstance(column.type, sa.Enum):
         return column.type.enum_class(column.type.enums[0])
     if isinstance(column.type, sa.JSON):
