@@ -26,7 +26,10 @@ SHARED_WITH_WORKER = (
 NO_QUERY = ("sqlalchemy.orm.Session", "sqlalchemy.exc", "sqlalchemy.event")  # of SQLAlchemy, outside the registry
 PUBLIC = ("hrmodel", "service.client")  # packages that offer what their modules define
 BELOW_WEB = ("service.web", "service.registry", "service.settings", "service.errors", "service.logs")
-KNOWS_NO_NOUN = {"service.web": (*BELOW_WEB, "service.local"), "service.operations": (*BELOW_WEB, "service.operations")}
+KNOWS_NO_NOUN = {
+    "service.web": (*BELOW_WEB, "service.local", "service.forking"),
+    "service.operations": (*BELOW_WEB, "service.operations"),
+}
 ENTRIES = {"hrmodel", "hrmodel.__main__", "service.cli.__main__"}  # beside the commands of pyproject.toml
 
 
