@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from service.registry.jobs import Place
-from service.registry.tables import Phase, Stage
+from service.registry.tables import Phase
 
 MEASURED_SECONDS = 0.5  # a pace over less time says nothing
 
@@ -20,9 +20,9 @@ _TRAINING = {
 }
 
 
-def progress(stage: Stage, place: Place) -> float:
+def progress(place: Place, *, importing: bool) -> float:
     """How far a job is in all, 0..1, when it is at this place of a phase."""
-    shares = _IMPORT if stage == Stage.IMPORT else _TRAINING
+    shares = _IMPORT if importing else _TRAINING
     before = sum(shares[phase] for phase in takewhile(lambda phase: phase != place.phase, shares))
     return before + shares[place.phase] * (min(place.done / place.total, 1.0) if place.total else 0.0)
 

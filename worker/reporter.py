@@ -13,7 +13,7 @@ from service.registry import jobs, leftovers, pins
 from service.registry.artifacts import ArtifactStore
 from service.registry.faults import DATABASE_UNAVAILABLE
 from service.registry.session import Database, spoken_reason
-from service.registry.tables import Job, Phase, Stage
+from service.registry.tables import Job, Phase
 from worker import phases
 
 TELL_SECONDS = 0.5  # between two reports of how far a phase is
@@ -59,7 +59,7 @@ class Reporter:
 
     context: Context
     claim: jobs.Claim
-    stage: Stage = Stage.STAGE1  # the runner knows it once it has read the job
+    importing: bool = False  # the runner knows it once it has read the job
     progress: float = 0.0
     _clock: phases.PhaseClock | None = None
     _entered: list[tuple[Phase, float]] = field(default_factory=list)
@@ -125,7 +125,7 @@ class Reporter:
         """Bring the job's progress up to the phase's; it never falls within an attempt. Whether it rose."""
         before = self.progress
         if self._clock:
-            self.progress = max(before, phases.progress(self.stage, self._clock.place()))
+            self.progress = max(before, phases.progress(self._clock.place(), importing=self.importing))
         return self.progress > before
 
     def _write(self, session: Session) -> list[tuple[Any, str]]:

@@ -69,9 +69,9 @@ def _run(reporter: Reporter, device: str) -> None:
     reporter.report()
     with reporter.context.database.reading() as session:
         job = session.get_one(Job, reporter.claim.job_id)
-    reporter.stage = job.stage
+    reporter.importing = job.stage == Stage.IMPORT
     log.info("job taken", stage=job.stage.value, worker=reporter.context.worker)
-    if job.stage == Stage.IMPORT:
+    if reporter.importing:
         ingest.import_upload(reporter, job)
     else:
         training.train(reporter, job, device)
