@@ -36,9 +36,10 @@ class Forked:
     """A forked process that runs a function; of `subprocess.Popen` it has what a supervisor needs.
 
     It dies with its parent, has the usual signal handlers, and of the open files only standard input, output and error
-    and `keep_open`. `title`: its command line for `ps`. `output`: a file for standard output and error. `own_session`:
-    it has a session of its own, may have children, and is for its parent to end; else it is told to end when its parent
-    exits. To be made in a process without threads.
+    and `keep_open`; None: all, for a function that uses objects of the parent that close their files at some time.
+    `title`: its command line for `ps`. `output`: a file for standard output and error. `own_session`: it has a session
+    of its own, may have children, and is for its parent to end; else it is told to end when its parent exits. To be
+    made in a process without threads.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Forked:
         title: str,
         *,
         output: int | None = None,
-        keep_open: Collection[int] = (),
+        keep_open: Collection[int] | None = (),
         own_session: bool = False,
     ) -> None:
         freeze()
@@ -75,6 +76,10 @@ class Forked:
         """SIGTERM."""
         self._process.terminate()
 
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+
     def wait(self) -> int:
         """Return its exit status once it has ended."""
         self._process.join()
@@ -84,7 +89,7 @@ class Forked:
 
 
 def _begin(
-    run: Callable[[], None], title: str, output: int | None, keep_open: Collection[int], own_session: bool
+    run: Callable[[], None], title: str, output: int | None, keep_open: Collection[int] | None, own_session: bool
 ) -> None:
     """In the new process."""
     die_with_parent()
@@ -100,7 +105,8 @@ def _begin(
     if output is not None:
         os.dup2(output, 1)
         os.dup2(output, 2)
-    _close_files(keep_open)
+    if keep_open is not None:
+        _close_files(keep_open)
     run()
 
 

@@ -1,24 +1,21 @@
 """The parent of the API's processes: forks them once everything is imported, keeps them alive, ends them together."""
 
-import os
-import signal
-import sys
+import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from functools import partial
 
 import structlog
 
-from service.forking import die_with_parent
+from service.forking import Forked
 from service.local.child import FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS
 from service.local.embedded import StopRequest
+from service.web.accepting import Acceptor
 from service.web.processes import NOT_SERVING, Processes
 
 POLL_SECONDS = 0.1
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 log = structlog.get_logger(__name__)
 
@@ -28,18 +25,22 @@ class Fork:
     """A child."""
 
     number: int
-    pid: int = 0  # 0: it has ended
+    process: Forked | None = None  # None: it has ended
     delay: float = FIRST_DELAY
     started_at: float = 0.0
     restart_at: float = 0.0
 
 
 class Children:
-    """Processes that do the same. `grace`: s between SIGTERM and SIGKILL."""
+    """Processes that do the same, each with the connections that it is passed. `serve` is given the child's end of a
+    pair of sockets, see `Acceptor`. `grace`: s between SIGTERM and SIGKILL.
+    """  # fmt: skip
 
-    def __init__(self, processes: Processes, serve: Callable[[], None], grace: float) -> None:
+    def __init__(
+        self, processes: Processes, acceptor: Acceptor, serve: Callable[[socket.socket], None], grace: float
+    ) -> None:
         assert threading.active_count() == 1, "a fork would copy the locks of other threads, but not the threads"
-        self._processes, self._serve, self._grace = processes, serve, grace
+        self._processes, self._acceptor, self._serve, self._grace = processes, acceptor, serve, grace
         self._forks = [Fork(number) for number in range(processes.count)]
 
     def run(self, stop: StopRequest) -> int:
@@ -50,71 +51,47 @@ class Children:
                     status = self._ended(fork)
                     if status and not self._processes.serving:
                         return status
-                    if not fork.pid and time.monotonic() >= fork.restart_at:
+                    if fork.process is None and time.monotonic() >= fork.restart_at:
                         self._start(fork)
-                time.sleep(POLL_SECONDS)
+                self._acceptor.accept(POLL_SECONDS)
             return 0
         finally:
             self._stop(stop)
 
     def _ended(self, fork: Fork) -> int | None:
         """The exit status of a child that has ended just now before it could serve; 1 if that was 0."""
-        if not fork.pid:
+        status = None if fork.process is None else fork.process.poll()
+        if status is None:
             return None
-        pid, waited = os.waitpid(fork.pid, os.WNOHANG)
-        if not pid:
-            return None
-        status, now = os.waitstatus_to_exitcode(waited), time.monotonic()
-        has_served = self._processes.open[fork.number] != NOT_SERVING
+        now, has_served = time.monotonic(), self._processes.open[fork.number] != NOT_SERVING
         self._processes.clear(fork.number)
         if now - fork.started_at > STEADY_SECONDS:
             fork.delay = FIRST_DELAY
         log.error("a process of the API has ended", status=status, again_in_seconds=fork.delay)
-        fork.pid, fork.restart_at, fork.delay = 0, now + fork.delay, min(2 * fork.delay, LONGEST_DELAY)
+        fork.process, fork.restart_at, fork.delay = None, now + fork.delay, min(2 * fork.delay, LONGEST_DELAY)
         return None if has_served else (status if status > 0 else 1)
 
     def _start(self, fork: Fork) -> None:
-        parent = os.getpid()
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # our handlers are not the child's
-        fork.pid, fork.started_at = os.fork(), time.monotonic()
-        if fork.pid:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            return
-        die_with_parent()
-        if os.getppid() != parent:  # it died before the kernel was asked
-            os._exit(1)
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        self._processes.become(fork.number)
-        self._be_child()
+        title = f"python -m service.web.serve (process {fork.number + 1} of {self._processes.count})"
+        with self._acceptor.join(fork.number) as end:
+            fork.process = Forked(partial(self._be, fork.number, end), title, keep_open=None, own_session=True)
+        fork.started_at = time.monotonic()
 
-    def _be_child(self) -> NoReturn:
-        status = 1
-        try:
-            self._serve()
-            status = 0
-        except SystemExit as error:
-            status = error.code if isinstance(error.code, int) else 1
-        except BaseException:  # the parent's stack must not run on here, whatever happens
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+    def _be(self, number: int, end: socket.socket) -> None:
+        """In the child."""
+        self._acceptor.close()  # the parent's, in which nothing else may keep a pair open
+        self._processes.become(number)
+        self._serve(end)
 
     def _stop(self, stop: StopRequest) -> None:
-        """SIGTERM to all; SIGKILL to those that have not ended within the grace, or on a second signal."""
-        for fork in self._forks:
-            if fork.pid:
-                os.kill(fork.pid, signal.SIGTERM)
-        deadline, killed = time.monotonic() + self._grace, False
-        while running := [fork for fork in self._forks if fork.pid]:
-            if not killed and (time.monotonic() > deadline or stop.hurried()):
-                killed = True
-                for fork in running:
-                    os.kill(fork.pid, signal.SIGKILL)
-            for fork in running:
-                if os.waitpid(fork.pid, os.WNOHANG)[0]:
-                    fork.pid = 0
+        """Accept no more; SIGTERM to all; SIGKILL to those still there after the grace, or on a second signal."""
+        self._acceptor.close()
+        started = [fork.process for fork in self._forks if fork.process is not None]
+        for process in started:
+            process.terminate()
+        deadline = time.monotonic() + self._grace
+        while time.monotonic() < deadline and not stop.hurried() and any(process.poll() is None for process in started):
             time.sleep(POLL_SECONDS / 5)
+        for process in started:
+            process.kill()
+            process.wait()

@@ -92,6 +92,7 @@ class Connections:
 
     def enter(self, connection: Connection) -> ServiceError | None:
         """Count a new connection, after room has been made for it; the refusal when there is none."""
+        self._processes.entered[self._processes.own] += 1
         refusal = self._make_room(connection.address)
         if refusal is not None:
             self._ended[refusal.code] += 1

@@ -27,6 +27,7 @@ class Processes:
         self._numbers: list[tuple[memoryview, int]] = []
         self.ids = self.numbers()
         self.open = self.numbers(NOT_SERVING)  # connections of each process
+        self.entered = self.numbers()  # those that each was passed and has counted, refused or lost
 
     def share(self, whole: int, at_least: int = 1) -> int:
         """What each process may use of something that the machine has once."""

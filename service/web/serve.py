@@ -1,7 +1,7 @@
 """The API's processes: `python -m service.web.serve` runs uvicorn for `stagewise up`, `stagewise api` and Docker.
 
 The first process imports and builds everything, then forks the others, which share its memory as long as they do not
-write to it, and its socket. With one process it serves by itself.
+write to it, and passes them connections. With one process it serves by itself.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from uvicorn.importer import import_from_string
 
 from service.local.embedded import StartError, StopRequest, listener
 from service.settings import Settings, get_settings
-from service.web.accepting import EvenServer
+from service.web.accepting import Acceptor, PassedServer
 from service.web.children import Children
 from service.web.connections import Bounds, Connections
 from service.web.processes import Processes
@@ -90,15 +90,15 @@ def serve(app: Any, settings: Settings, processes: Processes, listening: socket.
     config = configuration(app, limits, settings, processes, **options)
     config.load()
 
-    def serve_here() -> None:
-        EvenServer(config, processes).run([listening])
+    def serve_passed(end: socket.socket) -> None:
+        PassedServer(config, processes, end).run()
 
     if processes.count > 1:
-        return Children(processes, serve_here, STOP_SECONDS + 3).run(stop)
+        return Children(processes, Acceptor(listening, processes), serve_passed, STOP_SECONDS + 3).run(stop)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # uvicorn takes the others
     processes.become(0)
     if not stop.made():
-        serve_here()
+        uvicorn.Server(config).run([listening])
     return 0
 
 
