@@ -1,5 +1,6 @@
 """The API on two processes: what one of them counts, changes or forgets, the other one knows."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -117,6 +118,43 @@ def test_kept_connections_are_spread_evenly_and_each_answers_at_once(api, connec
         assert statistics.median(waits) < LATE_SECONDS
 
 
+def test_busy_processes_answer_connections_opened_at_once_in_turn_with_older_ones(tmp_path, connect):
+    with two_processes(tmp_path, max_predictions_per_minute=1_000_000) as api:
+        one_of_each(connect, api)
+        older = asyncio.run(asyncio.wait_for(older_answers(api, old=16, new=64), 60))
+    assert statistics.mean(older) < 10, older
+
+
+async def older_answers(api: ApiProcess, old: int, new: int) -> list[int]:
+    """How many predictions each old connection gets until all new ones, opened at once, have got their first."""
+    body = json.dumps({"subject": "me", "speed": [2.5] * 500})
+    headers = f"Host: api\r\nAuthorization: Bearer {api.key}\r\nContent-Type: application/json"
+    request = f"POST /predict HTTP/1.1\r\n{headers}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    answered, over = [0] * (old + new), False
+
+    async def ask(number: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        while not over:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            await reader.readexactly(int(re.search(rb"content-length: (\d+)", head)[1]))
+            answered[number] += 1
+            if number >= old:
+                break
+        writer.close()
+
+    asking = [asyncio.create_task(ask(number)) for number in range(old)]
+    while min(answered[:old]) < 10:
+        await asyncio.sleep(0.01)
+    before = answered[:old]
+    await asyncio.gather(*(ask(number) for number in range(old, old + new)))
+    over = True
+    after = answered[:old]
+    await asyncio.gather(*asking)
+    return [late - early for early, late in zip(before, after, strict=True)]
+
+
 def test_every_process_answers_with_the_metrics_of_all(api, connect):
     each, held = one_of_each(connect, api), connect(api, 6)
     before = requests(each[0].ask("GET", "/metrics")[1], "/healthz")
@@ -179,14 +217,19 @@ def test_posts_are_counted_over_all_processes(tmp_path, connect):
         assert answers == [200] * 20 + [429] * 12
 
 
-def test_a_killed_process_is_replaced_while_the_other_answers_and_no_counter_falls(tmp_path, connect):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_ends_is_replaced_while_the_other_answers_and_no_counter_falls(tmp_path, connect, how):
     with two_processes(tmp_path) as api:
         before = requests(connect(api, 6)[0].ask("GET", "/metrics")[1], "/healthz")
-        killed = min(serving(api))
-        os.kill(killed, signal.SIGKILL)
+        ending = min(serving(api))
+        os.kill(ending, how)
         asked = 0
-        while alive({killed}) or len(serving(api)) < 2:
-            connect(api, 1)[0].http.close()
+        while (is_ending := alive({ending})) or len(serving(api)) < 2:
+            try:
+                connect(api, 1)[0].http.close()
+            except ConnectionError:
+                assert is_ending, "only what was passed to it already is lost"
+                continue
             asked += 1
             assert asked < 1000
         known = before + asked
