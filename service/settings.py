@@ -4,10 +4,9 @@ import ipaddress
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 PREFIX = "STAGEWISE_"
 MOST_PROCESSES = 8  # of the API, unless the setting says more
@@ -23,10 +22,10 @@ class WrongSettings(Exception):
     """A variable of the environment says what it may not; the text names it and says why."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Where things are and how long they may take. Unset paths and URLs lie in the state folder."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, populate_by_name=True, frozen=True, env_ignore_empty=True)
+    model_config = ConfigDict(populate_by_name=True, frozen=True, extra="forbid")
 
     state_dir: Path = Field(
         default=Path("var"),
@@ -76,32 +75,30 @@ class Settings(BaseSettings):
         description="Predictions of an account a minute, counted by all processes of the API; a batch counts each of "
         "its own, any other POST counts as one.",
     )
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+    trusted_proxies: tuple[Network, ...] = Field(
         default=(),
         description="Addresses and networks of [proxies before the API](../how-to/reverse-proxy.md), between commas: "
         "`127.0.0.1,10.0.0.0/8`. What they say of address, scheme and host of a caller is believed.",
     )
     database_url_setting: str | None = Field(
         default=None,
-        validation_alias=AliasChoices("DATABASE_URL"),
+        alias="DATABASE_URL",
         description="`postgresql://...` or `sqlite:///...`; else SQLite in the state folder.",
     )
     database_url_file: Path | None = Field(
         default=None,
-        validation_alias=AliasChoices("DATABASE_URL_FILE"),
+        alias="DATABASE_URL_FILE",
         description="A file that holds it, for secrets.",
     )
     broker_url_setting: str | None = Field(
         default=None,
-        validation_alias=AliasChoices("BROKER_URL"),
+        alias="BROKER_URL",
         description="Redis or Valkey. By default the server that `stagewise up` starts, or `redis://127.0.0.1:6379/0`.",
     )
-    broker_url_file: Path | None = Field(
-        default=None, validation_alias=AliasChoices("BROKER_URL_FILE"), description="A file that holds it."
-    )
+    broker_url_file: Path | None = Field(default=None, alias="BROKER_URL_FILE", description="A file that holds it.")
     artifact_dir_setting: Path | None = Field(
         default=None,
-        validation_alias=AliasChoices("ARTIFACT_DIR"),
+        alias="ARTIFACT_DIR",
         description="Models and workouts, by digest; else `artifacts` in the state folder. API and workers share it.",
     )
 
@@ -154,14 +151,14 @@ def _content(file: Path | None) -> str | None:
 
 
 def read_settings() -> Settings:
-    """What the environment says. Raises WrongSettings."""
+    """What the environment says; an empty variable counts as not set. Raises WrongSettings."""
+    given = {name: os.environ[variable] for name, variable in variables().items() if os.environ.get(variable)}
     try:
-        return Settings()
+        return Settings.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        name = "_".join(map(str, first["loc"])).upper()
         reason = first["msg"].removeprefix("Value error, ")
-        raise WrongSettings(f"STAGEWISE_{name}: {reason}.") from error
+        raise WrongSettings(f"{variables()[str(first['loc'][0])]}: {reason}.") from error
 
 
 @lru_cache(maxsize=1)
@@ -172,12 +169,7 @@ def get_settings() -> Settings:
 
 def variables() -> dict[str, str]:
     """The variable of the environment that sets each field, by the field's name."""
-    return {
-        name: str(field.validation_alias.choices[0])
-        if isinstance(field.validation_alias, AliasChoices)
-        else f"{PREFIX}{name}".upper()
-        for name, field in Settings.model_fields.items()
-    }
+    return {name: field.alias or f"{PREFIX}{name}".upper() for name, field in Settings.model_fields.items()}
 
 
 def environment(settings: Settings) -> dict[str, str]:

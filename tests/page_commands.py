@@ -43,12 +43,12 @@ def _target(line: str) -> None:
 
 
 def _settings(name: str, value: str) -> bool:
-    from service.settings import Settings
+    from service.settings import read_settings
 
     before = os.environ.get(name)
     os.environ[name] = value
     try:
-        taken = getattr(Settings(), name.removeprefix("STAGEWISE_").lower())
+        taken = getattr(read_settings(), name.removeprefix("STAGEWISE_").lower())
         networks = (
             ", ".join(str(network).removesuffix("/32") for network in taken) if isinstance(taken, tuple) else taken
         )

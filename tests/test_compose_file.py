@@ -9,7 +9,7 @@ import redis
 import yaml
 
 from service.local import secret_files
-from service.settings import Settings
+from service.settings import read_settings
 from tests import servers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -116,7 +116,7 @@ def test_what_the_settings_page_says_of_docker_is_passed_on(services):
 def test_variables_that_compose_passes_on_empty_count_as_not_set(monkeypatch):
     for name, value in SERVICES["api"]["environment"].items():
         monkeypatch.setenv(name, re.sub(r"\$\{\w+:-(.*)\}", r"\1", value))
-    given = Settings()
+    given = read_settings()
     assert (given.max_jobs, given.lease_seconds, given.trusted_proxies) == (10_000, 60.0, ())
 
 

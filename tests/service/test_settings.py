@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings, environment, variables
+from service.settings import Settings, environment, read_settings, variables
 from tests.readme import SETTINGS
 
 
@@ -45,7 +45,7 @@ def test_a_child_process_gets_every_setting(tmp_path, monkeypatch):
     for name, value in environment(settings).items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir("/")
-    child = Settings()
+    child = read_settings()
     paths = {name: tmp_path / path for name, path in settings if isinstance(path, Path)}
     assert child == settings.model_copy(update=paths)
 

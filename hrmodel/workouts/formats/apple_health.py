@@ -10,7 +10,7 @@ from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import apple_xml
 from hrmodel.workouts.formats.apple_join import Joiner, Recorded
 from hrmodel.workouts.formats.apple_records import MAX_NAME, Records, source_of
-from hrmodel.workouts.formats.markup import ElementReader, is_markup, root_is
+from hrmodel.workouts.formats.markup import ElementReader
 from hrmodel.workouts.formats.scalars import number
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.sport import decided, may_be_a_run
@@ -18,8 +18,6 @@ from hrmodel.workouts.formats.tag_soup import recover
 from hrmodel.workouts.workout import Workout
 
 ROOT = "HealthData"
-BESIDE = ("workout-routes/*.gpx",)  # read together with the export
-DOCTYPE = re.compile(rb"<!DOCTYPE\s+HealthData[\s\[>]")
 ACTIVITY = "HKWorkoutActivityType"
 ROUTE = re.compile(r"(?:\./|/)?(?:[\w -]+/)*(workout-routes/(?!\.)[^/\0]{1,200})", re.IGNORECASE)
 READ_AGAIN = ("broken_xml", "bad_encoding")  # by the reader of damaged documents
@@ -37,11 +35,6 @@ MAX_PATH = 1000  # characters
 MAX_WORKOUTS = 50_000
 MAX_PARTS = 200_000  # routes and pauses of all workouts
 MAX_LOCATIONS = 5_000_000  # points of routes inside workouts, 40 bytes each; the file has 1 GB then
-
-
-def matches(head: bytes) -> bool:
-    """True for the export.xml of Apple Health, by its first bytes; its document type may fill all of them."""
-    return is_markup(head) and (DOCTYPE.search(head) is not None or root_is(ROOT, head))
 
 
 def read(source: Source) -> Iterator[Workout]:

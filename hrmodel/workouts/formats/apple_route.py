@@ -10,6 +10,7 @@ import numpy as np
 
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import gpx, timeline
+from hrmodel.workouts.formats.heads import is_gpx
 from hrmodel.workouts.formats.positions import speed_from_positions
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.tracks import MAX_POINTS
@@ -58,7 +59,7 @@ def _read_at_once(data: bytes) -> RecordedRoute | None:
     """The route, None for a file with anything in it that the phone does not write."""
     head, begin, rest = data.partition(b"<trkseg>")
     points, end, tail = rest.rpartition(b"</trkseg>")
-    if not (begin and end and gpx.matches(head) and tail.split() == [b"</trk>", b"</gpx>"]) or b"<!" in head:
+    if not (begin and end and is_gpx(head) and tail.split() == [b"</trk>", b"</gpx>"]) or b"<!" in head:
         return None
     parts = POINT.split(points)  # between the points, altitude, time, speed, between, altitude ...
     if b"".join(parts[::4]).strip() or not 4 < len(parts) <= 4 * MAX_POINTS:

@@ -6,10 +6,11 @@ and a line in `FORMATS`.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from hrmodel.workouts.errors import InvalidFile
-from hrmodel.workouts.formats import apple_health, endomondo, fit, gpx, tcx
+from hrmodel.workouts.formats import heads
 from hrmodel.workouts.formats.foreign import described
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.workout import Workout
@@ -19,48 +20,37 @@ HEAD_BYTES = 4096
 
 @dataclass(frozen=True)
 class Format:
-    """One file format. `beside`: patterns of files, relative to its own, that it reads by itself."""
+    """One file format; `module` reads it. `beside`: patterns of files, relative to its own, that it reads by itself."""
 
     name: str
     extensions: tuple[str, ...]
     matches: Callable[[bytes], bool]  # of the first 4 KB
-    read: Callable[[Source], Iterator[Workout]]
+    module: str
     beside: tuple[str, ...] = ()
 
+    def read(self, source: Source) -> Iterator[Workout]:
+        """The workouts of a file. Raises InvalidFile.
 
-def is_parquet(head: bytes) -> bool:
-    """True for a Parquet file, by its first bytes."""
-    return head.startswith(b"PAR1")
-
-
-def is_torch(head: bytes) -> bool:
-    """True for PyTorch's zip layout, whose first entry is `<name>/data.pkl`."""
-    name_length = int.from_bytes(head[26:28], "little")
-    return head.startswith(b"PK\x03\x04") and head[30 : 30 + name_length].endswith(b"/data.pkl")
+        The module is loaded now: pyarrow, torch and the like are only for those who bring such files.
+        """
+        workouts: Iterator[Workout] = import_module(self.module).read(source)
+        return workouts
 
 
-def _read_parquet(source: Source) -> Iterator[Workout]:
-    from hrmodel.workouts.formats import parquet  # pyarrow: not for those who bring something else
-
-    return parquet.read(source)
-
-
-def _read_original(source: Source) -> Iterator[Workout]:
-    from hrmodel.workouts.formats import (
-        original,  # torch: 200 MB and 2 s, not for those who bring something else
-    )
-
-    return original.read(source)
-
-
-FORMATS: tuple[Format, ...] = (
-    Format("parquet", (".parquet",), is_parquet, _read_parquet),
-    Format("apple_health", (".xml",), apple_health.matches, apple_health.read, beside=apple_health.BESIDE),
-    Format("fit", (".fit",), fit.matches, fit.read),
-    Format("gpx", (".gpx",), gpx.matches, gpx.read),
-    Format("tcx", (".tcx",), tcx.matches, tcx.read),
-    Format("endomondo", (".json",), endomondo.matches, endomondo.read),
-    Format("original", (".pt",), is_torch, _read_original, beside=("scaler_params.json",)),
+FORMATS = (
+    Format("parquet", (".parquet",), heads.is_parquet, "hrmodel.workouts.formats.parquet"),
+    Format(
+        "apple_health",
+        (".xml",),
+        heads.is_apple_health,
+        "hrmodel.workouts.formats.apple_health",
+        beside=("workout-routes/*.gpx",),
+    ),
+    Format("fit", (".fit",), heads.is_fit, "hrmodel.workouts.formats.fit"),
+    Format("gpx", (".gpx",), heads.is_gpx, "hrmodel.workouts.formats.gpx"),
+    Format("tcx", (".tcx",), heads.is_tcx, "hrmodel.workouts.formats.tcx"),
+    Format("endomondo", (".json",), heads.is_endomondo, "hrmodel.workouts.formats.endomondo"),
+    Format("original", (".pt",), heads.is_torch, "hrmodel.workouts.formats.original", beside=("scaler_params.json",)),
 )
 
 

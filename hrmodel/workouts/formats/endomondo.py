@@ -51,11 +51,6 @@ class Line(msgspec.Struct):
     id: Name = None
 
 
-LISTS = rb"(?:timestamp|(?:tar_)?heart_rate|(?:tar_)?(?:derived_)?speed|altitude|latitude|longitude|distance|since_\w+)"
-LIST_KEY = rb"u?(['\"])" + LISTS + rb"\1\s*:\s*\[\s*(?:[-\d]|None|null|nan|NaN)"
-FIRST_IS_LIST = re.compile(rb"\{\s*" + LIST_KEY)
-FIRST_IS_FACT = re.compile(rb"\{\s*u?(['\"])(?:gender|url|userId|sport|id|time_elapsed)\1\s*:")
-ANY_LIST = re.compile(LIST_KEY)
 # what needs no change, then a string of either quote, a word, or anything else: never fails, so never looks back
 TOKEN = re.compile(
     rb"([^'\"A-Za-z]*+)('(?:[^'\\]|\\.)*+(?:'|\\?\Z)|\"(?:[^\"\\]|\\.)*+(?:\"|\\?\Z)|[A-Za-z]++|.|\Z)", re.DOTALL
@@ -63,14 +58,6 @@ TOKEN = re.compile(
 WORDS = {b"True": b"true", b"False": b"false", b"u": b""}
 UNKNOWN = (b"None", b"nan", b"NaN", b"inf", b"Infinity")
 ESCAPE = re.compile(rb"\\(?:(')|x([0-9a-fA-F]{2}))|(\")|(\\.)", re.DOTALL)
-
-
-def matches(head: bytes) -> bool:
-    """True for a line of workout data, by its first bytes: keys come in any order, and one list may fill them all."""
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if FIRST_IS_LIST.match(text):
-        return True
-    return FIRST_IS_FACT.match(text) is not None and ANY_LIST.search(text) is not None
 
 
 def read(source: Source) -> Iterator[Workout]:

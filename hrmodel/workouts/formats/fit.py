@@ -38,11 +38,6 @@ KINDS = dict.fromkeys(("street", "trail", "track", "obstacle", "ultra"), "runnin
 KINDS |= dict.fromkeys(("road", "mountain", "downhill", "recumbent"), "cycling")
 
 
-def matches(head: bytes) -> bool:
-    """True for a FIT file, by its first bytes."""
-    return head[8:12] == b".FIT"
-
-
 def read(source: Source) -> Iterator[Workout]:
     """One workout per session with records, and what a damaged file still holds. Raises InvalidFile."""
     parts, damage = _parts(source)

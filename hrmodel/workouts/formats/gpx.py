@@ -6,7 +6,6 @@ Positions serve to derive speed and are not kept.
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from hrmodel.workouts.formats.markup import root_is
 from hrmodel.workouts.formats.scalars import number
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.tracks import Track, TrackReader, read_tracks
@@ -22,11 +21,6 @@ POINT_VALUES = {
     **dict.fromkeys(("bpm", "heartRateBpm", "HeartRateBpm", "heartratebpm"), "heart_rate"),
     **dict.fromkeys(("cad", "cadence", "Cadence", "RunCadence", "runCadence", "runcadence"), "cadence"),
 }
-
-
-def matches(head: bytes) -> bool:
-    """True for a GPX document, by its first bytes."""
-    return root_is("gpx", head)
 
 
 def read(source: Source) -> Iterator[Workout]:

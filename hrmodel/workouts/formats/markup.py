@@ -5,7 +5,6 @@ is read; nesting, texts, single tags and the number of names are bounded; nothin
 Expat reads what is well-formed; what is not is read once more by `tag_soup`.
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
@@ -20,27 +19,6 @@ MAX_DEPTH = 100
 MAX_PIECES = 100  # of text, kept from one chunk to the next; expat hands over long texts in pieces of 8 KB
 MAX_TAG_BYTES = 1 << 20  # or of a comment; expat keeps an unfinished one and begins again with each chunk
 MAX_NAMES = 10_000  # of elements and attributes; expat keeps each for good
-COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
-BLANKS = b" \t\r\n\xef\xbb\xbf\xfe\xff"  # and byte order marks
-ELEMENT = re.compile(rb"<(?:[\w.-]+:)?([\w.-]+)[\s/>]")
-LATER_ROOT = rb"<(?:[\w.-]+:)?%b\s[^<>]*?\b(?:xmlns|version|creator)\b"
-
-
-def is_markup(head: bytes) -> bool:
-    """True when the first visible byte is a `<`: an archive may hold a document just as it is."""
-    return head.replace(b"\0", b"").lstrip(BLANKS).startswith(b"<")  # UTF-16 has a zero in every other byte
-
-
-def root_is(name: str, head: bytes) -> bool:
-    """True when the first element of an XML document has this local name, by the document's first bytes.
-
-    Before it may be what a web server has printed, if the element is then surely meant as one.
-    """
-    text = COMMENT.sub(b"", head.replace(b"\0", b""))
-    if is_markup(head) and (first := ELEMENT.search(text)) is not None and first[1] == name.encode():
-        return True
-    archive = b"\0" in head  # which may hold the document just as it is
-    return not archive and re.search(LATER_ROOT % re.escape(name.encode()), text) is not None
 
 
 class ElementReader(ABC):

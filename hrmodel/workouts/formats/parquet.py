@@ -146,7 +146,8 @@ def _unpack(column: pa.Array) -> list[Array | None]:
     offsets = column.offsets.to_numpy()
     values = np.asarray(column.values.slice(offsets[0], offsets[-1] - offsets[0]).to_numpy(zero_copy_only=False))
     rows = np.split(values.astype(np.float64), offsets[1:-1] - offsets[0])
-    return [row if valid else None for row, valid in zip(rows, column.is_valid().to_pylist(), strict=True)]
+    # not `column.is_valid()`: it loads pyarrow.compute, a fifth of what reading a small file takes
+    return [row if value.is_valid else None for row, value in zip(rows, column, strict=True)]
 
 
 def _join(key: RunKey, rows: list[SegmentRow]) -> Workout | None:

@@ -3,7 +3,6 @@
 import math
 import re
 from datetime import UTC, datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
 
 MAX_NUMBER = 1000  # characters, with the blanks around it
 DECIMAL_COMMA = re.compile(r"\s*([+-]?\d+)[,\u066b](\d+(?:[eE][+-]?\d+)?)\s*")
@@ -53,6 +52,8 @@ def odd_instant(text: str) -> float:
 
 
 def _mail_time(text: str) -> float:
+    from email.utils import parsedate_to_datetime  # it loads sockets
+
     try:
         written = parsedate_to_datetime(text)
         return (written if written.tzinfo else written.replace(tzinfo=UTC)).timestamp()

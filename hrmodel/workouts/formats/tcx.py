@@ -7,7 +7,6 @@ distance so far, else from positions, which are not kept.
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from hrmodel.workouts.formats.markup import root_is
 from hrmodel.workouts.formats.scalars import number
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.tracks import Track, TrackReader, read_tracks
@@ -15,11 +14,6 @@ from hrmodel.workouts.workout import Workout
 
 ROOT = "TrainingCenterDatabase"
 MAX_SPORT = 40  # characters
-
-
-def matches(head: bytes) -> bool:
-    """True for a TCX document, by its first bytes."""
-    return root_is(ROOT, head)
 
 
 def read(source: Source) -> Iterator[Workout]:

@@ -123,6 +123,7 @@ def start() -> None:
         _main(out, request)
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
+    os._exit(0)  # at once: each frame is sent, and there is nothing to tidy up
 
 
 if __name__ == "__main__":

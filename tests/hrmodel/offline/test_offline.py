@@ -3,6 +3,8 @@
 import json
 import logging
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 import hrmodel.__main__ as offline
 from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.offline import paths, stages
+from hrmodel.offline import commands, paths, stages
 from hrmodel.offline.data import load_data
 from hrmodel.offline.start import read_checkpoint
 from hrmodel.personal.bands import DEFAULT_INTERVALS
@@ -213,6 +215,13 @@ def test_what_a_person_can_put_right_is_one_sentence_and_exit_code_2(
     assert words in one_sentence(stderr)
 
 
+def test_help_loads_no_torch_and_names_the_architectures():
+    code = "import sys\nfrom hrmodel.__main__ import main\ntry: main(['base', '--help'])\nexcept SystemExit: pass\n"
+    code += "print('torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert ("--architecture {lstm}" in shown, shown.splitlines()[-1]) == (True, "False")
+
+
 @pytest.mark.parametrize("arguments", [["stage1"], ["stage3"], [], ["stage1", "--data", "x", "--epochs", "many"]])
 def test_arguments_that_make_no_sense_are_one_line_and_exit_code_2(capsys, arguments):
     with pytest.raises(SystemExit) as caught:
@@ -319,7 +328,7 @@ def test_base_hands_its_arguments_on_and_logs(hrmodel, out, tmp_path, monkeypatc
         if data == Path("bad"):
             raise ValueError("a population needs a person and a split")
 
-    monkeypatch.setattr(offline, "train_base", train_base)
+    monkeypatch.setattr(commands, "train_base", train_base)
     monkeypatch.chdir(tmp_path)
     code, stdout, _ = hrmodel("base", "--data", "many.parquet", "--epochs", 2)
     assert (code, stdout) == (0, f"train lstm many.parquet {out} {{'epochs': 2}}\n")

@@ -16,7 +16,7 @@ from service.cli.main import app
 from service.local.secret_files import ensure_key, write_compose_secrets
 from service.registry import accounts, migrations
 from service.registry.session import Database
-from service.settings import Settings, get_settings
+from service.settings import get_settings, read_settings
 
 KEY_LENGTH = len("sw_") + 16 + len("_") + 43
 
@@ -161,9 +161,10 @@ def test_settings_read_the_urls_from_files(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
         (tmp_path / name).write_text(f"{name.lower()}://x\n")
         monkeypatch.setenv(f"{name}_FILE", str(tmp_path / name))
-    assert (Settings().database_url, Settings().broker_url) == ("database_url://x", "broker_url://x")
+    settings = read_settings()
+    assert (settings.database_url, settings.broker_url) == ("database_url://x", "broker_url://x")
     monkeypatch.setenv("DATABASE_URL", "sqlite:///near")
-    assert Settings().database_url == "sqlite:///near"
+    assert read_settings().database_url == "sqlite:///near"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hrmodel.workouts.cleaning.clean import clean
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import apple_health, apple_join, apple_records, apple_route, apple_xml, gpx
+from hrmodel.workouts.formats.heads import is_apple_health
 from hrmodel.workouts.formats.source import Source
 from tests.apple_writer import (
     PHONE,
@@ -123,11 +124,11 @@ def test_an_export_without_workouts_says_what_to_do():
 
 def test_an_export_is_known_by_its_root_or_its_document_type():
     assert write().index(b"<HealthData ") > 4096
-    assert apple_health.matches(write()[:4096])
-    assert apple_health.matches(write(doctype="")[:4096])
+    assert is_apple_health(write()[:4096])
+    assert is_apple_health(write(doctype="")[:4096])
     cda = b'<?xml version="1.0"?>\n<ClinicalDocument xmlns="urn:hl7-org:v3"><title>HealthData</title>'
     others = (cda, route(), b"", b"<!DOCTYPE Health [", b"\x00" * 99)
-    assert not any(apple_health.matches(head) for head in others)
+    assert not any(is_apple_health(head) for head in others)
 
 
 def test_a_malformed_document_type_does_no_harm(read):

@@ -7,6 +7,7 @@ import pytest
 
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import gpx, tcx
+from hrmodel.workouts.formats.heads import is_gpx
 from hrmodel.workouts.formats.scalars import number
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.formats.timeline import instant
@@ -177,7 +178,7 @@ DOCUMENTS = {
 
 @pytest.mark.parametrize("data", DOCUMENTS.values(), ids=DOCUMENTS)
 def test_no_encoding_and_nothing_around_a_document_costs_anything(tmp_path, read, data):
-    assert gpx.matches(data[:4096])
+    assert is_gpx(data[:4096])
     found, problem = read(data)
     (sound,), _ = read(WHOLE["gpx"])
     assert ([workout.digest for workout in found], problem) == ([sound.digest], None)

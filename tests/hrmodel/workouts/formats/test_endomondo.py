@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hrmodel.workouts.cleaning.clean import clean
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import endomondo
+from hrmodel.workouts.formats.heads import is_endomondo
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.units import Units
 from tests.endomondo_writer import line, write
@@ -200,7 +201,7 @@ def test_an_empty_file_holds_no_workouts(handed_over):
     ids=lambda value: str(value)[:40],
 )
 def test_a_file_is_known_by_its_first_keys_in_any_order(head, expected):
-    assert endomondo.matches(head[:4096]) is expected
+    assert is_endomondo(head[:4096]) is expected
 
 
 def test_the_bytes_read_are_told(tmp_path):

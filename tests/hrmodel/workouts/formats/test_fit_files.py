@@ -14,6 +14,7 @@ from hrmodel.workouts.cleaning.clean import clean
 from hrmodel.workouts.cleaning.duplicates import extent_of
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import fit
+from hrmodel.workouts.formats.heads import is_fit
 from hrmodel.workouts.formats.source import Source
 from tests.fit_writer import START, FitWriter, write
 
@@ -134,9 +135,9 @@ def test_the_progress_of_a_file_adds_up_to_its_size():
 
 
 def test_a_file_is_known_by_the_letters_in_its_header():
-    assert fit.matches(write(1)[:4096])
-    assert not fit.matches(b".FIT" + b"\0" * 20)
-    assert not fit.matches(b"")
+    assert is_fit(write(1)[:4096])
+    assert not is_fit(b".FIT" + b"\0" * 20)
+    assert not is_fit(b"")
 
 
 def test_a_run_is_read_as_it_was_written(read_one):

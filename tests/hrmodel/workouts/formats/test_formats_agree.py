@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hrmodel.workouts.formats import apple_health, endomondo, fit, gpx, tcx
+from hrmodel.workouts.formats.heads import is_endomondo, is_gpx, is_tcx
 from hrmodel.workouts.formats.source import Source
 from tests import apple_writer, endomondo_writer
 from tests.shared_data import format_samples
@@ -71,10 +72,13 @@ def as_endomondo(run):
     )
 
 
-@pytest.mark.parametrize(("reader", "write"), [(gpx, as_gpx), (tcx, as_tcx), (endomondo, as_endomondo)])
-def test_a_fit_run_written_in_another_format_is_the_same_run(run, tmp_path, reader, write):
+@pytest.mark.parametrize(
+    ("reader", "matches", "write"),
+    [(gpx, is_gpx, as_gpx), (tcx, is_tcx, as_tcx), (endomondo, is_endomondo, as_endomondo)],
+)
+def test_a_fit_run_written_in_another_format_is_the_same_run(run, tmp_path, reader, matches, write):
     content = write(run)
-    assert reader.matches(content[:4096])
+    assert matches(content[:4096])
     (tmp_path / "file").write_bytes(content)
     (found,) = reader.read(Source(path=tmp_path / "file", name="file"))
     assert (found.started_at, found.sport in ("running", "run")) == (run.started_at, True)

@@ -11,7 +11,7 @@ import torch
 from hrmodel.workouts.cleaning.clean import clean
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import original
-from hrmodel.workouts.formats.catalog import is_torch
+from hrmodel.workouts.formats.heads import is_torch
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.sandbox.reading import read_workouts
 from hrmodel.workouts.simulate import simulate_runner

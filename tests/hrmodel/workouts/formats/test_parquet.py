@@ -9,7 +9,7 @@ import pytest
 from hrmodel.workouts.cleaning.clean import clean
 from hrmodel.workouts.errors import InvalidFile
 from hrmodel.workouts.formats import parquet
-from hrmodel.workouts.formats.catalog import is_parquet
+from hrmodel.workouts.formats.heads import is_parquet
 from hrmodel.workouts.formats.source import Source
 from hrmodel.workouts.workout import EPOCH
 
