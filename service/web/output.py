@@ -29,6 +29,10 @@ class Output:
             head, self._head = self._head, b""
             self._transport.write(head)
 
+    def is_closing(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self._transport.is_closing()
+
     def close(self) -> None:
         """Send everything, then close."""
         self._flush()

@@ -144,6 +144,14 @@ def test_an_upgrade_that_nothing_here_speaks_is_answered_as_any_request(port):
     assert answer_to(port, upgrade).startswith(b"HTTP/1.1 200 OK")
 
 
+def test_a_client_that_waits_for_100_continue_is_told_to_send_its_body(port):
+    with connected(port) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n" + CLOSE)
+        assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(b"body")
+        assert b"".join(iter(lambda: client.recv(1000), b"")).endswith(b"\r\n\r\n4")
+
+
 def test_half_sent_requests_give_way_to_whoever_asks(port):
     with ExitStack() as opened, neighbour(port, path="/") as other:
         for _ in range(100):
