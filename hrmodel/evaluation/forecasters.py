@@ -113,7 +113,8 @@ class NetworkForecaster:
         views = [
             ObservedView(heart_rate=task.view, horizon=task.horizon, targets=task.targets) for task in question.tasks
         ]
-        return StepQuery(gridded=question.workout, views=views, level=self.level, response=question.state.response)
+        response = question.state.response_at(question.workout.started_at)
+        return StepQuery(gridded=question.workout, views=views, level=self.level, response=response)
 
     @property
     def _scale(self) -> SubjectScale | None:

@@ -5,6 +5,7 @@ exactly, so that going on from stored bytes gives the same report as going on fr
 import json
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,11 @@ from hrmodel.evaluation.protocols import PROTOCOLS
 from hrmodel.evaluation.scores import FittedBaselines, Measures, TestedWorkout
 from hrmodel.personal.band_fitting import Residuals
 from hrmodel.personal.bands import REGIMES
-from hrmodel.personal.kalman import FilterState, NoiseModel, ResponseFilter
+from hrmodel.personal.kalman import ResponseFilter
 from hrmodel.personal.state import PersonState
 from hrmodel.workouts.workout import Array
 
-VERSION = 1
+VERSION = 2
 METADATA_KEY = "history"
 BANDS = tuple(str(coverage) for coverage in COVERAGES)
 # another metric, protocol or coverage makes stored measures incomparable: then the history is evaluated anew
@@ -94,7 +95,7 @@ def _history(arrays: Arrays, facts: dict[str, Any]) -> EvaluatedHistory:
     baselines = FittedBaselines(
         forecasters=dict(_read_baselines(arrays, facts)),
         states={
-            name: PersonState.known(_read_filters(f"follow.{name}", arrays)[0], None, facts["until"][0], 0)
+            name: replace(states[0], filter=_read_filters(f"follow.{name}", arrays)[0], intervals=None)
             for name in facts["baselines"]
         },
         max_heart_rate=float(arrays["max_heart_rate"][0]),
@@ -138,32 +139,16 @@ def _read_table(table: Array, *, bands: bool) -> list[Measures]:
 
 
 def _filters(name: str, states: Sequence[ResponseFilter]) -> Arrays:
-    """N mixtures of H filters of F weights each."""
-    parts = [[(f.noise.process, f.noise.day, f.noise.log_prior, f.log_likelihood) for f in s.filters] for s in states]
+    """N filters of F weights each."""
     return {
-        f"{name}.numbers": np.array(parts),  # (N, H, 4)
-        f"{name}.mean": np.array([[f.mean for f in s.filters] for s in states]),  # (N, H, F)
-        f"{name}.covariance": np.array([[f.covariance for f in s.filters] for s in states]),  # (N, H, F, F)
+        f"{name}.mean": np.array([state.mean for state in states]),  # (N, F)
+        f"{name}.covariance": np.array([state.covariance for state in states]),  # (N, F, F)
     }
 
 
 def _read_filters(name: str, arrays: Mapping[str, NDArray[Any]]) -> list[ResponseFilter]:
-    found = []
-    columns = (arrays[f"{name}.{part}"] for part in ("numbers", "mean", "covariance"))
-    for numbers, means, covariances in zip(*columns, strict=True):
-        filters = tuple(
-            FilterState(
-                noise=NoiseModel(process=process, day=day, log_prior=log_prior),
-                mean=mean,
-                covariance=covariance,
-                log_likelihood=log_likelihood,
-            )
-            for (process, day, log_prior, log_likelihood), mean, covariance in zip(
-                numbers.tolist(), means, covariances, strict=True
-            )
-        )
-        found.append(ResponseFilter(size=means.shape[-1], filters=filters))
-    return found
+    columns = arrays[f"{name}.mean"], arrays[f"{name}.covariance"]
+    return [ResponseFilter(mean=mean, covariance=covariance) for mean, covariance in zip(*columns, strict=True)]
 
 
 def _residuals(workouts: Sequence[Residuals]) -> Arrays:

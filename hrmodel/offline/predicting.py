@@ -160,7 +160,7 @@ def _in_time(
         learned = learned_until is not None and gridded.sort_key <= learned_until
         yield recording, blind, answer, learned
         if recording.follow and not learned:
-            state = state.update(gridded, network.features(gridded), blind.heart_rate)
+            (state,) = state.advance(network, [gridded])
 
 
 def _rows(recording: Recording, blind: Answer, answer: Answer) -> Iterator[list[Any]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
 class Query:
     """One workout to predict, and the person's own terms.
 
-    `level` None: the checkpoint's scale, else the population's. `response` None: the checkpoint's response, else that
-    of a person without workouts. `intervals` None: the checkpoint's bands, the person's before the population's.
+    `level` None: the checkpoint's scale, else the population's. `response` None: the checkpoint's response at the
+    workout's start, or now, else that of a person without workouts. `intervals` None: the checkpoint's bands, the
+    person's before the population's.
     `correct` False: without the correction, the free run alone follows observed heart rate.
     """
 
@@ -204,7 +206,7 @@ class Predictor:
         coverage: float = 0.9,
     ) -> PreparedQuery:
         scale, subject_known = self._scale(gridded, level)
-        response = response or self._own_response(level) or (NEW if subject_known else UNKNOWN)
+        response = response or self._own_response(level, gridded.started_at) or (NEW if subject_known else UNKNOWN)
         return PreparedQuery(
             gridded=gridded,
             views=views,
@@ -239,10 +241,10 @@ class Predictor:
         climb = vertical_speed(channel(gridded, "altitude"), self.checkpoint.contract, segment_begins(gridded))
         return motion_of(channel(gridded, "speed"), climb, scale)
 
-    def _own_response(self, scale: SubjectScale | None) -> Response | None:
-        """The checkpoint's response, which is only valid in the checkpoint's own scale."""
+    def _own_response(self, scale: SubjectScale | None, when: datetime | None = None) -> Response | None:
+        """The checkpoint's response at a time, today by default, which is only valid in the checkpoint's own scale."""
         same = scale is None or scale == self.checkpoint.level
-        return self.followed.response if self.followed and same else None
+        return self.followed.response_at(when or datetime.now(UTC)) if self.followed and same else None
 
 
 def _without_implausible(workout: Workout) -> Workout:

@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
@@ -36,7 +37,7 @@ class ServingModel:
 
     version: ModelVersion
     level: SubjectScale | None
-    response: Response | None
+    response: Response | None  # as of the last look, minutes ago at most
     intervals: Intervals | None
     shown: dict[str, str | None]
 
@@ -133,7 +134,7 @@ def _serving_model(row: serving.Serving) -> ServingModel:
     return ServingModel(
         version=version,
         level=None if level is None else SubjectScale.from_dict(level),
-        response=state.response if state else None,
+        response=state.response_at(datetime.now(UTC)) if state else None,
         intervals=state.intervals if state else None,
         shown={
             "version_id": str(version.id),
