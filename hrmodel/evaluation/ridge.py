@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hrmodel.personal.response import put_means
+from hrmodel.personal.response import segment_means
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.features import vertical_speed
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout
@@ -112,9 +112,8 @@ def motion_table(workout: GriddedWorkout) -> Array:
     lagged = [*((speed, lag) for lag in SPEED_LAGS), *((climb, lag) for lag in CLIMB_LAGS)]
     for column, (values, lag) in enumerate(lagged):
         table[:, column] = _lagged(values, lag, begins)
-    means = table[:, len(lagged) : -3]
-    for rows in rows_of(workout):
-        put_means(rows, np.column_stack([speed, climb]), MEMORIES, means)
+    means = segment_means(rows_of(workout), np.stack([speed, climb]), MEMORIES)
+    table[:, len(lagged) : -3] = means.reshape(-1, len(speed)).T
     table[:, -3] = np.log1p(elapsed / 60.0)
     table[:, -2] = elapsed
     table[:, -1] = (distance - (distance - speed)[begins]) * STEP_SECONDS

@@ -46,27 +46,27 @@ def half_widths(intervals: Intervals, regimes: NDArray[np.int64], coverage: floa
     if len(regimes) and (regimes[0] == regimes).all():
         return widths_in(REGIMES[regimes[0]], intervals, coverage, lead_minutes)
     widths = np.empty(len(regimes))
-    for regime in np.flatnonzero(np.bincount(regimes)):
-        steps = regimes == regime
-        widths[steps] = widths_in(REGIMES[regime], intervals, coverage, lead_minutes[steps])
+    for regime, steps in enumerate(np.bincount(regimes).tolist()):
+        if steps:
+            own = regimes == regime
+            widths[own] = widths_in(REGIMES[regime], intervals, coverage, lead_minutes[own])
     return widths
 
 
 def widths_in(regime: str, intervals: Intervals, coverage: float, lead_minutes: Array) -> Array:
     """(S,) half widths in bpm of one regime."""
-    rows = np.atleast_2d(np.array(intervals[regime], dtype=np.float64))
-    by_lead = _at_coverage(coverage, intervals["levels"], rows)
-    if len(rows) == 1:
+    rows = intervals[regime]
+    by_lead = _at_coverage(coverage, intervals["levels"], rows if isinstance(rows[0], list) else [rows])
+    if len(by_lead) == 1:
         return np.full(len(lead_minutes), by_lead[0])
     return np.interp(lead_minutes, intervals["minutes"], by_lead)
 
 
-def _at_coverage(coverage: float, stored: Sequence[float], rows: Array) -> Array:
-    """(lead times, coverages) half widths -> (lead times,): np.interp of each row, for all at once."""
+def _at_coverage(coverage: float, stored: Sequence[float], rows: Sequence[Sequence[float]]) -> list[float]:
+    """Half widths by coverage, for each lead time -> one for each lead time: in plain numbers, as they are few."""
     if len(stored) == 1:
-        return rows[:, 0]
+        return [row[0] for row in rows]
     above = min(max(bisect_left(stored, coverage), 1), len(stored) - 1)
     low, high = stored[above - 1], stored[above]
     share = min(max((coverage - low) / (high - low), 0.0), 1.0)
-    between: Array = rows[:, above - 1] + share * (rows[:, above] - rows[:, above - 1])
-    return between
+    return [row[above - 1] + share * (row[above] - row[above - 1]) for row in rows]

@@ -74,37 +74,41 @@ def observed_state(
         return ObservedState(
             offset=zeros, rise=zeros, wander=zeros, residual=zeros, lead_seconds=never, observed_seconds=zeros
         )
-    count = np.searchsorted(elapsed[observed], elapsed - horizon, side="right")  # of observed steps before each step
-    offset, rise, wander = _posterior_means(elapsed[observed], residuals[observed], offset_variance)[count].T
-    steps_since = elapsed - np.concatenate([[-np.inf], elapsed[observed]])[count]
-    seconds_since = np.where(np.isinf(steps_since), 0.0, steps_since * STEP_SECONDS)
+    seen, known = elapsed[observed], residuals[observed]
+    count = seen.searchsorted(elapsed - horizon, side="right")  # of observed steps before each step
+    offset, rise, wander = _posterior_means(seen, known, offset_variance).take(count, axis=1)
+    last_seen: Array = np.concatenate(([-np.inf], seen)).take(count)
+    steps_since = elapsed - last_seen
     return ObservedState(
         offset=offset,
-        rise=rise * np.exp(-seconds_since / RISE_SECONDS),
-        wander=wander * np.exp(-seconds_since / WANDER_SECONDS),
-        residual=np.concatenate([[0.0], residuals[observed]])[count],
+        rise=rise * np.exp(steps_since * (-STEP_SECONDS / RISE_SECONDS)),
+        wander=wander * np.exp(steps_since * (-STEP_SECONDS / WANDER_SECONDS)),
+        residual=np.concatenate(([0.0], known)).take(count),
         lead_seconds=(steps_since - 0.5) * STEP_SECONDS,
         observed_seconds=count.astype(np.float64) * STEP_SECONDS,
     )
 
 
 def _posterior_means(elapsed: NDArray[np.int64], residuals: Array, offset_variance: float) -> Array:
-    """(n,) observed steps -> (n + 1, 3): posterior offset, rise and wander (bpm) before the first and after each."""
-    means = np.zeros((len(elapsed) + 1, 3))
-    passed = np.diff(elapsed, prepend=0)
-    without_gap = len(passed) > 0 and passed[0] == 0 and (passed[1:] == 1).all()
-    if without_gap:
+    """(n,) observed steps -> (3, n + 1): posterior offset, rise and wander (bpm) before the first and after each."""
+    passed = [int(elapsed[0]), *(elapsed[1:] - elapsed[:-1]).tolist()]
+    if passed[0] == 0 and elapsed[-1] == len(elapsed) - 1:
         gains = _gains_without_gap(offset_variance, -(-len(passed) // 64) * 64)
     else:
-        gains = _kalman_gains(passed.tolist(), offset_variance)
+        gains = _kalman_gains(passed, offset_variance)
     offset = rise = wander = 0.0
-    for i, (steps, residual, gain) in enumerate(zip(passed.tolist(), residuals.tolist(), gains, strict=False), start=1):
+    means = [(offset, rise, wander)]
+    for steps, residual, (to_offset, to_rise, to_wander) in zip(passed, residuals.tolist(), gains, strict=False):
         rise_decay, wander_decay = _decays(steps)
         rise, wander = rise_decay * rise, wander_decay * wander
         innovation = residual - offset - rise - wander
-        offset, rise, wander = offset + gain[0] * innovation, rise + gain[1] * innovation, wander + gain[2] * innovation
-        means[i] = offset, rise, wander
-    return means
+        offset, rise, wander = (
+            offset + to_offset * innovation,
+            rise + to_rise * innovation,
+            wander + to_wander * innovation,
+        )
+        means.append((offset, rise, wander))
+    return np.array(means).T
 
 
 @lru_cache(maxsize=64)

@@ -6,6 +6,8 @@ from workout to workout (kalman.py). On people whom the base model never saw the
 where following the mean alone leaves 5.5 bpm (docs/explanation/decisions/model.md).
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -26,6 +28,7 @@ RISES = (60.0, 300.0)  # s, of the rise at a workout's start
 FASTEST = 6.0  # spreads from the usual speed, either way: a wrong speed must not move the whole workout
 BLOCK = 32  # steps
 BLOCKS = 64  # of a stretch
+TIMES = len(RISES) + 1  # features of time: the rises and the drift
 WHOLE = 4  # the last features are means over the whole workout
 LONGEST = 7200.0  # s: drift is constant beyond it
 
@@ -69,44 +72,49 @@ class Response:
         return Response(weights=np.array([float(weights[name]) for name in NAMES]), variance=float(values["variance"]))
 
 
-def response_features(gridded: GriddedWorkout, scale: SubjectScale, contract: FeatureContract) -> Array:
+def response_features(
+    gridded: GriddedWorkout, scale: SubjectScale, contract: FeatureContract, climb: Array | None = None
+) -> Array:
     """(S, F) features of all S steps in the order of NAMES, each about 1 large; unknown speed and climb count as usual.
 
-    Some are means over the whole workout: speed and route are known ahead. None uses heart rate.
+    Some are means over the whole workout: speed and route are known ahead. None uses heart rate. `climb` (S,): its
+    `vertical_speed`, for a caller that has it.
     """
-    memories = len(MEMORIES)
+    if climb is None:
+        climb = vertical_speed(channel(gridded, "altitude"), contract, segment_begins(gridded))
     relative_speed = known_or_zero((channel(gridded, "speed") - scale.speed) / contract.population_speed_spread)
-    climb = vertical_speed(channel(gridded, "altitude"), contract, segment_begins(gridded))
-    motion = np.empty((len(climb), 2))
-    motion[:, 0], motion[:, 1] = np.minimum(np.maximum(relative_speed, -FASTEST), FASTEST), climb
-    means = np.empty((len(motion), 2 * memories))
-    for rows in rows_of(gridded):
-        put_means(rows, motion, MEMORIES, means)
-    speed = motion[:, 0]
-    features = np.empty((len(motion), len(NAMES)))
-    features[:, 0] = 1.0
-    features[:, 1], features[:, 2 : 2 + memories] = speed, means[:, :memories]
-    features[:, 2 + memories], features[:, 3 + memories : 3 + 2 * memories] = climb, means[:, memories:]
-    features[:, 3 + 2 * memories : -WHOLE] = _of_time(gridded)
-    features[:, -WHOLE:] = (
-        speed.mean(),
-        speed.std() * contract.population_speed_spread / USUAL_SPREAD - 1.0,
-        np.clip(2.0 * np.log(len(speed) / USUAL_STEPS), -1.0, 1.0),
-        np.abs(climb).mean() - 0.5,
-    )
-    return features
+    steps = len(climb)
+    features = np.empty((len(NAMES), steps))
+    features[0] = 1.0
+    efforts = features[1 : -WHOLE - TIMES].reshape(2, 1 + len(MEMORIES), steps)  # speed and climb, each with its means
+    speed = np.minimum(np.maximum(relative_speed, -FASTEST), FASTEST)
+    efforts[0, 0], efforts[1, 0] = speed, climb
+    efforts[:, 1:] = segment_means(rows_of(gridded), efforts[:, 0], MEMORIES)
+    features[-WHOLE - TIMES : -WHOLE] = _of_time(gridded)
+    mean = speed.sum() / steps
+    spread = math.sqrt(np.square(speed - mean).sum() / steps)
+    features[-4] = mean
+    features[-3] = spread * contract.population_speed_spread / USUAL_SPREAD - 1.0
+    features[-2] = min(max(2.0 * math.log(steps / USUAL_STEPS), -1.0), 1.0)
+    features[-1] = np.abs(climb).sum() / steps - 0.5
+    return features.T
 
 
-def put_means(rows: Rows, motion: Array, memories: tuple[float, ...], means: Array) -> None:
-    """The running means of (S, 2) motion in each segment of `rows`, into (S, 2 * M)."""
-    taken = rows.take(motion)  # (k, L, 2)
-    count, steps = taken.shape[:2]
-    side = running_means(taken.transpose(1, 0, 2).reshape(steps, -1), memories)
-    rows.put(side.reshape(steps, count, -1).transpose(1, 0, 2), means)
+def segment_means(rows: Sequence[Rows], values: Array, memories: tuple[float, ...]) -> Array:
+    """(C, S) values of a workout's steps -> (C, M, S): their running means, which start anew in each segment."""
+    if rows[0].is_whole:
+        return running_means(values, memories)
+    means = np.empty((len(values), len(memories), values.shape[1]))
+    for own in rows:
+        taken = own.take(values.T)  # (k, L, C)
+        count, steps, columns = taken.shape
+        side = running_means(taken.transpose(2, 0, 1).reshape(-1, steps), memories)
+        own.put(side.reshape(columns, count, -1, steps).transpose(1, 3, 0, 2), means.transpose(2, 0, 1))
+    return means
 
 
 def _of_time(gridded: GriddedWorkout) -> Array:
-    """(S, len(RISES) + 1): the rises and the drift."""
+    """(TIMES, S): the rises and the drift."""
     if len(gridded.segments) == 1:
         return _of_first_steps(gridded.segments[0].steps)
     return _rise_and_drift(elapsed_steps(gridded))
@@ -119,53 +127,52 @@ def _of_first_steps(steps: int) -> Array:
 
 def _rise_and_drift(elapsed: NDArray[np.int64]) -> Array:
     seconds = elapsed * STEP_SECONDS
-    rises = [np.exp(-seconds / rise) for rise in RISES]
-    return np.column_stack([*rises, np.minimum(seconds, LONGEST) / 1800.0 - 1.0])
+    return np.stack([*(np.exp(-seconds / rise) for rise in RISES), np.minimum(seconds, LONGEST) / 1800.0 - 1.0])
 
 
 def running_mean(values: Array, memory: float) -> Array:
     """(T,) -> (T,): exponential mean that forgets with `memory` in s; 0, the usual, before the segment."""
-    return running_means(values[:, None], (memory,))[:, 0]
+    means: Array = running_means(values[None], (memory,))[0, 0]
+    return means
 
 
 def running_means(values: Array, memories: tuple[float, ...]) -> Array:
-    """(T, C) -> (T, C * M): the running means of every column with every memory in s, a column's side by side.
+    """(C, T) -> (C, M, T): the running means of every row with every memory in s.
 
-    Two matrix products compute the recurrence block-wise: one within all blocks, one from block to block of a stretch.
+    Matrix products compute the recurrence block-wise: one within all blocks, one from block to block of a stretch.
     The stretches run one after another, so that time and memory grow with T alone.
     """
     stretch = BLOCK * BLOCKS
-    parts = [np.empty((0, values.shape[1] * len(memories)))]
-    for start in range(0, len(values), stretch):
-        before = parts[-1][-1] if start else None
-        parts.append(_stretch_means(values[start : start + stretch], memories, before))
-    return parts[-1] if len(parts) == 2 else np.concatenate(parts)
+    parts: list[Array] = []
+    for start in range(0, max(values.shape[1], 1), stretch):
+        before = parts[-1][:, :, -1] if start else None
+        parts.append(_stretch_means(values[:, start : start + stretch], memories, before))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
 
 
 def _stretch_means(values: Array, memories: tuple[float, ...], before: Array | None) -> Array:
-    """The same for at most BLOCK * BLOCKS steps; `before` (C * M,) are the means of the step before the first."""
-    steps, columns = values.shape
+    """The same for at most BLOCK * BLOCKS steps; `before` (C, M) are the means of the step before the first."""
+    columns, steps = values.shape
     count = -(-steps // BLOCK)
     within, fade, between = _recurrence(memories, count)
-    blocks = np.zeros((count * BLOCK, columns))
-    blocks[:steps] = values
-    side = blocks.reshape(count, BLOCK, columns).transpose(1, 0, 2).reshape(BLOCK, -1)
-    means: Array = (within @ side).reshape(len(memories), BLOCK, count, columns)
-    ends = between @ means[:, -1]  # (M, count, C): of the step before each block
+    blocks = np.zeros((columns, count * BLOCK))
+    blocks[:, :steps] = values
+    means: Array = blocks.reshape(columns, 1, count, BLOCK) @ within  # (C, M, count, BLOCK)
+    ends = (between @ means[..., -1:])[..., 0]  # (C, M, count): of the step before each block
     if before is not None:
-        ends += fade[:, -1][:, None, None] ** np.arange(count)[:, None] * before.reshape(columns, -1).T[:, None]
-    means += fade[:, :, None, None] * ends[:, None]
-    return means.transpose(2, 1, 3, 0).reshape(count * BLOCK, columns * len(memories))[:steps]
+        ends += fade[:, -1:] ** np.arange(count) * before[:, :, None]
+    means += ends[..., None] * fade[:, None]
+    return means.reshape(columns, len(memories), count * BLOCK)[:, :, :steps]
 
 
 @lru_cache(maxsize=32)
 def _recurrence(memories: tuple[float, ...], count: int) -> tuple[Array, Array, Array]:
-    """The weights of a block's steps in each later step's mean (M * BLOCK, BLOCK), of the step before a block in each
+    """The weights of a block's steps in each later step's mean (M, BLOCK, BLOCK), of the step before a block in each
     of its steps (M, BLOCK), and of the ends of blocks in the steps before later blocks (M, count, count).
     """  # fmt: skip
     keep = np.exp(-STEP_SECONDS / np.array(memories))[:, None, None]
-    later = np.arange(BLOCK)[:, None] - np.arange(BLOCK)
+    later = np.arange(BLOCK) - np.arange(BLOCK)[:, None]
     within = np.where(later >= 0, (1 - keep) * keep ** np.maximum(later, 0), 0.0)
     behind = np.arange(count)[:, None] - np.arange(count) - 1
     between = np.where(behind >= 0, keep ** (BLOCK * np.maximum(behind, 0)), 0.0)
-    return within.reshape(-1, BLOCK), keep[:, 0] ** np.arange(1, BLOCK + 1), between
+    return within, keep[:, 0] ** np.arange(1, BLOCK + 1), between

@@ -130,12 +130,13 @@ class Predictor:
         gridded, (view,) = prepared.gridded, prepared.views
         network, (free_network,) = prepared.read_outputs(outputs)
         steps = predict_heart_rate(prepared, network, free_network, view)
-        step = step_of_sample(gridded)
-        # inside a step samples follow the blind prediction, which leaks no heart rate; right after an observed step
-        # they all get their step's value
-        finer = np.where(steps.regimes[step] == NOWCAST, 0.0, within_step(query.workout.t, gridded, steps.blind))
-        value = plausible(steps.heart_rate[step] + finer)
-        half_width = steps.half_width[step]
+        value, half_width = steps.heart_rate, steps.half_width
+        if not gridded.samples_are_steps:
+            step = step_of_sample(gridded)
+            # inside a step samples follow the blind prediction, which leaks no heart rate; right after an observed step
+            # they all get their step's value
+            finer = np.where(steps.regimes[step] == NOWCAST, 0.0, within_step(query.workout.t, gridded, steps.blind))
+            value, half_width = plausible(value[step] + finer), half_width[step]
         until, protocol = _observed_until(gridded, view)
         return Prediction(
             heart_rate=value,
@@ -206,20 +207,22 @@ class Predictor:
         coverage: float = 0.9,
     ) -> PreparedQuery:
         scale, subject_known = self._scale(gridded, level)
+        begins, contract = segment_begins(gridded), self.checkpoint.contract
+        climb = vertical_speed(channel(gridded, "altitude"), contract, begins)
         response = response or self._own_response(level, gridded.started_at) or (NEW if subject_known else UNKNOWN)
         return PreparedQuery(
             gridded=gridded,
             views=views,
             scale=scale,
             subject_known=subject_known,
-            response=response_features(gridded, scale, self.checkpoint.contract) @ response.weights,
+            response=response_features(gridded, scale, contract, climb) @ response.weights,
             offset_variance=response.variance,
             intervals=intervals or (self.followed and self.followed.intervals) or self.intervals,
             coverage=coverage,
             correct=correct,
             elapsed=elapsed_steps(gridded),
-            begins=segment_begins(gridded),
-            motion=self._motion(gridded, scale),
+            begins=begins,
+            motion=motion_of(channel(gridded, "speed"), climb, scale),
             rows=rows_of(gridded),
         )
 
@@ -257,8 +260,9 @@ def _without_implausible(workout: Workout) -> Workout:
 
 def _observed_until(gridded: GriddedWorkout, observed: Array) -> tuple[float | None, str]:
     """End of the last observed step in s, and the resulting protocol."""
-    steps = np.flatnonzero(np.isfinite(observed))
-    if not len(steps):
+    known = np.isfinite(observed)
+    if not known.any():
         return None, "blind"
-    until = float((step_bins(gridded)[steps[-1]] + 1) * STEP_SECONDS)
-    return until, "nowcast" if steps[-1] == len(observed) - 1 else "forecast"
+    last = len(known) - 1 - int(known[::-1].argmax())
+    until = float((step_bins(gridded)[last] + 1) * STEP_SECONDS)
+    return until, "nowcast" if last == len(observed) - 1 else "forecast"

@@ -81,12 +81,15 @@ class PreparedQuery:
         A free run equals the output without heart rate in segments in which its view holds none.
         """
         network = self.read_blind(outputs)
+        if len(outputs) == len(self.rows):
+            return network, np.broadcast_to(network, (len(self.views), len(network)))
         unread = iter(outputs[len(self.rows) :])
-        free = np.tile(network, (len(self.views), 1))
+        free = np.array([network] * len(self.views))
         for rows in self.rows:
-            if len(views := self._views_with_history(rows)):
-                for view, output in zip(views, np.split(next(unread), len(views)), strict=True):
-                    rows.put(output, free[view], only=self.has_history[view, rows.segments])
+            if views := self._views_with_history(rows):
+                output = next(unread)
+                for view, own in zip(views, output.reshape(len(views), -1, output.shape[1]), strict=True):
+                    rows.put(own, free[view], only=self.has_history[view, rows.segments])
         return network, free
 
     def read_blind(self, outputs: Sequence[Array]) -> Array:
@@ -98,26 +101,28 @@ class PreparedQuery:
 
     def _find_history(self) -> NDArray[np.bool_]:
         """Without a subject's scale the free run is not mixed in: its history would be in the population's scale."""
-        starts = np.flatnonzero(np.arange(len(self.begins)) == self.begins)
-        if self.correct and not self.subject_known:
-            return np.zeros((len(self.views), len(starts)), dtype=np.bool_)
-        views = np.reshape(self.views, (len(self.views), len(self.begins)))
-        observed: NDArray[np.bool_] = np.logical_or.reduceat(np.isfinite(views), starts, axis=1)
+        segments = len(self.gridded.segments)
+        if (self.correct and not self.subject_known) or not self.views:
+            return np.zeros((len(self.views), segments), dtype=np.bool_)
+        starts = np.flatnonzero(np.arange(len(self.begins)) == self.begins) if segments > 1 else [0]
+        observed: NDArray[np.bool_] = np.logical_or.reduceat(np.isfinite(self.views), starts, axis=1)
         return observed
 
-    def _views_with_history(self, rows: Rows) -> NDArray[np.intp]:
+    def _views_with_history(self, rows: Rows) -> list[int]:
         """Views of which all segments are run: the shape of a pass must not depend on where heart rate is observed."""
-        return np.flatnonzero(self.has_history[:, rows.segments].any(axis=1))
+        own = self.has_history if rows.is_whole else self.has_history[:, rows.segments]
+        return [view for view, segments in enumerate(own.tolist()) if True in segments]
 
     def _blind_inputs(self) -> list[Features]:
         return [with_history(rows.take(self.motion), 0.0) for rows in self.rows]
 
     def _free_inputs(self) -> list[Features]:
         """(V' * k, L, 3) for each group of k rows and the V' views with history there."""
-        inputs = []
-        histories = {view: self._history(view) for view in np.flatnonzero(self.has_history.any(axis=1)).tolist()}
+        inputs: list[Features] = []
+        histories: dict[int, Features] = {}
         for rows in self.rows:
-            if views := self._views_with_history(rows).tolist():
+            if views := self._views_with_history(rows):
+                histories.update((view, self._history(view)) for view in views if view not in histories)
                 motion = rows.take(self.motion)
                 inputs.append(np.concatenate([with_history(motion, rows.take(histories[view])) for view in views]))
         return inputs

@@ -46,6 +46,7 @@ class GriddedWorkout:
     bin_of_sample: NDArray[np.int64]  # (N,) global bin number of each input sample
     digest: str
     started_at: datetime | None = None  # UTC
+    samples_are_steps: bool = False  # one sample in each step, at least 10 s apart, and one segment
 
     @property
     def sort_key(self) -> datetime:
@@ -70,7 +71,7 @@ def to_grid(workout: Workout, digest: str = "") -> GriddedWorkout:
     apart, so two segments never share a bin. For any times there are at most 7 steps per sample.
     """
     bins = np.floor_divide(workout.t, STEP_SECONDS).astype(np.int64)
-    if int(bins[-1] - bins[0]) == len(bins) - 1 and (len(bins) == 1 or (np.diff(bins) == 1).all()):
+    if int(bins[-1] - bins[0]) == len(bins) - 1 and (bins[1:] > bins[:-1]).all():
         return _one_sample_per_step(workout, bins, digest)
     starts = np.concatenate([[0], np.flatnonzero(np.diff(workout.t) > SEGMENT_GAP_SECONDS) + 1])
     ends = np.concatenate([starts[1:], [len(bins)]]) - 1
@@ -92,17 +93,23 @@ def to_grid(workout: Workout, digest: str = "") -> GriddedWorkout:
 
 def _one_sample_per_step(workout: Workout, bins: NDArray[np.int64], digest: str) -> GriddedWorkout:
     """The usual case of a request: every sample is a step, in one segment."""
-    samples, segment = len(bins), np.zeros(len(bins), dtype=np.int64)
+    samples = len(bins)
     altitude, heart_rate = (
         np.full(samples, np.nan) if values is None else values for values in (workout.altitude, workout.heart_rate)
     )
     only = Segment(
         first_step=int(bins[0]),
-        speed=_interpolate_short_gaps(workout.speed, segment),
-        altitude=_interpolate_short_gaps(altitude, segment),
+        speed=_interpolate_short_gaps(workout.speed),
+        altitude=_interpolate_short_gaps(altitude),
         heart_rate=heart_rate,
     )
-    return GriddedWorkout(segments=(only,), bin_of_sample=bins, digest=digest, started_at=workout.started_at)
+    return GriddedWorkout(
+        segments=(only,),
+        bin_of_sample=bins,
+        digest=digest,
+        started_at=workout.started_at,
+        samples_are_steps=bool((workout.t[1:] - workout.t[:-1] >= STEP_SECONDS).all()),
+    )
 
 
 def forward_fill(heart_rate: Array, begins: NDArray[np.int64] | int = 0) -> Array:
@@ -140,8 +147,9 @@ def _bin_means(values: Array | None, slot: NDArray[np.int64], size: int) -> Arra
     return means
 
 
-def _interpolate_short_gaps(values: Array, segment: NDArray[np.int64]) -> Array:
-    """Linear over at most `FILL_STEPS` empty steps between two measured steps of the same segment; `segment` (S,)."""
+def _interpolate_short_gaps(values: Array, segment: NDArray[np.int64] | None = None) -> Array:
+    """Linear over at most `FILL_STEPS` empty steps between two measured steps of the same segment; `segment` (S,),
+    None: there is one."""
     measured = np.isfinite(values)
     if measured.all() or not measured.any():
         return values
@@ -149,7 +157,8 @@ def _interpolate_short_gaps(values: Array, segment: NDArray[np.int64]) -> Array:
     steps = np.arange(len(values))
     before = np.searchsorted(measured_steps, steps, side="right") - 1
     inside = ~measured & (before >= 0) & (before < len(measured_steps) - 1)
-    inside[inside] = segment[measured_steps[before[inside]]] == segment[measured_steps[before[inside] + 1]]
+    if segment is not None:
+        inside[inside] = segment[measured_steps[before[inside]]] == segment[measured_steps[before[inside] + 1]]
     gap = np.zeros(len(values), dtype=np.int64)
     gap[inside] = np.diff(measured_steps)[before[inside]] - 1
     return np.where(

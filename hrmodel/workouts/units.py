@@ -79,6 +79,8 @@ def check_running_speed(speed: Array, units: Units) -> None:
     `speed`: (N,) m/s, already converted from `units`. Without a moving sample
     there is nothing to judge.
     """
+    if MEDIAN_BOUNDS[0] <= np.fmin.reduce(speed) and np.fmax.reduce(speed) <= MEDIAN_BOUNDS[1]:
+        return  # every speed is, the usual case
     moving = speed[speed > 0]  # NaN compares false
     if not len(moving):
         return

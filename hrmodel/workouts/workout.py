@@ -174,12 +174,12 @@ def advancing(t: Array) -> NDArray[np.bool_]:
 def _check_times(t: Array) -> None:
     if t.ndim != 1 or len(t) == 0:
         raise ValueError(f"t must be one row of at least one sample, not shape {t.shape}")
+    if t[0] >= 0 and t[-1] <= MAX_SECONDS and (t[1:] > t[:-1]).all():  # NaN compares false
+        return
     if not np.isfinite(t).all() or t[0] < 0 or t[-1] > MAX_SECONDS:
         raise ValueError(f"t must be finite and within 0..{MAX_SECONDS:g} s, but goes from {t[0]} to {t[-1]}")
-    backwards = np.flatnonzero(np.diff(t) <= 0)
-    if len(backwards):
-        i = int(backwards[0])
-        raise ValueError(f"t must strictly increase, but t[{i}] = {t[i]} and t[{i + 1}] = {t[i + 1]}")
+    i = int(np.argmax(t[1:] <= t[:-1]))
+    raise ValueError(f"t must strictly increase, but t[{i}] = {t[i]} and t[{i + 1}] = {t[i + 1]}")
 
 
 def _channel(name: str, value: ArrayLike, samples: int) -> Array:

