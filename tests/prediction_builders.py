@@ -79,7 +79,7 @@ def answer_views(
     """A forecaster's heart rate of one workout's steps, once per view."""
     measured = np.isfinite(measured_heart_rate(workout))
     tasks = [Task(view=view, scored=measured) for view in views]
-    (answers,) = forecaster.answers([Question(workout=workout, state=state, tasks=tasks)])
+    (answers,) = forecaster.answers([Question.of(workout, state, tasks)])
     return [answer.heart_rate for answer in answers]
 
 

@@ -74,8 +74,8 @@ class ResponseAlone:
         """The same, with the network's corrector after observed heart rate; there is no free run."""
         for question in questions:
             (terms,) = self.blind_terms([question.workout])
-            before = question.state.before(question.workout.started_at)
-            blind, elapsed, variance = terms.predict(before.mean), elapsed_steps(question.workout), before.variance
+            blind, elapsed = terms.predict(question.response.weights), elapsed_steps(question.workout)
+            variance = question.response.variance
             pasts = [observed_state(elapsed, task.view - blind, variance, task.horizon) for task in question.tasks]
             yield [Answer(heart_rate=blind + past.correction) for past in pasts]
 

@@ -44,10 +44,9 @@ class Baseline:
     def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
         """See `Forecaster`."""
         for question in questions:
-            before = question.state.before(question.workout.started_at)
-            blind = self.blind(question.workout) + before.mean.sum()
+            blind = self.blind(question.workout) + question.response.weights.sum()
             # without a followed offset its variance stays as before the first workout
-            variance = before.variance if self.offset else OFFSET_VARIANCE
+            variance = question.response.variance if self.offset else OFFSET_VARIANCE
             elapsed = elapsed_steps(question.workout)
             yield [Answer(heart_rate=self._answer(elapsed, blind, variance, task)) for task in question.tasks]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from hrmodel.evaluation.population import calibrate_people, evaluate_people
+from hrmodel.evaluation.population import calibrate_people, evaluate_people, whiten_people
 from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
@@ -54,6 +54,7 @@ def train_base(data: Path, folder: Path, hyperparameters: dict[str, Any], archit
     log.info("train people: %s", ", ".join(people.train))
     log.info("held-out people: %s", ", ".join(people.val))
     checkpoint = _fit(people, stage, architecture)
+    checkpoint = replace(checkpoint, last_layer=whiten_people(Predictor(checkpoint), people.train.values()))
     predictor = Predictor(checkpoint)
     golden_check(predictor)
     all_people = [*people.train.values(), *people.val.values()]

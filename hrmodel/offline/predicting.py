@@ -156,7 +156,7 @@ def _in_time(
         prefix = np.where((elapsed_steps(gridded) + 1) * STEP_SECONDS <= observed, truth, np.nan)
         views = (np.full(len(truth), np.nan), prefix)
         tasks = [Task(view=view, scored=np.isfinite(truth)) for view in views]
-        ((blind, answer),) = network.answers([Question(workout=gridded, state=state, tasks=tasks)])
+        ((blind, answer),) = network.answers([Question.of(gridded, state, tasks)])
         learned = learned_until is not None and gridded.sort_key <= learned_until
         yield recording, blind, answer, learned
         if recording.follow and not learned:

@@ -25,6 +25,8 @@ MEMORY_DAYS = 100.0  # ... and at most 50 bpm^2: a person who comes back after y
 WEIGHT_PROCESS_NOISE = 0.05  # bpm^2 per workout
 # a weight that is never observed keeps its variance
 WEIGHT_KEPT = (1.0 - WEIGHT_PROCESS_NOISE / WEIGHT_VARIANCE) ** 0.5
+LAST_LAYER_VARIANCE = 0.05  # bpm^2: of each weight of the network's last layer before the first workout
+LAST_LAYER_PROCESS_NOISE = 0.001  # bpm^2 per workout
 DAY_VARIANCE = 16.0  # bpm^2: of a day's own offset, which the next day does not share
 STEP_VARIANCE = 25.0  # bpm^2: of one step about its day
 CORRELATED_STEPS = 12.0  # as many neighbouring steps carry the information of one independent step
@@ -37,7 +39,10 @@ UNKNOWN = Response(weights=np.zeros(len(NAMES)), variance=UNKNOWN_VARIANCE)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ResponseFilter:
-    """A normal distribution of F weights, the first of which is the offset. F = 0: no weights."""
+    """A normal distribution of F weights: the response's, of which the first is the offset, then the last layer's.
+
+    F = 0: no weights.
+    """
 
     mean: Array  # (F,) bpm
     covariance: Array  # (F, F) bpm^2
@@ -46,7 +51,7 @@ class ResponseFilter:
     def start(size: int) -> "ResponseFilter":
         """Before any workout, for `size` weights."""
         variances = np.full(size, WEIGHT_VARIANCE)
-        variances[:1] = OFFSET_VARIANCE
+        variances[:1], variances[len(NAMES) :] = OFFSET_VARIANCE, LAST_LAYER_VARIANCE
         return ResponseFilter(mean=np.zeros(size), covariance=np.diag(variances))
 
     @property
@@ -70,6 +75,7 @@ class ResponseFilter:
             return self
         kept, process = np.full(self.size, WEIGHT_KEPT), np.full(self.size, WEIGHT_PROCESS_NOISE)
         passed = 1.0 - math.exp(-max(days, 0.0) / MEMORY_DAYS)
+        kept[len(NAMES) :], process[len(NAMES) :] = 1.0, LAST_LAYER_PROCESS_NOISE
         kept[0], process[0] = OFFSET_KEPT, OFFSET_PROCESS_NOISE + DAILY_PROCESS_NOISE * MEMORY_DAYS * passed
         return ResponseFilter(
             mean=kept * self.mean, covariance=np.outer(kept, kept) * self.covariance + np.diag(process)

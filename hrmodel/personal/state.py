@@ -83,7 +83,7 @@ class PersonState:
 
     def response_at(self, when: datetime | None) -> Response | None:
         """The response in a workout that begins at `when`; None without the response's weights."""
-        return self.before(when).response if self.filter.size == len(NAMES) else None
+        return self.before(when).response if self.filter.size >= len(NAMES) else None
 
     def advance(
         self,
@@ -126,10 +126,12 @@ class PersonState:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; numbers come back exactly. Raises ValueError without the response's weights."""
-        if self.filter.size != len(NAMES):
-            raise ValueError(f"a stored state has {len(NAMES)} weights, not {self.filter.size}")
+        if self.filter.size < len(NAMES):
+            raise ValueError(f"a stored state has at least {len(NAMES)} weights, not {self.filter.size}")
+        known = self.filter.response.to_dict()
         return {
-            "weights": dict(zip(NAMES, self.filter.mean.tolist(), strict=True)),
+            "weights": known["weights"],
+            "last_layer": known.get("last_layer", []),
             "covariance": _packed(self.filter.covariance),
             "intervals": self.intervals,
             "until": self.last_workout.isoformat() if self.last_workout else None,
@@ -142,9 +144,7 @@ class PersonState:
 
         Raises ValueError for other weights than NAMES or a covariance of another size, KeyError for a missing entry.
         """
-        if set(values["weights"]) != set(NAMES):
-            raise ValueError(f"a response has weights for {', '.join(NAMES)}, not {', '.join(values['weights'])}")
-        known = _likelier(values["filters"]) if "filters" in values else _one_filter(values)
+        known = _likelier(values) if "filters" in values else _one_filter(values)
         return PersonState.known(known, values["intervals"], values["until"], int(values["workouts"]))
 
 
@@ -165,15 +165,17 @@ def replay(
 
 
 def _one_filter(values: dict[str, Any]) -> ResponseFilter:
-    mean = np.array([float(values["weights"][name]) for name in NAMES])
+    mean = Response.from_dict({**values, "variance": 0.0}).weights
     return ResponseFilter(mean=mean, covariance=_unpacked(values["covariance"], len(mean)))
 
 
-def _likelier(filters: list[dict[str, Any]]) -> ResponseFilter:
+def _likelier(stored: dict[str, Any]) -> ResponseFilter:
     """Of the filters that earlier versions mixed."""
-    if not filters:
+    if stored["weights"] != list(NAMES):
+        raise ValueError(f"a response has weights for {', '.join(NAMES)}, not {', '.join(stored['weights'])}")
+    if not stored["filters"]:
         raise ValueError("a person's state has at least one filter")
-    values = max(filters, key=lambda each: float(each["log_likelihood"]))
+    values = max(stored["filters"], key=lambda each: float(each["log_likelihood"]))
     mean, covariance = np.array(values["mean"], dtype=float), np.array(values["covariance"], dtype=float)
     if mean.shape != (len(NAMES),) or covariance.shape != (len(NAMES), len(NAMES)):
         raise ValueError(f"a filter has {len(NAMES)} weights, not arrays of {mean.shape} and {covariance.shape}")

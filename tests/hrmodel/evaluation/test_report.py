@@ -171,7 +171,7 @@ class Oracle:
     def answers(self, questions):
         for question in questions:
             (terms,) = self.blind_terms([question.workout])
-            yield [Answer(heart_rate=terms.predict(question.state.filter.mean)) for _ in question.tasks]
+            yield [Answer(heart_rate=terms.predict(question.response.weights)) for _ in question.tasks]
 
 
 def known_offset(offset: float) -> PersonState:
@@ -189,7 +189,7 @@ def test_replay_follows_an_offset_that_lasts_and_begins_at_0(data):
 def test_an_oracle_scores_its_known_error(data):
     workout = data.test[0]
     tasks = [PROTOCOLS[name](workout) for name in ("P1", "P3-30", "P2-60")]
-    question = Question(workout=workout, state=known_offset(1.0), tasks=tasks)
+    question = Question.of(workout, known_offset(1.0), tasks)
     (results,) = score(Oracle({workout.digest: 4.0}), [question], 200.0)
     assert [mae(scored) for scored in results] == pytest.approx([3.0] * 3)
     assert [len(scored.errors) for scored in results] == [task.scored.sum() for task in tasks]

@@ -161,7 +161,7 @@ def test_the_persons_state_comes_back_exactly_from_both_kinds_of_file(folder, tm
         11,
         checkpoint.followed.intervals,
     )
-    assert json.loads(checkpoint.metadata())["format_version"] == 2
+    assert json.loads(checkpoint.metadata())["format_version"] == 3
 
 
 @pytest.mark.parametrize(
