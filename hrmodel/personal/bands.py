@@ -56,7 +56,7 @@ def half_widths(intervals: Intervals, regimes: NDArray[np.int64], coverage: floa
 def widths_in(regime: str, intervals: Intervals, coverage: float, lead_minutes: Array) -> Array:
     """(S,) half widths in bpm of one regime."""
     rows = intervals[regime]
-    by_lead = _at_coverage(coverage, intervals["levels"], rows if isinstance(rows[0], list) else [rows])
+    by_lead = _at_coverage(coverage, intervals["levels"], [rows] if isinstance(rows[0], float | int) else rows)
     if len(by_lead) == 1:
         return np.full(len(lead_minutes), by_lead[0])
     return np.interp(lead_minutes, intervals["minutes"], by_lead)

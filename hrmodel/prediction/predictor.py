@@ -117,10 +117,10 @@ class Predictor:
 
     def run(self, prepared: Sequence[PreparedQuery]) -> list[list[Features]]:
         """The network's passes alone: for each query the outputs (k, L, 1 + H) of its inputs."""
-        inputs = [rows for query in prepared for rows in query.inputs]
-        if self._inference is not None:  # no bit of a row depends on the others
-            outputs = iter(run_batched(self._inference, inputs))
+        if self._inference is not None:  # no bit of a row depends on the others, nor on what it is filled up with
+            outputs = iter(run_batched(self._inference, [rows for query in prepared for rows in query.unfilled_inputs]))
         else:  # for one query, shapes do not depend on which heart rates are observed: then neither do the last bits
+            inputs = [rows for query in prepared for rows in query.inputs]
             outputs = iter((run_batched if len(prepared) > 1 else run_separately)(self._network, inputs))
         return [[next(outputs) for _ in query.inputs] for query in prepared]
 

@@ -78,6 +78,11 @@ class PreparedQuery:
         """The cost of the query: steps of all passes, and samples."""
         return sum(math.prod(rows.shape[:2]) for rows in self.inputs) + len(self.gridded.bin_of_sample)
 
+    @property
+    def unfilled_inputs(self) -> list[Features]:
+        """The inputs, in one segment without the steps that fill them up."""
+        return [rows[:, : len(self.begins)] for rows in self.inputs] if self.rows[0].is_whole else self.inputs
+
     def read_outputs(self, outputs: Sequence[Features]) -> tuple[Outputs, Outputs | None]:
         """Outputs (k, L, 1 + H) of the `inputs` -> those without heart rate, and those of the free run, if any."""
         free = outputs[len(self.rows) :]

@@ -16,7 +16,7 @@ from hrmodel.prediction.predictor import Predictor, Query
 from hrmodel.signals.features import history_feature, motion_features
 from hrmodel.signals.grid import forward_fill, to_grid
 from hrmodel.signals.scale import population_scale
-from hrmodel.signals.steps import ROUNDED, elapsed_steps, measured_heart_rate
+from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
 from hrmodel.workouts.workout import Array, Workout
 from tests.prediction_builders import (
     LEVEL,
@@ -346,7 +346,6 @@ def test_many_long_workouts_are_run_in_batches_of_bounded_size(predictor, monkey
     assert [len(answer.heart_rate) for answer in answers] == lengths
     assert all(rows * steps <= passes.MAX_STEPS for rows, steps, _ in shapes)
     assert sorted(rows for rows, _, _ in shapes) == [1, 2, 3, 6]
-    assert all(steps % ROUNDED == 0 for _, steps, _ in shapes)
 
 
 def in_segments(lengths: list[int], known: np.ndarray | None = None) -> Workout:
