@@ -71,7 +71,7 @@ class ResponseAlone:
             yield BlindTerms(features=features, rest=np.full(len(features), self.level.heart_rate))
 
     def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
-        """The same, with the network's corrector after observed heart rate; there is no free run."""
+        """The same, with the network's corrector after observed heart rate."""
         for question in questions:
             (terms,) = self.blind_terms([question.workout])
             blind, elapsed = terms.predict(question.response.weights), elapsed_steps(question.workout)

@@ -101,7 +101,7 @@ def elapsed_curve(data: EvaluationData, on_workout: Callable[[], None] = no_prog
 
 
 def ridge(data: EvaluationData, on_workout: Callable[[], None] = no_progress) -> Baseline:
-    """Ridge regression on lagged motion, with the followed offset and the network's corrector (it has no free run)."""
+    """Ridge regression on lagged motion, with the followed offset and the network's corrector."""
     centre = data.level.heart_rate if data.level else mean_heart_rate(data)
     blind = fit_ridge(data.train, data.val, centre, on_workout)
     return Baseline(blind=blind, after=_corrected, offset=data.level is not None)

@@ -46,7 +46,7 @@ def predict_heart_rate(
     if not np.isfinite(observed).any():
         return _without_heart_rate(query, blind)
     state = observed_state(query.elapsed, observed - blind, query.offset_variance, horizon)
-    heart_rate = blind + (state.offset + state.rise + state.wander)
+    heart_rate = blind + state.correction
     if free_run is not None:
         heart_rate = level + spread * free_run.network + free_run.response
     regimes = state.regimes

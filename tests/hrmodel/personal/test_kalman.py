@@ -72,6 +72,13 @@ def test_it_begins_at_0_and_unsure_with_the_offset_first():
     assert UNKNOWN.variance > NEW.variance
 
 
+def test_the_last_layers_weights_start_small_and_walk_slowly():
+    start = ResponseFilter.start(SIZE + 64)
+    own, after = np.diag(start.covariance)[SIZE:], np.diag(start.predict(days=10).covariance)[SIZE:]
+    assert own.tolist() == [0.05] * 64
+    np.testing.assert_allclose(after, 0.051)
+
+
 def test_following_nothing_stays_nothing():
     response_filter = ResponseFilter.start(0).update(np.empty((STEPS, 0)), np.full(STEPS, 30.0))
     assert (response_filter.mean.shape, response_filter.variance) == ((0,), 0.0)
@@ -236,13 +243,14 @@ def test_ten_times_the_steps_of_a_day_do_not_count_ten_times():
     flat=st.booleans(),
     twins=st.booleans(),
     loud=st.sampled_from([1.0, 10.0, 200.0]),
+    size=st.sampled_from([SIZE, SIZE + 64]),
 )
-def test_the_covariance_stays_symmetric_and_positive_over_500_workouts(seed, flat, twins, loud):
+def test_the_covariance_stays_symmetric_and_positive_over_500_workouts(seed, flat, twins, loud, size):
     rng = np.random.default_rng(seed)
-    response_filter = ResponseFilter.start(SIZE)
+    response_filter = ResponseFilter.start(size)
     for number in range(500):
         steps = int(rng.integers(5, 60))
-        features = rng.normal(0, rng.choice([0.1, 1.0, 10.0]), (steps, SIZE))
+        features = rng.normal(0, rng.choice([0.1, 1.0, 10.0]), (steps, size))
         features[:, 0] = 1.0
         if flat:
             features[:, 6:10] = 0.0
