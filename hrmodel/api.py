@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,9 @@ def predict(
     seen = workout if observed == math.inf else _first_seconds(workout, observed)
     query = Query(workout=seen, coverage=coverage)
     if person is not None:
-        query = replace(query, response=person.response, intervals=person.intervals)
+        query = replace(
+            query, response=person.response_at(workout.started_at or datetime.now(UTC)), intervals=person.intervals
+        )
     with _torch_threads():
         (prediction,) = Predictor(model, device).predict([query])
         return prediction

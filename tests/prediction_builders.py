@@ -1,7 +1,6 @@
 """A tiny predictor and short workouts for the tests of prediction and evaluation."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,7 +79,7 @@ def answer_views(
     """A forecaster's heart rate of one workout's steps, once per view."""
     measured = np.isfinite(measured_heart_rate(workout))
     tasks = [Task(view=view, scored=measured) for view in views]
-    (answers,) = forecaster.answers([Question(workout=workout, state=state, tasks=tasks)])
+    (answers,) = forecaster.answers([Question.of(workout, state, tasks)])
     return [answer.heart_rate for answer in answers]
 
 
@@ -107,5 +106,4 @@ def make_state(**weights: float) -> PersonState:
     """The state of a person whose response is `make_response(**weights)`."""
     response = make_response(**weights)
     covariance = np.diag([response.variance, *[4.0] * (len(NAMES) - 1)])
-    only = replace(ResponseFilter.start(len(NAMES)).filters[0], mean=response.weights, covariance=covariance)
-    return PersonState(filter=ResponseFilter(size=len(NAMES), filters=(only,)))
+    return PersonState(filter=ResponseFilter(mean=response.weights, covariance=covariance))

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from sqlalchemy.orm import Session
 
-from hrmodel.evaluation.population import calibrate_people
+from hrmodel.evaluation.population import calibrate_people, whiten_people
 from hrmodel.evaluation.targets import personal_targets
 from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint, InvalidCheckpoint
 from hrmodel.network.config import NetworkConfig
 from hrmodel.network.network import HeartRateNetwork
+from hrmodel.network.whitening import Whitening
 from hrmodel.personal.bands import Intervals
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.contract import FeatureContract
@@ -64,8 +65,17 @@ def train(reporter: Reporter, job: Job, device: str) -> None:
     assignment = _load(reporter, job)
     state = _fit(reporter, assignment, device)
     best = replace(_checkpoint(assignment, state), weights=state.best_weights, training=None, training_meta=None)
+    best = replace(best, last_layer=best.last_layer or _whitening(reporter, assignment, best))
     best = replace(best, intervals=_bands(reporter, assignment, best))
     completion.complete(reporter, assignment.job, assignment.dataset, assignment.people, assignment.parent, best)
+
+
+def _whitening(reporter: Reporter, assignment: Assignment, best: Checkpoint) -> Whitening | None:
+    """Of the last layer: a base's own, of the people that it trained on. A personal version keeps that of its start."""
+    if assignment.start is not None:
+        return None
+    people = [person.splits["train"] for person in assignment.people.values() if person.splits["train"]]
+    return whiten_people(Predictor(best), people, reporter.advance)
 
 
 def _bands(reporter: Reporter, assignment: Assignment, best: Checkpoint) -> Intervals | None:
@@ -185,6 +195,7 @@ def _checkpoint(assignment: Assignment, state: TrainingState) -> Checkpoint:
         history=state.history,
         level=assignment.level,
         intervals=None,
+        last_layer=start.last_layer if start else None,
         data_digest=assignment.dataset.digest or "",
         code_version=CODE_VERSION,
         training=tensors,

@@ -1,6 +1,8 @@
 """A person's whole state per version and dataset in the place of the response and bands per version."""
 
+import base64
 import math
+import struct
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -86,9 +88,9 @@ def downgrade() -> None:
     for row in sorted(op.get_bind().execute(sa.select(NEW)).mappings(), key=lambda row: rank[row["dataset_id"]]):
         newest[row["subject_id"], row["model_version_id"]] = row
     for row in newest.values():
-        if filters := row["state"].get("filters"):
+        if response := _response(row["state"]):
             kept = {name: row[name] for name in ("subject_id", "model_version_id", "updated_at")}
-            values = {"response": _response(filters), "intervals": row["state"]["intervals"]}
+            values = {"response": response, "intervals": row["state"]["intervals"]}
             op.execute(sa.insert(OLD).values(**kept, **values))
     _drop("person_states", "model_version_id", "dataset_id")
 
@@ -154,8 +156,14 @@ def _state(tracking: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _response(filters: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and offset's variance of the mixture of filters."""
+def _response(state: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Mean and offset's variance: of one filter as later versions store it, or of a mixture; None: of neither."""
+    if covariance := state.get("covariance"):  # base64 of a lower triangle of float64
+        (variance,) = struct.unpack_from("<d", base64.b64decode(covariance))
+        return {"weights": {name: state["weights"][name] for name in WEIGHTS}, "variance": variance}
+    filters = state.get("filters")
+    if not filters:
+        return None
     most = max(state["log_likelihood"] for state in filters)
     likelihoods = [math.exp(state["log_likelihood"] - most) for state in filters]
     shares = [likelihood / sum(likelihoods) for likelihood in likelihoods]

@@ -71,11 +71,11 @@ class ResponseAlone:
             yield BlindTerms(features=features, rest=np.full(len(features), self.level.heart_rate))
 
     def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
-        """The same, with the network's corrector after observed heart rate; there is no free run."""
+        """The same, with the network's corrector after observed heart rate."""
         for question in questions:
             (terms,) = self.blind_terms([question.workout])
-            blind, elapsed = terms.predict(question.state), elapsed_steps(question.workout)
-            variance = question.state.filter.variance
+            blind, elapsed = terms.predict(question.response.weights), elapsed_steps(question.workout)
+            variance = question.response.variance
             pasts = [observed_state(elapsed, task.view - blind, variance, task.horizon) for task in question.tasks]
             yield [Answer(heart_rate=blind + past.correction) for past in pasts]
 

@@ -51,7 +51,7 @@ def _score(
     """Of each workout with the state before it, by protocol; those that it is too short for are left out."""
     tasks = [{name: made for name in protocols if (made := PROTOCOLS[name](workout))} for workout in workouts]
     questions = [
-        Question(workout=workout, state=state, tasks=list(own.values()))
+        Question.of(workout, state, list(own.values()))
         for workout, state, own in zip(workouts, states, tasks, strict=False)
     ]
     scored = score(forecaster, questions, float("nan"))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hrmodel.evaluation.forecasters import Answer, EvaluationData, Question
 from hrmodel.evaluation.protocols import Task
@@ -43,15 +44,15 @@ class Baseline:
     def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
         """See `Forecaster`."""
         for question in questions:
-            blind = self.blind(question.workout) + question.state.filter.mean.sum()
-            yield [Answer(heart_rate=self._answer(question, blind, task)) for task in question.tasks]
+            blind = self.blind(question.workout) + question.response.weights.sum()
+            # without a followed offset its variance stays as before the first workout
+            variance = question.response.variance if self.offset else OFFSET_VARIANCE
+            elapsed = elapsed_steps(question.workout)
+            yield [Answer(heart_rate=self._answer(elapsed, blind, variance, task)) for task in question.tasks]
 
-    def _answer(self, question: Question, blind: Array, task: Task) -> Array:
+    def _answer(self, elapsed: NDArray[np.int64], blind: Array, variance: float, task: Task) -> Array:
         if self.after is None:
             return blind
-        # without a followed offset its variance stays as before the first workout
-        variance = question.state.filter.variance if self.offset else OFFSET_VARIANCE
-        elapsed = elapsed_steps(question.workout)
         return self.after(blind, observed_state(elapsed, task.view - blind, variance, task.horizon))
 
 
@@ -100,7 +101,7 @@ def elapsed_curve(data: EvaluationData, on_workout: Callable[[], None] = no_prog
 
 
 def ridge(data: EvaluationData, on_workout: Callable[[], None] = no_progress) -> Baseline:
-    """Ridge regression on lagged motion, with the followed offset and the network's corrector (it has no free run)."""
+    """Ridge regression on lagged motion, with the followed offset and the network's corrector."""
     centre = data.level.heart_rate if data.level else mean_heart_rate(data)
     blind = fit_ridge(data.train, data.val, centre, on_workout)
     return Baseline(blind=blind, after=_corrected, offset=data.level is not None)

@@ -112,7 +112,9 @@ def residuals_of(
             tasks = {regime: task for regime in REGIMES if (task := SOURCES[regime](workout))}
             asked.append((workout, tasks))
             views = [ObservedView(heart_rate=task.view) for task in tasks.values()]
-            yield StepQuery(gridded=workout, views=views, level=network.level, response=state.response)
+            yield StepQuery(
+                gridded=workout, views=views, level=network.level, response=state.response_at(workout.started_at)
+            )
 
     for predictions in network.predictor.predict_steps(queries()):
         workout, tasks = asked.popleft()

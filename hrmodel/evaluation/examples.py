@@ -6,7 +6,8 @@ import numpy as np
 
 from hrmodel.evaluation.forecasters import Forecaster, Question
 from hrmodel.evaluation.protocols import Task, after_prefix
-from hrmodel.personal.state import PersonState
+from hrmodel.personal.bands import Intervals
+from hrmodel.personal.response import Response
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout
 from hrmodel.signals.steps import elapsed_steps, measured_heart_rate
 from hrmodel.workouts.workout import Array
@@ -30,17 +31,21 @@ def best_median_worst(errors: Sequence[float | None]) -> dict[str, int]:
     return {"best": places[0], "median": places[(len(places) - 1) // 2], "worst": places[-1]}
 
 
-def series(forecaster: Forecaster, workout: GriddedWorkout, state: PersonState) -> Series:
+def series(
+    forecaster: Forecaster, workout: GriddedWorkout, response: Response, intervals: Intervals | None = None
+) -> Series:
     """Equally long lists: `minutes`; in bpm `measured`, blind `predicted`, `lower` and `upper` at 90 %, `after_180_s`.
 
     None where nothing was measured, in the 180 s that are given, and all of `after_180_s` when too little follows.
-    `state`: after the workouts before it.
+    `response` and `intervals`: as known right before it; None: the forecaster's bands.
     """
     truth = measured_heart_rate(workout)
     elapsed = elapsed_steps(workout) * STEP_SECONDS
     nothing = Task(view=np.full(len(truth), np.nan), scored=np.isfinite(truth))
     tasks = [task for task in (nothing, after_prefix(PREFIX_SECONDS)(workout)) if task]
-    ((blind, *later),) = forecaster.answers([Question(workout=workout, state=state, tasks=tasks)])
+    ((blind, *later),) = forecaster.answers(
+        [Question(workout=workout, response=response, intervals=intervals, tasks=tasks)]
+    )
     forecast = later[0].heart_rate if later else np.full(len(truth), np.nan)
     half_width = blind.half_width[BAND]
     keep = slice(None, None, -(-len(truth) // MAX_POINTS))

@@ -8,12 +8,14 @@ import numpy as np
 
 from hrmodel.evaluation.metrics import Scored
 from hrmodel.evaluation.protocols import Task
-from hrmodel.personal.bands import half_widths
-from hrmodel.personal.response import NAMES, response_features
+from hrmodel.network.whitening import Whitening
+from hrmodel.personal.bands import Intervals, half_widths
+from hrmodel.personal.response import NAMES, Response, response_features
 from hrmodel.personal.state import BlindForecaster, BlindTerms, PersonState, in_time
 from hrmodel.prediction.formula import HIGHEST, LOWEST, StepPrediction
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.prediction.prepared import ObservedView, StepQuery
+from hrmodel.signals.features import Features
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.scale import SubjectScale
 from hrmodel.signals.steps import measured_heart_rate
@@ -60,11 +62,18 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Question:
-    """One workout, the state before it, and the tasks to answer."""
+    """One workout, what is known of the person right before it, and the tasks to answer."""
 
     workout: GriddedWorkout
-    state: PersonState
+    response: Response
+    intervals: Intervals | None  # the person's own bands; None: the forecaster's
     tasks: Sequence[Task]
+
+    @staticmethod
+    def of(workout: GriddedWorkout, state: PersonState, tasks: Sequence[Task]) -> "Question":
+        """With what a state says right before the workout."""
+        response = state.before(workout.started_at).response
+        return Question(workout=workout, response=response, intervals=state.intervals, tasks=tasks)
 
 
 class Forecaster(BlindForecaster, Protocol):
@@ -87,40 +96,43 @@ class NetworkForecaster:
     @property
     def size(self) -> int:
         """All of the response's weights, where there is a level."""
-        return 0 if self._scale is None else len(NAMES)
-
-    def features(self, workout: GriddedWorkout) -> Array:
-        """(S, F) the response's features, where there is a level."""
-        if self._scale is None:
-            return np.empty((len(measured_heart_rate(workout)), 0))
-        return response_features(workout, self._scale, self.predictor.checkpoint.contract)
+        own = len(NAMES) + (0 if self._whitening is None else len(self._whitening.mean))
+        return 0 if self._scale is None else own
 
     def blind_terms(self, workouts: Iterable[GriddedWorkout]) -> Iterator[BlindTerms]:
         """See `BlindForecaster`."""
         ordered = list(workouts)
         outputs = self.predictor.blind_outputs(ordered, self.level)
-        for workout, (scale, network) in zip(ordered, outputs, strict=True):
+        for workout, (scale, network, hidden) in zip(ordered, outputs, strict=True):
             rest = scale.heart_rate + scale.spread * network
-            yield BlindTerms(features=self.features(workout), rest=rest, bounds=(LOWEST, HIGHEST))
+            yield BlindTerms(features=self._features(workout, scale, hidden), rest=rest, bounds=(LOWEST, HIGHEST))
 
     def answers(self, questions: Iterable[Question]) -> Iterator[list[Answer]]:
         """Predictions with their bands at `COVERAGES`."""
         ordered = list(questions)
         for question, steps in zip(ordered, self.predictor.predict_steps(map(self._query, ordered)), strict=True):
-            yield [self._banded(step, question.state) for step in steps]
+            yield [self._banded(step, question.intervals) for step in steps]
 
     def _query(self, question: Question) -> StepQuery:
-        views = [
-            ObservedView(heart_rate=task.view, horizon=task.horizon, targets=task.targets) for task in question.tasks
-        ]
-        return StepQuery(gridded=question.workout, views=views, level=self.level, response=question.state.response)
+        views = [ObservedView(heart_rate=task.view, horizon=task.horizon) for task in question.tasks]
+        response = question.response if self.size else None
+        return StepQuery(gridded=question.workout, views=views, level=self.level, response=response)
+
+    def _features(self, workout: GriddedWorkout, scale: SubjectScale, hidden: Features) -> Array:
+        """(S, F) of the response, then of the last layer where a person's weights of it are followed."""
+        features, whitening = response_features(workout, scale, self.predictor.checkpoint.contract), self._whitening
+        return features if whitening is None else np.hstack([features, whitening.features(hidden)])
+
+    @property
+    def _whitening(self) -> Whitening | None:
+        return self.predictor.checkpoint.last_layer
 
     @property
     def _scale(self) -> SubjectScale | None:
         return self.level or self.predictor.checkpoint.level
 
-    def _banded(self, steps: StepPrediction, state: PersonState) -> Answer:
-        intervals = state.intervals or self.predictor.intervals
+    def _banded(self, steps: StepPrediction, intervals: Intervals | None) -> Answer:
+        intervals = intervals or self.predictor.intervals
         widths = {str(c): half_widths(intervals, steps.regimes, c, steps.lead_minutes) for c in COVERAGES}
         return Answer(heart_rate=steps.heart_rate, half_width=widths)
 

@@ -1,6 +1,6 @@
 """A base model on people whom it never saw: zero-shot error and the bands that a new subject starts with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import count
 from typing import Any
@@ -11,11 +11,13 @@ from hrmodel.evaluation.calibration import residuals_of, states_and_report
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.report import Report
 from hrmodel.evaluation.scores import ignore
+from hrmodel.network.whitening import Whitening
 from hrmodel.personal.band_fitting import Residuals, population_intervals
 from hrmodel.personal.bands import Intervals
-from hrmodel.personal.state import replay
+from hrmodel.personal.state import no_progress, replay
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.signals.contract import FeatureContract
+from hrmodel.signals.features import Features
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.scale import fit_scale
 from hrmodel.workouts.splits import chronological_split
@@ -62,6 +64,23 @@ def evaluate_people(
         "per_workout": [{**row, "person": i} for i, report in enumerate(reports) for row in report["per_workout"]],
         "examples": [],
     }
+
+
+def whiten_people(
+    predictor: Predictor, people: Iterable[Person], on_workout: Callable[[], None] = no_progress
+) -> Whitening:
+    """The whitening of the last layer's output over the blind passes of many people, each in their own scale.
+
+    `on_workout` is called after each workout. Raises ValueError without any.
+    """
+
+    def outputs() -> Iterator[Features]:
+        for person in people:
+            for _, _, hidden in predictor.blind_outputs(person, held_out_person(person).level):
+                on_workout()
+                yield hidden
+
+    return Whitening.fit(outputs())
 
 
 def calibrate_people(

@@ -23,11 +23,6 @@ class Task:
     scored: NDArray[np.bool_]  # (S,) measured, and not observed by then
     horizon: int = 1  # a scored step reads the view up to so many steps before it
 
-    @property
-    def targets(self) -> NDArray[np.intp] | None:
-        """(O,) the only steps to predict, of a forecast so many steps ahead; None: all steps."""
-        return np.flatnonzero(self.scored) if self.horizon > 1 else None
-
 
 def blind(workout: GriddedWorkout) -> Task | None:
     """P1: no heart rate is observed."""

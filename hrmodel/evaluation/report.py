@@ -74,7 +74,8 @@ def _examples(
         test = tested[i]
         own: Report = {"digest": test.digest, **{p: _error(test.network, p) for p in SCORE_PROTOCOLS}}
         errors = {name: {p: _error(scored, p) for p in SCORE_PROTOCOLS} for name, scored in test.baselines.items()}
-        examples.append({"which": which, **own, "baselines": errors, **series(network, find(test.digest), test.state)})
+        shown = series(network, find(test.digest), test.response, test.intervals)
+        examples.append({"which": which, **own, "baselines": errors, **shown})
     return examples
 
 

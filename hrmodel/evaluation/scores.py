@@ -8,6 +8,8 @@ from hrmodel.evaluation.baselines import BASELINES, Baseline
 from hrmodel.evaluation.forecasters import EvaluationData, Forecaster, NetworkForecaster, Question, score
 from hrmodel.evaluation.metrics import Measured, measured
 from hrmodel.evaluation.protocols import PROTOCOLS
+from hrmodel.personal.bands import Intervals
+from hrmodel.personal.response import Response
 from hrmodel.personal.state import PersonState
 from hrmodel.signals.grid import STEP_SECONDS
 from hrmodel.signals.steps import elapsed_steps
@@ -33,7 +35,8 @@ class TestedWorkout:
     heart_rate: float  # mean, bpm; NaN without any
     network: Measures
     baselines: Mapping[str, Measures]
-    state: PersonState  # of the network before it
+    response: Response  # right before it
+    intervals: Intervals | None
 
 
 def ignore(_: float) -> None:
@@ -86,7 +89,8 @@ def score_tests(
             heart_rate=workout.mean_heart_rate,
             network=own[i],
             baselines={name: measures[i] for name, measures in others.items()},
-            state=states[i],
+            response=states[i].before(workout.started_at).response,
+            intervals=states[i].intervals,
         )
         for i, workout in enumerate(data.test)
     ]
@@ -103,7 +107,7 @@ def _measures(
     """The measures of every test workout by protocol. Protocols that a workout is too short for are left out."""
     tasks = [{name: task for name, make in PROTOCOLS.items() if (task := make(workout))} for workout in data.test]
     questions = [
-        Question(workout=workout, state=state, tasks=list(own.values()))
+        Question.of(workout, state, list(own.values()))
         for workout, state, own in zip(data.test, states, tasks, strict=False)
     ]
     results = list[Measures]()

@@ -5,6 +5,7 @@ exactly, so that going on from stored bytes gives the same report as going on fr
 import json
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,12 @@ from hrmodel.evaluation.protocols import PROTOCOLS
 from hrmodel.evaluation.scores import FittedBaselines, Measures, TestedWorkout
 from hrmodel.personal.band_fitting import Residuals
 from hrmodel.personal.bands import REGIMES
-from hrmodel.personal.kalman import FilterState, NoiseModel, ResponseFilter
+from hrmodel.personal.kalman import ResponseFilter
+from hrmodel.personal.response import Response
 from hrmodel.personal.state import PersonState
 from hrmodel.workouts.workout import Array
 
-VERSION = 1
+VERSION = 2
 METADATA_KEY = "history"
 BANDS = tuple(str(coverage) for coverage in COVERAGES)
 # another metric, protocol or coverage makes stored measures incomparable: then the history is evaluated anew
@@ -35,14 +37,14 @@ Arrays = dict[str, NDArray[Any]]
 
 def to_bytes(history: EvaluatedHistory) -> bytes:
     """About 10 kB for each test workout, and 1 MB for the residuals."""
-    states = [history.state, *(test.state for test in history.tested)]
+    state, responses = history.state, [test.response for test in history.tested]
     facts = {
         "version": VERSION,
         "names": NAMES,
         "digests": [test.digest for test in history.tested],
-        "intervals": [state.intervals for state in states],
-        "until": [state.last_workout and state.last_workout.isoformat() for state in states],
-        "workouts": [state.workouts for state in states],
+        "intervals": [state.intervals, *(test.intervals for test in history.tested)],
+        "until": state.last_workout and state.last_workout.isoformat(),
+        "workouts": state.workouts,
         "baselines": list(history.baselines.forecasters),
         "offsets": [baseline.offset for baseline in history.baselines.forecasters.values()],
     }
@@ -51,12 +53,14 @@ def to_bytes(history: EvaluatedHistory) -> bytes:
         "heart_rate": np.array([test.heart_rate for test in history.tested]),
         "max_heart_rate": np.array([history.baselines.max_heart_rate]),
         "network": _table([test.network for test in history.tested], bands=True),
-        **_filters("state", [state.filter for state in states]),
+        **_filter("state", state.filter),
+        "tests.weights": np.array([response.weights for response in responses]),
+        "tests.variance": np.array([response.variance for response in responses]),
         **_residuals(history.residuals),
     }
     for name, baseline in history.baselines.forecasters.items():
         arrays |= {f"fit.{name}.{key}": np.asarray(value) for key, value in vars(baseline.blind).items()}
-        arrays |= _filters(f"follow.{name}", [history.baselines.states[name].filter])
+        arrays |= _filter(f"follow.{name}", history.baselines.states[name].filter)
         arrays[f"tests.{name}"] = _table([test.baselines[name] for test in history.tested], bands=False)
     return save(arrays, metadata={METADATA_KEY: json.dumps(facts)})
 
@@ -75,9 +79,8 @@ def from_bytes(data: bytes) -> EvaluatedHistory:
 
 
 def _history(arrays: Arrays, facts: dict[str, Any]) -> EvaluatedHistory:
-    filters = _read_filters("state", arrays)
-    columns = zip(filters, facts["intervals"], facts["until"], facts["workouts"], strict=True)
-    states = [PersonState.known(*column) for column in columns]
+    own_intervals, *intervals = facts["intervals"]
+    state = PersonState.known(_read_filter("state", arrays), own_intervals, facts["until"], facts["workouts"])
     networks = _read_table(arrays["network"], bands=True)
     others = {name: _read_table(arrays[f"tests.{name}"], bands=False) for name in facts["baselines"]}
     tested = [
@@ -87,19 +90,20 @@ def _history(arrays: Arrays, facts: dict[str, Any]) -> EvaluatedHistory:
             heart_rate=float(arrays["heart_rate"][i]),
             network=networks[i],
             baselines={name: measures[i] for name, measures in others.items()},
-            state=states[1 + i],
+            response=Response(weights=arrays["tests.weights"][i], variance=float(arrays["tests.variance"][i])),
+            intervals=intervals[i],
         )
         for i, digest in enumerate(facts["digests"])
     ]
     baselines = FittedBaselines(
         forecasters=dict(_read_baselines(arrays, facts)),
         states={
-            name: PersonState.known(_read_filters(f"follow.{name}", arrays)[0], None, facts["until"][0], 0)
+            name: replace(state, filter=_read_filter(f"follow.{name}", arrays), intervals=None)
             for name in facts["baselines"]
         },
         max_heart_rate=float(arrays["max_heart_rate"][0]),
     )
-    return EvaluatedHistory(baselines=baselines, state=states[0], residuals=_read_residuals(arrays), tested=tested)
+    return EvaluatedHistory(baselines=baselines, state=state, residuals=_read_residuals(arrays), tested=tested)
 
 
 def _read_baselines(arrays: Arrays, facts: dict[str, Any]) -> list[tuple[str, Baseline]]:
@@ -137,33 +141,12 @@ def _read_table(table: Array, *, bands: bool) -> list[Measures]:
     return [{name: one(values) for name, values in zip(PROTOCOLS, row, strict=True) if values[0]} for row in rows]
 
 
-def _filters(name: str, states: Sequence[ResponseFilter]) -> Arrays:
-    """N mixtures of H filters of F weights each."""
-    parts = [[(f.noise.process, f.noise.day, f.noise.log_prior, f.log_likelihood) for f in s.filters] for s in states]
-    return {
-        f"{name}.numbers": np.array(parts),  # (N, H, 4)
-        f"{name}.mean": np.array([[f.mean for f in s.filters] for s in states]),  # (N, H, F)
-        f"{name}.covariance": np.array([[f.covariance for f in s.filters] for s in states]),  # (N, H, F, F)
-    }
+def _filter(name: str, state: ResponseFilter) -> Arrays:
+    return {f"{name}.mean": state.mean, f"{name}.covariance": state.covariance}
 
 
-def _read_filters(name: str, arrays: Mapping[str, NDArray[Any]]) -> list[ResponseFilter]:
-    found = []
-    columns = (arrays[f"{name}.{part}"] for part in ("numbers", "mean", "covariance"))
-    for numbers, means, covariances in zip(*columns, strict=True):
-        filters = tuple(
-            FilterState(
-                noise=NoiseModel(process=process, day=day, log_prior=log_prior),
-                mean=mean,
-                covariance=covariance,
-                log_likelihood=log_likelihood,
-            )
-            for (process, day, log_prior, log_likelihood), mean, covariance in zip(
-                numbers.tolist(), means, covariances, strict=True
-            )
-        )
-        found.append(ResponseFilter(size=means.shape[-1], filters=filters))
-    return found
+def _read_filter(name: str, arrays: Mapping[str, NDArray[Any]]) -> ResponseFilter:
+    return ResponseFilter(mean=arrays[f"{name}.mean"], covariance=arrays[f"{name}.covariance"])
 
 
 def _residuals(workouts: Sequence[Residuals]) -> Arrays:

@@ -1,12 +1,11 @@
 """The targets of a personal stage: heart rate less the person's response under the start model."""
 
 from collections.abc import Callable
-from itertools import count
 
 from hrmodel.evaluation.forecasters import EvaluationData, NetworkForecaster
 from hrmodel.evaluation.scores import ignore
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.personal.state import in_time, replay
+from hrmodel.personal.state import PersonState, in_time
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.training.batches import ScaledWorkout
 
@@ -22,10 +21,11 @@ def personal_targets(
     if data.level is None:
         raise ValueError("a person without a level has no targets: fit the level on their workouts first")
     network = NetworkForecaster(predictor=Predictor(start), level=data.level)
-    workouts, done = in_time([*data.train, *data.val]), count(1)
-    states = replay(network, workouts, lambda: on_progress(next(done) / len(workouts)))
-    scaled = {}
-    for workout, state in zip(workouts, states, strict=False):
-        response = network.features(workout) @ state.filter.mean
+    workouts = in_time([*data.train, *data.val])
+    state, scaled = PersonState.start(network.size), {}
+    for done, (workout, terms) in enumerate(zip(workouts, network.blind_terms(workouts), strict=True), start=1):
+        response = terms.features @ state.before(workout.started_at).mean
         scaled[id(workout)] = ScaledWorkout(gridded=workout, level=data.level, response=response)
+        state = state.update(workout, terms)
+        on_progress(done / len(workouts))
     return [scaled[id(workout)] for workout in data.train], [scaled[id(workout)] for workout in data.val]

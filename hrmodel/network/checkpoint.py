@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -13,14 +14,16 @@ from torch import Tensor
 from hrmodel.network.architectures import build_network
 from hrmodel.network.config import NetworkConfig
 from hrmodel.network.network import HeartRateNetwork
+from hrmodel.network.whitening import Whitening
 from hrmodel.personal.state import PersonState
 from hrmodel.signals.contract import FeatureContract
 from hrmodel.signals.scale import SubjectScale
 
-FORMAT_VERSION = 2
-WITHOUT_FOLLOWED = 1  # the version of a file without the person's state: earlier code reads it, too
+FORMAT_VERSION = 3
+PLAIN = 1  # the version of a file without the person's state and the last layer's whitening: earlier code reads it, too
+READ = (PLAIN, 2, FORMAT_VERSION)
 METADATA_KEY = "stagewise"  # exactly one: several come out in random order and would change the digest
-_WEIGHTS, _TRAINING = "weights.", "training."
+_WEIGHTS, _TRAINING, _LAST_LAYER = "weights.", "training.", "last_layer."
 
 
 class InvalidCheckpoint(ValueError):
@@ -44,11 +47,12 @@ class Checkpoint:
     training: dict[str, Tensor] | None = None
     training_meta: dict[str, Any] | None = None
     followed: PersonState | None = None  # None: not in the file
+    last_layer: Whitening | None = None  # None: a person is followed by the response's own weights alone
 
     def metadata(self) -> str:
         """Give all but the tensors as sorted JSON. Raises ValueError for NaN or infinity: use None instead."""
         values = {
-            "format_version": WITHOUT_FOLLOWED,
+            "format_version": PLAIN if self.followed is None and self.last_layer is None else FORMAT_VERSION,
             "network": self.network.to_dict(),
             "contract": self.contract.to_dict(),
             "stage": self.stage,
@@ -61,15 +65,21 @@ class Checkpoint:
             "training_meta": self.training_meta,
         }
         if self.followed is not None:
-            values |= {"format_version": FORMAT_VERSION, "followed": self.followed.to_dict()}
+            values["followed"] = self.followed.to_dict()
         return json.dumps(values, sort_keys=True, allow_nan=False)
 
     def to_bytes(self) -> bytes:
         """Give the safetensors file. The same content gives the same bytes."""
         tensors = {_WEIGHTS + name: _plain(tensor) for name, tensor in self.weights.items()}
         tensors |= {_TRAINING + name: _plain(tensor) for name, tensor in (self.training or {}).items()}
+        tensors |= {_LAST_LAYER + name: tensor for name, tensor in self.last_layer_tensors().items()}
         data: bytes = save(tensors, metadata={METADATA_KEY: self.metadata()})
         return data
+
+    def last_layer_tensors(self) -> dict[str, Tensor]:
+        """The whitening's arrays by name; none without it."""
+        values = {} if self.last_layer is None else vars(self.last_layer)
+        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in values.items()}
 
     def write(self, path: Path) -> None:
         """Write the file, not atomically: to survive a crash in between, write to another path and rename."""
@@ -85,6 +95,7 @@ class Checkpoint:
                 metadata,
                 weights=_under(tensors, _WEIGHTS),
                 training=_under(tensors, _TRAINING) or None,
+                last_layer=_under(tensors, _LAST_LAYER),
             )
         except KeyError as error:
             raise InvalidCheckpoint(f"{name} is not a Stagewise checkpoint: {error.args[0]!r} is missing") from error
@@ -107,22 +118,33 @@ class Checkpoint:
         return model.eval()
 
 
-def from_metadata(metadata: str, *, weights: dict[str, Tensor], training: dict[str, Tensor] | None) -> Checkpoint:
+def from_metadata(
+    metadata: str, *, weights: dict[str, Tensor], training: dict[str, Tensor] | None, last_layer: dict[str, Tensor]
+) -> Checkpoint:
     """Put a checkpoint together from `Checkpoint.metadata` and its tensors. Raises KeyError, ValueError, TypeError."""
     values = json.loads(metadata)
     version = values.pop("format_version")
-    if version not in (WITHOUT_FOLLOWED, FORMAT_VERSION):
+    if version not in READ:
         raise ValueError(f"its format version is {version!r}; this code reads up to {FORMAT_VERSION}")
     level, followed = values.pop("level"), values.pop("followed", None)
+    network = NetworkConfig.from_dict(values.pop("network"))
     return Checkpoint(
-        network=NetworkConfig.from_dict(values.pop("network")),
+        network=network,
         contract=FeatureContract.from_dict(values.pop("contract")),
         level=None if level is None else SubjectScale.from_dict(level),
         followed=None if followed is None else PersonState.from_dict(followed),
         weights=weights,
         training=training,
+        last_layer=_whitening(last_layer, network.hidden_size) if last_layer else None,
         **values,
     )
+
+
+def _whitening(tensors: dict[str, Tensor], units: int) -> Whitening:
+    whitening = Whitening(**{name: tensor.numpy().astype(np.float64) for name, tensor in tensors.items()})
+    if len(whitening.mean) != units:
+        raise ValueError(f"the whitening of {len(whitening.mean)} units does not fit a network of {units}")
+    return whitening
 
 
 def _metadata_of(data: bytes) -> str:

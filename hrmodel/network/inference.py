@@ -8,7 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from hrmodel.network.checkpoint import Checkpoint
-from hrmodel.network.onnx import to_onnx
+from hrmodel.network.onnx import LAST_LAYER, to_onnx
 
 PASS_STEPS = 2048  # of all rows: with more, the gates of a pass (1 kB a step) leave the cache and take a fifth longer
 ERRORS = 3  # severity: warnings about devices that are not there are no news
@@ -18,7 +18,7 @@ class Inference:
     """Runs passes on one thread. Safe for threads: a pass changes nothing in it.
 
     No bit of a row's output depends on the other rows of its pass: each is multiplied with the same packed weights in
-    the same order. So a blind pass and a free run can share a pass, and their batch may hold other requests.
+    the same order. So a batch may hold other requests.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -27,11 +27,13 @@ class Inference:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # 7 MB a model otherwise, and not faster
         options.log_severity_level = ERRORS
-        self._session = onnxruntime.InferenceSession(to_onnx(checkpoint), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            to_onnx(checkpoint, last_layer=True), options, providers=["CPUExecutionProvider"]
+        )
         self._layers, self._units = checkpoint.network.num_layers, checkpoint.network.hidden_size
 
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """inputs: (B, T, F) -> (B, T) heart rate in the subject's scale, as the network's `forward` within 1e-5."""
+        """inputs: (B, T, F) -> (B, T, 1 + H), as the network's `outputs` within 1e-5."""
         rows = max(2, PASS_STEPS // inputs.shape[1])
         if len(inputs) <= rows:
             return self._run(inputs)
@@ -40,6 +42,6 @@ class Inference:
     def _run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         start = np.zeros((self._layers, len(inputs), self._units), dtype=np.float32)
         outputs: list[NDArray[np.float32]] = self._session.run(
-            ["outputs"], {"inputs": inputs, "hidden": start, "cell": start}
+            [LAST_LAYER], {"inputs": inputs, "hidden": start, "cell": start}
         )
         return outputs[0]

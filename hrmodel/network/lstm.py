@@ -60,9 +60,9 @@ class HeartRateLSTM(HeartRateNetwork):
         return zeros, zeros
 
     def go_on(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """(B, T, F) inputs that follow a state -> (B, T) as `forward` gives, and the state after them."""
+        """(B, T, F) inputs that follow a state -> (B, T, H) output of the last layer, and the state after them."""
         hidden, state = self.lstm(inputs, state)
-        return self.read_out(hidden), state
+        return hidden, state
 
 
 def _between(config: NetworkConfig, dropout: float) -> float:

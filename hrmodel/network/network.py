@@ -50,11 +50,19 @@ class HeartRateNetwork(nn.Module, ABC):
 
     @abstractmethod
     def go_on(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """(B, T, F) inputs that follow a state -> (B, T) as `forward` gives, and the state after them."""
+        """(B, T, F) inputs that follow a state -> (B, T, H) output of the last layer, and the state after them."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs: (B, T, F) -> (B, T) heart rate in the subject's scale: (bpm - level) / spread."""
         return self.run_from(inputs, 0)
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """inputs: (B, T, F) -> (B, T, 1 + H): what `forward` gives without dropout, then the last layer's output."""
+        return self.with_read_out(self.run_layers(inputs, 0, len(self.layers)))
+
+    def with_read_out(self, hidden: Tensor) -> Tensor:
+        """(B, T, H) output of the last layer -> (B, T, 1 + H): before it the heart rate that is read out of it."""
+        return torch.cat([self.read_out(hidden).unsqueeze(-1), hidden], dim=-1)
 
     def run_from(self, hidden: Tensor, first: int, masks: Sequence[Tensor] | None = None) -> Tensor:
         """`run_layers(inputs, 0, first)` -> (B, T): the rest of `forward`, its dropout included.

@@ -14,6 +14,7 @@ Shape = tuple[int | str, ...]
 OPSET, IR_VERSION = 17, 8  # old enough for runtimes of 2022
 INPUTS = ("inputs", "hidden", "cell")
 OUTPUTS = ("outputs", "last_hidden", "last_cell")
+LAST_LAYER = "last_layer"
 _GATES = {"weight_ih": "W", "weight_hh": "R"}
 DESCRIPTION = """\
 One heart rate per step of {step_seconds:g} s. Any number of workouts (batch) and steps; a workout may come in pieces.
@@ -33,8 +34,10 @@ class UnsupportedNetwork(ValueError):
     """A network that ONNX export does not support; the message names the supported ones."""
 
 
-def to_onnx(checkpoint: Checkpoint) -> bytes:
+def to_onnx(checkpoint: Checkpoint, *, last_layer: bool = False) -> bytes:
     """Give the ONNX file (opset 17); DESCRIPTION, which is in it, describes inputs and outputs.
+
+    `last_layer`: with one more output, `last_layer` (batch, steps, 1 + units): `outputs`, then those of the last layer.
 
     The same checkpoint gives the same bytes. Raises UnsupportedNetwork for a network other than the LSTM, and
     InvalidCheckpoint when the weights do not fit the network.
@@ -55,9 +58,13 @@ def to_onnx(checkpoint: Checkpoint) -> bytes:
     state: Shape = (network.num_layers, "batch", network.hidden_size)
     shapes: tuple[Shape, Shape] = ("batch", "steps", network.input_size), ("batch", "steps")
     inputs = zip(INPUTS, (shapes[0], state, state), strict=True)
-    outputs = zip(OUTPUTS, (shapes[1], state, state), strict=True)
+    outputs = [*zip(OUTPUTS, (shapes[1], state, state), strict=True)]
+    nodes = _nodes(network)
+    if last_layer:
+        outputs.append((LAST_LAYER, (*shapes[1], 1 + network.hidden_size)))
+        nodes += _last_layer_nodes(network)
     graph = helper.make_graph(
-        nodes=[helper.make_node(kind, reads, gives, **of) for kind, reads, gives, of in _nodes(network)],
+        nodes=[helper.make_node(kind, reads, gives, **of) for kind, reads, gives, of in nodes],
         name="heart_rate",
         inputs=[helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs],
         outputs=[helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs],
@@ -100,6 +107,13 @@ def _nodes(network: NetworkConfig) -> list[_Node]:
         ("Squeeze", ["sum", "axis_2"], ["steps_first"], {}),
         ("Transpose", ["steps_first"], ["outputs"], {"perm": [1, 0]}),
         *(("Concat", [f"{name}_{layer}" for layer in layers], [name], {"axis": 0}) for name in OUTPUTS[1:]),
+    ]
+
+
+def _last_layer_nodes(network: NetworkConfig) -> list[_Node]:
+    return [
+        ("Concat", ["sum", f"below_{network.num_layers}"], ["both_steps_first"], {"axis": 2}),
+        ("Transpose", ["both_steps_first"], [LAST_LAYER], {"perm": [1, 0, 2]}),
     ]
 
 

@@ -30,7 +30,7 @@ def to_original_pt(checkpoint: Checkpoint, path: Path) -> None:
 
 def original_pt(checkpoint: Checkpoint) -> bytes:
     """Give a `.pt` with the original's keys (model_state_dict, config, history, epoch, best_val_loss) plus `stagewise`,
-    and `training` where the checkpoint holds the state for a resume.
+    and `training` and `last_layer` where the checkpoint holds the state for a resume and the last layer's whitening.
     """  # fmt: skip
     network = checkpoint.network
     losses = [entry["val_loss"] for entry in checkpoint.history if entry.get("val_loss") is not None]
@@ -49,6 +49,8 @@ def original_pt(checkpoint: Checkpoint) -> bytes:
     }
     if checkpoint.training is not None:
         content["training"] = checkpoint.training
+    if checkpoint.last_layer is not None:
+        content["last_layer"] = checkpoint.last_layer_tensors()
     buffer = BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
@@ -66,7 +68,7 @@ def from_original_pt(path: Path) -> Checkpoint:
         raise InvalidCheckpoint(f"{path} has no {' and no '.join(missing)}")
     weights = content["model_state_dict"]
     if isinstance(content.get("stagewise"), str):
-        return _own(path, content["stagewise"], weights, content.get("training"))
+        return _own(path, content["stagewise"], weights, content)
     checkpoint = Checkpoint(
         network=_network(path, content["config"]),
         contract=FeatureContract(),
@@ -106,10 +108,11 @@ def _network(path: Path, config: dict[str, Any]) -> NetworkConfig:
         raise InvalidCheckpoint(f"{path}: {error}") from error
 
 
-def _own(path: Path, metadata: str, weights: dict[str, Tensor], training: dict[str, Tensor] | None) -> Checkpoint:
+def _own(path: Path, metadata: str, weights: dict[str, Tensor], content: dict[str, Any]) -> Checkpoint:
+    training, last_layer = content.get("training"), content.get("last_layer", {})
     try:
-        checkpoint = from_metadata(metadata, weights=weights, training=training)
-    except (KeyError, ValueError, TypeError) as error:
+        checkpoint = from_metadata(metadata, weights=weights, training=training, last_layer=last_layer)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise InvalidCheckpoint(f"{path}: its `stagewise` entry cannot be read: {error}") from error
     _check(path, checkpoint)
     return checkpoint

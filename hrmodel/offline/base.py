@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from hrmodel.evaluation.population import calibrate_people, evaluate_people
+from hrmodel.evaluation.population import calibrate_people, evaluate_people, whiten_people
+from hrmodel.evaluation.report import Report
 from hrmodel.network.architectures import build_network
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.config import NetworkConfig
@@ -53,7 +54,14 @@ def train_base(data: Path, folder: Path, hyperparameters: dict[str, Any], archit
     stage = resolve("base", "auto", hyperparameters, workouts=sum(map(len, people.train.values())))
     log.info("train people: %s", ", ".join(people.train))
     log.info("held-out people: %s", ", ".join(people.val))
-    checkpoint = _fit(people, stage, architecture)
+    checkpoint, report = complete(_fit(people, stage, architecture), people)
+    write_files(checkpoint, folder, people, report)
+    log.info("zero-shot on held-out people: P1 %.2f bpm, score %.2f", _mae(report, "P1"), report["score"])
+
+
+def complete(checkpoint: Checkpoint, people: People) -> tuple[Checkpoint, Report]:
+    """A trained network with the whitening of its last layer and the population's bands, and its report."""
+    checkpoint = replace(checkpoint, last_layer=whiten_people(Predictor(checkpoint), people.train.values()))
     predictor = Predictor(checkpoint)
     golden_check(predictor)
     all_people = [*people.train.values(), *people.val.values()]
@@ -62,8 +70,7 @@ def train_base(data: Path, folder: Path, hyperparameters: dict[str, Any], archit
     checkpoint = replace(checkpoint, intervals=bands)
     with progress_bar("evaluate") as show:
         report = evaluate_people(Predictor(checkpoint), list(people.val.values()), on_progress=show)
-    write_files(checkpoint, folder, people, report)
-    log.info("zero-shot on held-out people: P1 %.2f bpm, score %.2f", _mae(report, "P1"), report["score"])
+    return checkpoint, report
 
 
 def read_people(data: Path) -> People:

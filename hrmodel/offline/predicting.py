@@ -156,11 +156,11 @@ def _in_time(
         prefix = np.where((elapsed_steps(gridded) + 1) * STEP_SECONDS <= observed, truth, np.nan)
         views = (np.full(len(truth), np.nan), prefix)
         tasks = [Task(view=view, scored=np.isfinite(truth)) for view in views]
-        ((blind, answer),) = network.answers([Question(workout=gridded, state=state, tasks=tasks)])
+        ((blind, answer),) = network.answers([Question.of(gridded, state, tasks)])
         learned = learned_until is not None and gridded.sort_key <= learned_until
         yield recording, blind, answer, learned
         if recording.follow and not learned:
-            state = state.update(gridded, network.features(gridded), blind.heart_rate)
+            (state,) = state.advance(network, [gridded])
 
 
 def _rows(recording: Recording, blind: Answer, answer: Answer) -> Iterator[list[Any]]:

@@ -72,6 +72,7 @@ class Training:
             history=list(history),
             level=self.data.level,
             intervals=self.start.intervals,
+            last_layer=self.start.last_layer,
             data_digest=training_digest(self.data),
             code_version=CODE_VERSION,
         )

@@ -49,9 +49,12 @@ NAMES = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Response:
-    """The bpm added to the network's answer at each step: `response_features @ weights`."""
+    """The bpm added to the network's answer at each step: `response_features @ of_effort`, and what the person's own
+    weights read out of the network's last layer, where they are followed.
+    """  # fmt: skip
 
-    weights: Array  # (F,) bpm per unit of a feature, in the order of NAMES; the first is the level's offset
+    weights: Array  # (16 + H,) bpm per unit of a feature: in the order of NAMES, the first is the level's offset; then
+    # of the last layer's H whitened units, or none
     variance: float  # bpm^2: how unsure the offset is before the next workout
 
     @property
@@ -59,17 +62,31 @@ class Response:
         """How far the level has moved, bpm."""
         return float(self.weights[0])
 
+    @property
+    def of_effort(self) -> Array:
+        """(16,) the weights of `response_features`."""
+        return self.weights[: len(NAMES)]
+
+    @property
+    def of_last_layer(self) -> Array:
+        """(H,) the weights of the last layer's whitened units; (0,): none are followed."""
+        return self.weights[len(NAMES) :]
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: weights by name."""
-        return {"weights": dict(zip(NAMES, self.weights.tolist(), strict=True)), "variance": self.variance}
+        """JSON-ready: weights by name, and those of the last layer as a list, if any."""
+        named: dict[str, Any] = {"weights": dict(zip(NAMES, self.of_effort.tolist(), strict=True))}
+        if len(self.of_last_layer):
+            named["last_layer"] = self.of_last_layer.tolist()
+        return {**named, "variance": self.variance}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Response":
         """The inverse of `to_dict`. Raises ValueError for other names than NAMES."""
-        weights = values["weights"]
-        if set(weights) != set(NAMES):
-            raise ValueError(f"a response has weights for {', '.join(NAMES)}, not {', '.join(sorted(weights))}")
-        return Response(weights=np.array([float(weights[name]) for name in NAMES]), variance=float(values["variance"]))
+        named, others = values["weights"], values.get("last_layer", [])
+        if set(named) != set(NAMES):
+            raise ValueError(f"a response has weights for {', '.join(NAMES)}, not {', '.join(sorted(named))}")
+        weights = np.array([*(float(named[name]) for name in NAMES), *map(float, others)])
+        return Response(weights=weights, variance=float(values["variance"]))
 
 
 def response_features(

@@ -1,18 +1,22 @@
 """The state of a person beside the network's weights, and its update by each workout."""
 
+import base64
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import numpy as np
 
 from hrmodel.personal.bands import Intervals
-from hrmodel.personal.kalman import FilterState, NoiseModel, ResponseFilter
+from hrmodel.personal.kalman import ResponseFilter
 from hrmodel.personal.response import NAMES, Response
 from hrmodel.signals.grid import GriddedWorkout
 from hrmodel.signals.steps import measured_heart_rate
-from hrmodel.workouts.workout import Array
+from hrmodel.workouts.workout import EPOCH, Array
+
+USUAL_DAYS = 1.0  # from the last workout to the next, where the time of one is not known
 
 
 def no_progress() -> None:
@@ -27,9 +31,9 @@ class BlindTerms:
     rest: Array  # (S,) bpm: what does not depend on the weights
     bounds: tuple[float, float] = (-np.inf, np.inf)  # bpm, of a prediction
 
-    def predict(self, state: "PersonState") -> Array:
-        """(S,) bpm."""
-        return np.clip(self.rest + self.features @ state.filter.mean, *self.bounds)
+    def predict(self, weights: Array) -> Array:
+        """(S,) bpm, with the person's (F,) weights right before the workout."""
+        return np.clip(self.rest + self.features @ weights, *self.bounds)
 
 
 class BlindForecaster(Protocol):
@@ -45,9 +49,9 @@ class BlindForecaster(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PersonState:
-    """A person before their next workout, under one network and one scale."""
+    """A person after their last known workout, under one network and one scale."""
 
-    filter: ResponseFilter
+    filter: ResponseFilter  # after that workout; see `before`
     intervals: Intervals | None = None  # the person's own bands; None: the network's
     last_workout: datetime | None = None  # UTC, when the latest known workout began; None: not known, or none yet
     workouts: int = 0  # how many are known
@@ -65,10 +69,21 @@ class PersonState:
         until = None if last_workout is None else datetime.fromisoformat(last_workout)
         return PersonState(filter=filter, intervals=intervals, last_workout=until, workouts=workouts)
 
-    @property
-    def response(self) -> Response | None:
-        """The response in the next workout; None without the response's weights."""
-        return self.filter.response if self.filter.size == len(NAMES) else None
+    def before(self, when: datetime | None) -> ResponseFilter:
+        """The weights right before a workout that begins at `when`: the longer the pause, the less sure.
+
+        Where this or the last workout's time is not known: as after a day. Before the first workout time changes
+        nothing.
+        """
+        if not self.workouts:
+            return self.filter
+        if self.last_workout in (None, EPOCH) or when in (None, EPOCH):
+            return self.filter.predict(USUAL_DAYS)
+        return self.filter.predict((when - self.last_workout) / timedelta(days=1))
+
+    def response_at(self, when: datetime | None) -> Response | None:
+        """The response in a workout that begins at `when`; None without the response's weights."""
+        return self.before(when).response if self.filter.size >= len(NAMES) else None
 
     def advance(
         self,
@@ -78,9 +93,9 @@ class PersonState:
     ) -> list["PersonState"]:
         """The state after each of some more workouts in time order, which are later than all before.
 
-        Each workout is predicted blind with the state before it, and only then observed: one prediction and one filter
-        update for each, however many came before. `on_workout` is called after each of them, and may raise. Raises
-        ValueError as `update`.
+        Each workout is predicted blind with the weights before it, and only then observed: one prediction and one
+        filter update for each, however many came before. `on_workout` is called after each of them, and may raise.
+        Raises ValueError as `update`.
         """
         states, ordered = [self], list(workouts)
         if not forecaster.size:  # nothing is followed
@@ -89,18 +104,20 @@ class PersonState:
                 on_workout()
             return states[1:]
         for workout, terms in zip(ordered, forecaster.blind_terms(ordered), strict=True):
-            states.append(states[-1].update(workout, terms.features, terms.predict(states[-1])))
+            states.append(states[-1].update(workout, terms))
             on_workout()
         return states[1:]
 
-    def update(self, workout: GriddedWorkout, features: Array, blind: Array) -> "PersonState":
-        """The same for a workout that was predicted with this state: (S, F) features, (S,) prediction in bpm.
+    def update(self, workout: GriddedWorkout, terms: BlindTerms) -> "PersonState":
+        """The same for one workout with its blind terms.
 
         The bands stay: they are weighted quantiles over the residuals of the last 50 workouts, which a state does not
         hold. `hrmodel.evaluation.calibration` computes them anew. Raises ValueError for a workout that is earlier than
         the latest known one: replay all of them then.
         """
-        return self._after(workout, self.filter.update(features, measured_heart_rate(workout) - blind))
+        before = self.before(workout.started_at)
+        residuals = measured_heart_rate(workout) - terms.predict(before.mean)
+        return self._after(workout, before.update(terms.features, residuals))
 
     def _after(self, workout: GriddedWorkout, filter: ResponseFilter) -> "PersonState":
         if self.last_workout is not None and workout.sort_key < self.last_workout:
@@ -109,11 +126,13 @@ class PersonState:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; numbers come back exactly. Raises ValueError without the response's weights."""
-        if self.filter.size != len(NAMES):
-            raise ValueError(f"a stored state has {len(NAMES)} weights, not {self.filter.size}")
+        if self.filter.size < len(NAMES):
+            raise ValueError(f"a stored state has at least {len(NAMES)} weights, not {self.filter.size}")
+        known = self.filter.response.to_dict()
         return {
-            "filters": [_filter_to_dict(state) for state in self.filter.filters],
-            "weights": list(NAMES),
+            "weights": known["weights"],
+            "last_layer": known.get("last_layer", []),
+            "covariance": _packed(self.filter.covariance),
             "intervals": self.intervals,
             "until": self.last_workout.isoformat() if self.last_workout else None,
             "workouts": self.workouts,
@@ -121,14 +140,12 @@ class PersonState:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "PersonState":
-        """The inverse of `to_dict`. Raises ValueError for other weights than NAMES, KeyError for a missing one."""
-        if values["weights"] != list(NAMES):
-            raise ValueError(f"a response has weights for {', '.join(NAMES)}, not {', '.join(values['weights'])}")
-        filters = tuple(_filter_from_dict(state) for state in values["filters"])
-        if not filters:
-            raise ValueError("a person's state has at least one filter")
-        mixture = ResponseFilter(size=len(NAMES), filters=filters)
-        return PersonState.known(mixture, values["intervals"], values["until"], int(values["workouts"]))
+        """The inverse of `to_dict`, also of what earlier versions wrote: then the likelier of two filters.
+
+        Raises ValueError for other weights than NAMES or a covariance of another size, KeyError for a missing entry.
+        """
+        known = _likelier(values) if "filters" in values else _one_filter(values)
+        return PersonState.known(known, values["intervals"], values["until"], int(values["workouts"]))
 
 
 def in_time(workouts: Iterable[GriddedWorkout]) -> list[GriddedWorkout]:
@@ -147,20 +164,35 @@ def replay(
     return [start, *start.advance(forecaster, workouts, on_workout)]
 
 
-def _filter_to_dict(state: FilterState) -> dict[str, Any]:
-    noise = state.noise
-    return {
-        "days": {"wander": noise.process, "own": noise.day, "before": noise.log_prior},
-        "mean": state.mean.tolist(),
-        "covariance": state.covariance.tolist(),
-        "log_likelihood": float(state.log_likelihood),
-    }
+def _one_filter(values: dict[str, Any]) -> ResponseFilter:
+    mean = Response.from_dict({**values, "variance": 0.0}).weights
+    return ResponseFilter(mean=mean, covariance=_unpacked(values["covariance"], len(mean)))
 
 
-def _filter_from_dict(values: dict[str, Any]) -> FilterState:
+def _likelier(stored: dict[str, Any]) -> ResponseFilter:
+    """Of the filters that earlier versions mixed."""
+    if stored["weights"] != list(NAMES):
+        raise ValueError(f"a response has weights for {', '.join(NAMES)}, not {', '.join(stored['weights'])}")
+    if not stored["filters"]:
+        raise ValueError("a person's state has at least one filter")
+    values = max(stored["filters"], key=lambda each: float(each["log_likelihood"]))
     mean, covariance = np.array(values["mean"], dtype=float), np.array(values["covariance"], dtype=float)
     if mean.shape != (len(NAMES),) or covariance.shape != (len(NAMES), len(NAMES)):
         raise ValueError(f"a filter has {len(NAMES)} weights, not arrays of {mean.shape} and {covariance.shape}")
-    days = values["days"]
-    noise = NoiseModel(process=days["wander"], day=days["own"], log_prior=days["before"])
-    return FilterState(noise=noise, mean=mean, covariance=covariance, log_likelihood=float(values["log_likelihood"]))
+    return ResponseFilter(mean=mean, covariance=covariance)
+
+
+def _packed(covariance: Array) -> str:
+    """(F, F) symmetric -> base64 of its lower triangle, row by row, as little-endian float64."""
+    return base64.b64encode(covariance[np.tril_indices(len(covariance))].astype("<f8").tobytes()).decode()
+
+
+def _unpacked(text: str, size: int) -> Array:
+    """The inverse: (F, F). Raises ValueError for another size."""
+    triangle = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f8")
+    if len(triangle) != math.comb(size + 1, 2):
+        raise ValueError(f"a covariance of {size} weights has {math.comb(size + 1, 2)} numbers, not {len(triangle)}")
+    covariance = np.empty((size, size))
+    rows, columns = np.tril_indices(size)
+    covariance[rows, columns] = covariance[columns, rows] = triangle
+    return covariance

@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 
 from hrmodel.personal.bands import BLIND, half_widths
 from hrmodel.personal.correction import observed_state
-from hrmodel.prediction.prepared import PreparedQuery
+from hrmodel.prediction.prepared import Outputs, PreparedQuery
 from hrmodel.signals.grid import STEP_SECONDS
 from hrmodel.workouts.workout import Array
 
 LOWEST, HIGHEST = 25.0, 240.0  # bpm: implausible heart rates outside are neither predicted nor read
-FREE_RUN_WEIGHT = 0.3
-RAMP_SECONDS = 600.0  # the free run's weight rises from 0 at the last observed step to its full weight here
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,24 +33,22 @@ class StepPrediction:
 
 
 def predict_heart_rate(
-    query: PreparedQuery, network: Array, free_network: Array, observed: Array, horizon: int = 1
+    query: PreparedQuery, unread: Outputs, observed: Array, horizon: int = 1, free_run: Outputs | None = None
 ) -> StepPrediction:
     """The whole formula, for the S steps of one workout.
 
-    `network` (S,): the network's output without heart rate; `free_network` (S,): with the observed heart rate as its
-    history; both in the subject's scale. `observed` (S,): heart rate in bpm, NaN where not observed; a step reads
-    only observations at least `horizon` steps before it. Raises ValueError for a coverage outside 0.5..0.99.
+    `unread`: the pass without heart rate. `observed` (S,): heart rate in bpm, NaN where not observed; a step reads
+    only observations at least `horizon` steps before it. `free_run`: the pass with the observed heart rate as its
+    history, which then answers instead of the correction. Raises ValueError for a coverage outside 0.5..0.99.
     """
-    centre, spread = query.scale.heart_rate, query.scale.spread
-    blind = centre + spread * network + query.response
+    level, spread = query.scale.heart_rate, query.scale.spread
+    blind = level + spread * unread.network + unread.response
     if not np.isfinite(observed).any():
         return _without_heart_rate(query, blind)
     state = observed_state(query.elapsed, observed - blind, query.offset_variance, horizon)
-    corrected = blind + (state.offset + state.rise + state.wander)
-    free_run = blind + spread * (free_network - network)  # = level + spread * free_network + response
-    counts = query.subject_known & ~state.unobserved  # else its history is empty, or in the population's scale
-    weight = counts * FREE_RUN_WEIGHT * np.minimum(1.0, state.lead_seconds / RAMP_SECONDS)
-    heart_rate = (1 - weight) * corrected + weight * free_run if query.correct else free_run
+    heart_rate = blind + state.correction
+    if free_run is not None:
+        heart_rate = level + spread * free_run.network + free_run.response
     regimes = state.regimes
     lead_minutes = np.where(state.unobserved, query.elapsed * STEP_SECONDS, state.lead_seconds) / 60.0
     return StepPrediction(

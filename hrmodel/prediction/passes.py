@@ -9,7 +9,6 @@ import torch
 from hrmodel.network.network import HeartRateNetwork
 from hrmodel.signals.features import Features
 from hrmodel.signals.steps import rounded
-from hrmodel.workouts.workout import Array
 
 if TYPE_CHECKING:
     from hrmodel.network.inference import Inference
@@ -23,20 +22,23 @@ SAME_BITS = 2  # rows from which on a sequence's output does not depend on how m
 Item = TypeVar("Item")
 
 
-def run_separately(network: HeartRateNetwork, inputs: Sequence[Features]) -> list[Array]:
-    """(B, T, 3) inputs, T different in each -> (B, T) outputs in the subject's scale; one pass per input."""
+def run_separately(network: HeartRateNetwork, inputs: Sequence[Features]) -> list[Features]:
+    """(B, T, 3) inputs, T different in each -> (B, T, 1 + H): the output in the subject's scale, and the last layer's.
+
+    One pass per input.
+    """
     return [_run_rows(network, array) for array in inputs]
 
 
 def run_batched(
     network: "HeartRateNetwork | Inference", inputs: Sequence[Features], least_rows: int = 1
-) -> list[Array]:
+) -> list[Features]:
     """The same within 1e-5, with similar lengths in one batch: a batch of 8 takes half the time of 8 passes.
 
     Shorter sequences are padded at the end, where no earlier output sees it. A batch has at least `least_rows` rows:
     with SAME_BITS a sequence has the same output in every batch.
     """
-    outputs: list[Array] = [np.empty(0)] * len(inputs)
+    outputs: list[Features] = [np.empty(0, dtype=np.float32)] * len(inputs)
     for places in _buckets(inputs):
         longest = inputs[places[0]].shape[1]
         rows = sum(inputs[place].shape[0] for place in places)
@@ -83,20 +85,20 @@ def _buckets(inputs: Sequence[Features]) -> Iterator[list[int]]:
         yield bucket
 
 
-def _run_rows(network: HeartRateNetwork, inputs: Features) -> Array:
-    """(B, T, 3) -> (B, T), of long sequences a few rows at a time."""
+def _run_rows(network: HeartRateNetwork, inputs: Features) -> Features:
+    """(B, T, 3) -> (B, T, 1 + H), of long sequences a few rows at a time."""
     rows = max(1, LONG_STEPS // max(inputs.shape[1], 1))
     if inputs.shape[0] <= rows:
         return _run(network, inputs)
     return np.concatenate([_run(network, inputs[start : start + rows]) for start in range(0, inputs.shape[0], rows)])
 
 
-def _run(network: "HeartRateNetwork | Inference", inputs: Features) -> Array:
+def _run(network: "HeartRateNetwork | Inference", inputs: Features) -> Features:
     if not isinstance(network, HeartRateNetwork):
-        return network.run(inputs).astype(np.float64)
+        return network.run(inputs)
     device, steps = network.device, inputs.shape[1]
     more = int(rounded(steps)) - steps
     padded = np.pad(inputs, ((0, 0), (0, more), (0, 0))) if more else inputs
     with torch.inference_mode():
-        output: Array = network(torch.from_numpy(padded).to(device)).cpu().numpy().astype(np.float64)
+        output: Features = network.outputs(torch.from_numpy(padded).to(device)).cpu().numpy()
     return output[:, :steps]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,13 +11,13 @@ import torch
 
 from hrmodel.network.checkpoint import Checkpoint
 from hrmodel.network.onnx import UnsupportedNetwork
+from hrmodel.network.whitening import OwnReading
 from hrmodel.personal.bands import DEFAULT_INTERVALS, NOWCAST, Intervals
 from hrmodel.personal.kalman import NEW, UNKNOWN
 from hrmodel.personal.response import Response, response_features
-from hrmodel.prediction.ahead import Forecasts, free_runs_ahead
 from hrmodel.prediction.formula import HIGHEST, LOWEST, StepPrediction, plausible, predict_heart_rate
 from hrmodel.prediction.passes import SAME_BITS, chunks, run_batched, run_separately
-from hrmodel.prediction.prepared import PreparedQuery, StepQuery, with_history
+from hrmodel.prediction.prepared import PreparedQuery, StepQuery
 from hrmodel.prediction.tries import Tries
 from hrmodel.signals.features import Features, motion_of, vertical_speed
 from hrmodel.signals.grid import STEP_SECONDS, GriddedWorkout, to_grid
@@ -41,9 +42,10 @@ if TYPE_CHECKING:
 class Query:
     """One workout to predict, and the person's own terms.
 
-    `level` None: the checkpoint's scale, else the population's. `response` None: the checkpoint's response, else that
-    of a person without workouts. `intervals` None: the checkpoint's bands, the person's before the population's.
-    `correct` False: without the correction, the free run alone follows observed heart rate.
+    `level` None: the checkpoint's scale, else the population's. `response` None: the checkpoint's response at the
+    workout's start, or now, else that of a person without workouts. `intervals` None: the checkpoint's bands, the
+    person's before the population's. `correct` False: not the correction, but the network itself follows observed heart
+    rate, as its history.
     """
 
     workout: Workout
@@ -106,7 +108,6 @@ class Predictor:
         gridded = to_grid(_without_implausible(query.workout))
         return self._prepare(
             gridded,
-            [measured_heart_rate(gridded)],
             level=query.level,
             response=query.response,
             intervals=query.intervals,
@@ -114,8 +115,8 @@ class Predictor:
             coverage=query.coverage,
         )
 
-    def run(self, prepared: Sequence[PreparedQuery]) -> list[list[Array]]:
-        """The network's passes alone: for each query the outputs (rows, L) of its inputs."""
+    def run(self, prepared: Sequence[PreparedQuery]) -> list[list[Features]]:
+        """The network's passes alone: for each query the outputs (k, L, 1 + H) of its inputs."""
         if self._inference is not None:  # no bit of a row depends on the others, nor on what it is filled up with
             outputs = iter(run_batched(self._inference, [rows for query in prepared for rows in query.unfilled_inputs]))
         else:  # for one query, shapes do not depend on which heart rates are observed: then neither do the last bits
@@ -123,11 +124,11 @@ class Predictor:
             outputs = iter((run_batched if len(prepared) > 1 else run_separately)(self._network, inputs))
         return [[next(outputs) for _ in query.inputs] for query in prepared]
 
-    def finish(self, query: Query, prepared: PreparedQuery, outputs: Sequence[Array]) -> Prediction:
+    def finish(self, query: Query, prepared: PreparedQuery, outputs: Sequence[Features]) -> Prediction:
         """Everything after the passes: the formula per step, then one value per sample. Raises ValueError."""
-        gridded, (view,) = prepared.gridded, prepared.views
-        network, (free_network,) = prepared.read_outputs(outputs)
-        steps = predict_heart_rate(prepared, network, free_network, view)
+        gridded, observed = prepared.gridded, measured_heart_rate(prepared.gridded)
+        unread, free_run = prepared.read_outputs(outputs)
+        steps = predict_heart_rate(prepared, unread, observed, free_run=free_run)
         value, half_width = steps.heart_rate, steps.half_width
         if not gridded.samples_are_steps:
             step = step_of_sample(gridded)
@@ -135,7 +136,7 @@ class Predictor:
             # they all get their step's value
             finer = np.where(steps.regimes[step] == NOWCAST, 0.0, within_step(query.workout.t, gridded, steps.blind))
             value, half_width = plausible(value[step] + finer), half_width[step]
-        until, protocol = _observed_until(gridded, view)
+        until, protocol = _observed_until(gridded, observed)
         return Prediction(
             heart_rate=value,
             lower=plausible(value - half_width),
@@ -146,57 +147,41 @@ class Predictor:
         )
 
     def predict_steps(self, queries: Iterable[StepQuery]) -> Iterator[list[StepPrediction]]:
-        """For each workout one prediction of its S steps per view; those that are no targets of the view do not count.
+        """For each workout one prediction of its S steps per view.
 
         Workouts of similar length share passes; what one gets does not depend on the others. Memory grows with the
         longest workout alone.
         """
-        for chunk in chunks(queries, lambda query: query.cost):
-            prepared = [self._prepare_steps(query) for query in chunk]
-            outputs = self._run_together(prepared)
-            forecasts = [
-                Forecasts(own, network, view.heart_rate, view.targets, view.horizon)
-                for query, own, (network, _) in zip(chunk, prepared, outputs, strict=True)
-                for view in query.views
-                if view.targets is not None
-            ]
-            ahead = iter(free_runs_ahead(self._network, forecasts))
-            for query, own, (network, free_runs) in zip(chunk, prepared, outputs, strict=True):
-                free = iter(free_runs)
-                yield [
-                    predict_heart_rate(
-                        own, network, next(free if view.targets is None else ahead), view.heart_rate, view.horizon
-                    )
-                    for view in query.views
-                ]
+        for chunk in chunks(queries, lambda query: len(query.gridded.bin_of_sample)):
+            prepared = [self._prepare(query.gridded, level=query.level, response=query.response) for query in chunk]
+            passes = iter(run_batched(self._network, [rows for own in prepared for rows in own.inputs], SAME_BITS))
+            for query, own in zip(chunk, prepared, strict=True):
+                unread, _ = own.read_outputs([next(passes) for _ in own.inputs])
+                yield [predict_heart_rate(own, unread, view.heart_rate, view.horizon) for view in query.views]
 
     def blind_outputs(
         self, workouts: Iterable[GriddedWorkout], level: SubjectScale | None = None
-    ) -> Iterator[tuple[SubjectScale, Array]]:
-        """For each workout its scale and the network's output without heart rate, (S,) in that scale.
+    ) -> Iterator[tuple[SubjectScale, Array, Features]]:
+        """For each workout its scale, and without heart rate the network's output (S,) in that scale and that of its
+        last layer (S, H).
 
         Workouts of similar length share passes; what one gets does not depend on the others.
-        """
+        """  # fmt: skip
         for chunk in chunks(workouts, lambda workout: len(workout.bin_of_sample)):
-            scales = [self._scale(workout, level)[0] for workout in chunk]
-            motions = [self._motion(*pair) for pair in zip(chunk, scales, strict=True)]
-            rows = [rows_of(workout) for workout in chunk]
-            inputs = [with_history(row.take(m), 0.0) for m, own in zip(motions, rows, strict=True) for row in own]
-            outputs = iter(run_batched(self._network, inputs, SAME_BITS))
-            for scale, motion, own in zip(scales, motions, rows, strict=True):
-                network = np.empty(len(motion))
-                for row in own:
-                    row.put(next(outputs), network)
-                yield scale, network
+            prepared = [self._prepare(workout, level=level, response=NEW) for workout in chunk]
+            passes = iter(run_batched(self._network, [rows for own in prepared for rows in own.inputs], SAME_BITS))
+            for own in prepared:
+                steps = own.steps_of([next(passes) for _ in own.inputs])
+                yield own.scale, steps[:, 0].astype(np.float64), steps[:, 1:]
 
     def tries(self, scale: SubjectScale, response: Response | None = None) -> Tries:
         """For many blind predictions of one person on one route, each a little different from the last."""
-        return Tries(self._network, self.checkpoint.contract, scale, response or self._own_response(scale) or NEW)
+        response = response or self._own_response(scale) or NEW
+        return Tries(self._network, self.checkpoint.contract, scale, response, self._reading(response))
 
     def _prepare(
         self,
         gridded: GriddedWorkout,
-        views: Sequence[Array],
         *,
         level: SubjectScale | None,
         response: Response | None,
@@ -207,45 +192,38 @@ class Predictor:
         scale, subject_known = self._scale(gridded, level)
         begins, contract = segment_begins(gridded), self.checkpoint.contract
         climb = vertical_speed(channel(gridded, "altitude"), contract, begins)
-        response = response or self._own_response(level) or (NEW if subject_known else UNKNOWN)
+        response = response or self._own_response(level, gridded.started_at) or (NEW if subject_known else UNKNOWN)
         return PreparedQuery(
             gridded=gridded,
-            views=views,
             scale=scale,
             subject_known=subject_known,
-            response=response_features(gridded, scale, contract, climb) @ response.weights,
+            response=response_features(gridded, scale, contract, climb) @ response.of_effort,
+            reading=self._reading(response),
             offset_variance=response.variance,
             intervals=intervals or (self.followed and self.followed.intervals) or self.intervals,
             coverage=coverage,
-            correct=correct,
             elapsed=elapsed_steps(gridded),
             begins=begins,
             motion=motion_of(channel(gridded, "speed"), climb, scale),
             rows=rows_of(gridded),
+            read=None if correct else measured_heart_rate(gridded),
         )
 
-    def _prepare_steps(self, query: StepQuery) -> PreparedQuery:
-        views = [view.heart_rate for view in query.views if view.targets is None]
-        return self._prepare(query.gridded, views, level=query.level, response=query.response)
-
-    def _run_together(self, prepared: Sequence[PreparedQuery]) -> list[tuple[Array, Array]]:
-        outputs = iter(run_batched(self._network, [rows for query in prepared for rows in query.inputs], SAME_BITS))
-        return [query.read_outputs([next(outputs) for _ in query.inputs]) for query in prepared]
+    def _reading(self, response: Response) -> OwnReading | None:
+        """What the response's weights read out of the last layer, if it has any."""
+        if not len(response.of_last_layer) or self.checkpoint.last_layer is None:
+            return None
+        return self.checkpoint.last_layer.reading(response.of_last_layer)
 
     def _scale(self, gridded: GriddedWorkout, level: SubjectScale | None) -> tuple[SubjectScale, bool]:
         """The scale of a workout, and whether it is the subject's."""
         subject = level or self.checkpoint.level
         return subject or population_scale(self.checkpoint.contract, gridded.mean_speed), subject is not None
 
-    def _motion(self, gridded: GriddedWorkout, scale: SubjectScale) -> Features:
-        """(S, 2)"""
-        climb = vertical_speed(channel(gridded, "altitude"), self.checkpoint.contract, segment_begins(gridded))
-        return motion_of(channel(gridded, "speed"), climb, scale)
-
-    def _own_response(self, scale: SubjectScale | None) -> Response | None:
-        """The checkpoint's response, which is only valid in the checkpoint's own scale."""
+    def _own_response(self, scale: SubjectScale | None, when: datetime | None = None) -> Response | None:
+        """The checkpoint's response at a time, today by default, which is only valid in the checkpoint's own scale."""
         same = scale is None or scale == self.checkpoint.level
-        return self.followed.response if self.followed and same else None
+        return self.followed.response_at(when or datetime.now(UTC)) if self.followed and same else None
 
 
 def _without_implausible(workout: Workout) -> Workout:

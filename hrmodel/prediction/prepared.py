@@ -3,10 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hrmodel.network.whitening import OwnReading
 from hrmodel.personal.bands import Intervals
 from hrmodel.personal.response import Response
 from hrmodel.signals.features import Features, history_feature
@@ -22,9 +24,6 @@ class ObservedView:
 
     heart_rate: Array  # (S,) bpm, NaN where not observed
     horizon: int = 1
-    targets: NDArray[np.intp] | None = (
-        None  # (O,) increasing, the only steps to predict; None: all, with a horizon of 1
-    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,36 +38,40 @@ class StepQuery:
     level: SubjectScale | None = None
     response: Response | None = None
 
-    @property
-    def cost(self) -> int:
-        """The steps of its passes, about."""
-        return sum(segment.steps for segment in self.gridded.segments) * (1 + len(self.views))
+
+class Outputs(NamedTuple):
+    """What one pass says of a workout's S steps."""
+
+    network: Array  # (S,) in the subject's scale
+    response: Array  # (S,) bpm: the person's, with what their own weights read out of the last layer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedQuery:
-    """One workout of S steps in n segments, with V views of its heart rate: the part that each forecast may read."""
+    """One workout of S steps in n segments: all that its prediction needs but the network's passes."""
 
     gridded: GriddedWorkout
-    views: Sequence[Array]  # V of (S,) bpm, NaN where not observed
     scale: SubjectScale
     subject_known: bool  # False: the scale is the population's
-    response: Array  # (S,) bpm
+    response: Array  # (S,) bpm: the part that needs no pass
+    reading: OwnReading | None  # the part that is read out of the last layer; None: there is none
     offset_variance: float  # bpm^2, of the level's offset
     intervals: Intervals
     coverage: float
-    correct: bool
     elapsed: NDArray[np.int64]  # (S,) steps from the workout's start
     begins: NDArray[np.int64]  # (S,) the first step of each step's segment
     motion: Features  # (S, 2)
     rows: list[Rows]  # all segments
-    has_history: NDArray[np.bool_] = field(init=False)  # (V, n): in which segments a view's free run reads heart rate
-    inputs: list[Features] = field(init=False)  # (rows, L, 3) of each pass: blind passes, then free runs
+    read: Array | None = None  # (S,) bpm, NaN where not observed: what a free run reads; None: none is asked for
+    inputs: list[Features] = field(init=False)  # (k, L, 3) of each pass: without heart rate, then those of a free run
 
     def __post_init__(self) -> None:
         """Build the network's inputs."""
-        object.__setattr__(self, "has_history", self._find_history())
-        object.__setattr__(self, "inputs", [*self._blind_inputs(), *self._free_inputs()])
+        inputs = [with_history(rows.take(self.motion), 0.0) for rows in self.rows]
+        if self.read is not None:
+            history = self._history(self.read)
+            inputs += [with_history(rows.take(self.motion), rows.take(history)) for rows in self.rows]
+        object.__setattr__(self, "inputs", inputs)
 
     @property
     def size(self) -> int:
@@ -80,61 +83,26 @@ class PreparedQuery:
         """The inputs, in one segment without the steps that fill them up."""
         return [rows[:, : len(self.begins)] for rows in self.inputs] if self.rows[0].is_whole else self.inputs
 
-    def read_outputs(self, outputs: Sequence[Array]) -> tuple[Array, Array]:
-        """Outputs (rows, L) of the `inputs` -> (S,) without heart rate and (V, S) of the free runs.
+    def read_outputs(self, outputs: Sequence[Features]) -> tuple[Outputs, Outputs | None]:
+        """Outputs (k, L, 1 + H) of the `inputs` -> those without heart rate, and those of the free run, if any."""
+        free = outputs[len(self.rows) :]
+        return self._read(outputs), self._read(free) if free else None
 
-        A free run equals the output without heart rate in segments in which its view holds none.
-        """
-        network = self.read_blind(outputs)
-        if len(outputs) == len(self.rows):
-            return network, np.broadcast_to(network, (len(self.views), len(network)))
-        unread = iter(outputs[len(self.rows) :])
-        free = np.array([network] * len(self.views))
-        for rows in self.rows:
-            if views := self._views_with_history(rows):
-                output = next(unread)
-                for view, own in zip(views, output.reshape(len(views), -1, output.shape[1]), strict=True):
-                    rows.put(own, free[view], only=self.has_history[view, rows.segments])
-        return network, free
-
-    def read_blind(self, outputs: Sequence[Array]) -> Array:
-        """The first outputs, without heart rate -> (S,)."""
-        network = np.empty(len(self.motion))
+    def steps_of(self, outputs: Sequence[Features]) -> Features:
+        """The (k, L, 1 + H) outputs of a pass, which come first -> (S, 1 + H)."""
+        steps = np.empty((len(self.motion), outputs[0].shape[-1]), dtype=np.float32)
         for rows, output in zip(self.rows, outputs, strict=False):
-            rows.put(output, network)
-        return network
+            rows.put(output, steps)
+        return steps
 
-    def _find_history(self) -> NDArray[np.bool_]:
-        """Without a subject's scale the free run is not mixed in: its history would be in the population's scale."""
-        segments = len(self.gridded.segments)
-        if (self.correct and not self.subject_known) or not self.views:
-            return np.zeros((len(self.views), segments), dtype=np.bool_)
-        starts = np.flatnonzero(np.arange(len(self.begins)) == self.begins) if segments > 1 else [0]
-        observed: NDArray[np.bool_] = np.logical_or.reduceat(np.isfinite(self.views), starts, axis=1)
-        return observed
+    def _read(self, outputs: Sequence[Features]) -> Outputs:
+        steps = self.steps_of(outputs)
+        response = self.response if self.reading is None else self.response + self.reading.of(steps[:, 1:])
+        return Outputs(network=steps[:, 0].astype(np.float64), response=response)
 
-    def _views_with_history(self, rows: Rows) -> list[int]:
-        """Views of which all segments are run: the shape of a pass must not depend on where heart rate is observed."""
-        own = self.has_history if rows.is_whole else self.has_history[:, rows.segments]
-        return [view for view, segments in enumerate(own.tolist()) if True in segments]
-
-    def _blind_inputs(self) -> list[Features]:
-        return [with_history(rows.take(self.motion), 0.0) for rows in self.rows]
-
-    def _free_inputs(self) -> list[Features]:
-        """(V' * k, L, 3) for each group of k rows and the V' views with history there."""
-        inputs: list[Features] = []
-        histories: dict[int, Features] = {}
-        for rows in self.rows:
-            if views := self._views_with_history(rows):
-                histories.update((view, self._history(view)) for view in views if view not in histories)
-                motion = rows.take(self.motion)
-                inputs.append(np.concatenate([with_history(motion, rows.take(histories[view])) for view in views]))
-        return inputs
-
-    def _history(self, view: int) -> Features:
+    def _history(self, heart_rate: Array) -> Features:
         """(S,) observed heart rate less the response, forward filled."""
-        filled = forward_fill(self.views[view] - self.response, self.begins)
+        filled = forward_fill(heart_rate - self.response, self.begins)
         return history_feature(filled, self.scale.heart_rate, self.scale.spread, self.begins)
 
 

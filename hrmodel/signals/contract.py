@@ -13,7 +13,7 @@ class FeatureContract:
     step_seconds: float = STEP_SECONDS
     vertical_speed_clip: float = 2.0  # m/s
     vertical_speed_scale: float = 0.2  # m/s
-    population_heart_rate: float = 146.0  # bpm
+    population_heart_rate: float = 153.0  # bpm: the mean of 87 people
     population_spread: float = 14.0  # bpm
     spread_prior_workouts: float = 4.0
     population_speed_spread: float = 0.55  # m/s

@@ -19,7 +19,7 @@ import torch
 
 from hrmodel.prediction.predictor import Prediction, Predictor, Query
 from hrmodel.prediction.prepared import PreparedQuery
-from hrmodel.workouts.workout import Array
+from hrmodel.signals.features import Features
 from service.errors import Unavailable
 from service.web.turns import too_many_waiting
 
@@ -207,7 +207,7 @@ def _outcomes(predictor: Predictor, batch: list[_Pending]) -> list[Any]:
     return [_finish(predictor, pending, own) for pending, own in zip(batch, outputs, strict=True)]
 
 
-def _finish(predictor: Predictor, pending: _Pending, outputs: Sequence[Array]) -> Any:
+def _finish(predictor: Predictor, pending: _Pending, outputs: Sequence[Features]) -> Any:
     try:
         return pending.encode(predictor.finish(pending.query, pending.prepared, outputs))
     except Exception as error:

@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
@@ -36,7 +37,7 @@ class ServingModel:
 
     version: ModelVersion
     level: SubjectScale | None
-    response: Response | None
+    response: Response | None  # as of the day of the last look
     intervals: Intervals | None
     shown: dict[str, str | None]
 
@@ -133,7 +134,7 @@ def _serving_model(row: serving.Serving) -> ServingModel:
     return ServingModel(
         version=version,
         level=None if level is None else SubjectScale.from_dict(level),
-        response=state.response if state else None,
+        response=state.response_at(_today()) if state else None,
         intervals=state.intervals if state else None,
         shown={
             "version_id": str(version.id),
@@ -141,3 +142,8 @@ def _serving_model(row: serving.Serving) -> ServingModel:
             "subject": person.name if person and version.subject_id else None,
         },
     )
+
+
+def _today() -> datetime:
+    """Midnight: through a day a person's uncertainty, and with it what is cached for it, stays the same."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -102,7 +102,7 @@ class PredictRequest(Addressed):
     step_seconds: StrictFloat | None = Field(None, ge=0.01, le=3600, description="Between samples; 10 without `t`.")
     t: TimeRow | None = Field(None, description="Seconds since the start, strictly increasing; 24 h at most.")
     units: UnitsChoice = Field(default_factory=UnitsChoice)
-    correct: StrictBool = Field(True, description="False: the network's free run alone after observed heart rate.")
+    correct: StrictBool = Field(True, description="False: the network alone follows observed heart rate.")
     coverage: Coverage = 0.9
 
 

@@ -59,7 +59,7 @@ def test_an_upload_becomes_a_split_dataset_with_a_level_and_the_base_as_champion
         assert session.get_one(Subject, dataset.subject_id).level["workouts"] == 9
     assert job_of(context, dataset_id).result["test_workouts"] == 3
     assert state == replayed(context, dataset, shipped).to_dict()
-    assert (state["workouts"], PersonState.from_dict(state).response.offset != 0.0) == (12, True)
+    assert (state["workouts"], PersonState.from_dict(state).filter.response.offset != 0.0) == (12, True)
 
 
 def replayed(context, dataset, version):

@@ -88,7 +88,7 @@ def test_a_registered_version_has_its_level_in_its_file_and_response_and_bands_b
     assert checkpoint.level.workouts == 9
     with context.database.reading() as session:
         state = PersonState.from_dict(model_versions.person_state(session, version.subject_id, version.id).state)
-    assert state.response.offset != 0.0
+    assert state.filter.response.offset != 0.0
     assert set(state.intervals) >= {"blind", "forecast_180", "nowcast"}
     assert checkpoint.training is None
     assert checkpoint.build().training is False

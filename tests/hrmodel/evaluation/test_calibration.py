@@ -134,7 +134,7 @@ def test_with_no_workout_at_all_nothing_is_known_but_the_prior(data):
 def test_people_without_a_level_have_bands_and_no_response(data):
     unknown = replace(data, level=None)
     known = person_states(base(unknown), unknown)
-    assert all(len(state.filter.mean) == 0 and state.response is None for state in known)
+    assert all(len(state.filter.mean) == 0 and state.response_at(None) is None for state in known)
     assert known[-1].intervals != PRIOR
 
 

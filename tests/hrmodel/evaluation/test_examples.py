@@ -19,7 +19,7 @@ class Wave:
 
 
 def shown(heart_rate):
-    return series(Wave(), make_gridded(heart_rate), state=None)
+    return series(Wave(), make_gridded(heart_rate), response=None)
 
 
 def test_a_series_has_the_blind_prediction_its_90_percent_band_and_the_forecast_from_180_seconds_on():

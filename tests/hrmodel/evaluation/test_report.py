@@ -77,13 +77,15 @@ def test_the_score_is_the_mean_of_the_blind_and_the_three_minute_error(report):
 
 
 def test_each_test_workout_is_predicted_with_the_response_followed_up_to_it(predictor, data, report):
-    followed, errors = ResponseFilter.start(len(NAMES)), []
+    state, errors = PersonState.start(len(NAMES)), []
     for workout in (*data.train, *data.val, *data.test):
+        followed = state.before(workout.started_at)
         truth, features = measured_heart_rate(workout), response_features(workout, data.level, FeatureContract())
         known = {"level": data.level, "response": followed.response}
         (blind,) = predict_views(predictor, workout, [np.full(len(truth), np.nan)], **known)
         errors.append(np.nanmean(np.abs(truth - blind.heart_rate)))
-        followed = followed.update(features, truth - blind.heart_rate)
+        after = followed.update(features, truth - blind.heart_rate)
+        state = PersonState(filter=after, last_workout=workout.started_at, workouts=state.workouts + 1)
     assert [row["P1"] for row in report["per_workout"]] == pytest.approx(errors[-len(data.test) :])
     assert [row["digest"] for row in report["per_workout"]] == [workout.digest for workout in data.test]
 
@@ -169,13 +171,11 @@ class Oracle:
     def answers(self, questions):
         for question in questions:
             (terms,) = self.blind_terms([question.workout])
-            yield [Answer(heart_rate=terms.predict(question.state)) for _ in question.tasks]
+            yield [Answer(heart_rate=terms.predict(question.response.weights)) for _ in question.tasks]
 
 
 def known_offset(offset: float) -> PersonState:
-    start = ResponseFilter.start(1)
-    filters = tuple(replace(state, mean=np.array([offset])) for state in start.filters)
-    return PersonState(filter=replace(start, filters=filters))
+    return PersonState(filter=replace(ResponseFilter.start(1), mean=np.array([offset])))
 
 
 def test_replay_follows_an_offset_that_lasts_and_begins_at_0(data):
@@ -189,7 +189,7 @@ def test_replay_follows_an_offset_that_lasts_and_begins_at_0(data):
 def test_an_oracle_scores_its_known_error(data):
     workout = data.test[0]
     tasks = [PROTOCOLS[name](workout) for name in ("P1", "P3-30", "P2-60")]
-    question = Question(workout=workout, state=known_offset(1.0), tasks=tasks)
+    question = Question.of(workout, known_offset(1.0), tasks)
     (results,) = score(Oracle({workout.digest: 4.0}), [question], 200.0)
     assert [mae(scored) for scored in results] == pytest.approx([3.0] * 3)
     assert [len(scored.errors) for scored in results] == [task.scored.sum() for task in tasks]

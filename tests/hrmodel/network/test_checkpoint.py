@@ -122,8 +122,8 @@ def broken_files():
     yield "no JSON", save(plain, metadata={"stagewise": "{"}), ""
     yield "JSON list", save(plain, metadata={"stagewise": "[]"}), ""
     yield "a field missing", save(plain, metadata={"stagewise": text.replace('"level"', '"lvl"')}), "'level' is missing"
-    newer = text.replace('"format_version": 1', '"format_version": 3')
-    yield "a later format", save(plain, metadata={"stagewise": newer}), "format version is 3; this code reads up to 2"
+    newer = text.replace('"format_version": 1', '"format_version": 4')
+    yield "a later format", save(plain, metadata={"stagewise": newer}), "format version is 4; this code reads up to 3"
 
 
 @pytest.mark.parametrize(("data", "reason"), [pytest.param(d, r, id=name) for name, d, r in broken_files()])

@@ -52,8 +52,8 @@ def started(workout: GriddedWorkout, days: int) -> GriddedWorkout:
 def test_before_any_workout_nothing_but_the_filters_start_is_known():
     state = PersonState.start(len(NAMES))
     assert (state.workouts, state.last_workout, state.intervals) == (0, None, None)
-    assert (state.response.weights == 0).all()
-    assert PersonState.start(0).response is None
+    assert (state.response_at(None).weights == 0).all()
+    assert PersonState.start(0).response_at(None) is None
 
 
 def test_a_replay_has_the_state_before_each_workout_and_the_last_after_them_all():
@@ -62,12 +62,40 @@ def test_a_replay_has_the_state_before_each_workout_and_the_last_after_them_all(
     assert [state.last_workout for state in states[1:]] == [workout.sort_key for workout in WORKOUTS]
 
 
-def test_each_workout_is_predicted_with_the_state_before_it_and_only_then_learned_from():
-    plain, followed = Plain(), ResponseFilter.start(len(NAMES))
+def test_each_workout_is_predicted_with_the_weights_before_it_and_only_then_learned_from():
+    plain, followed, last = Plain(), ResponseFilter.start(len(NAMES)), None
     for state, workout in zip(replay(plain, WORKOUTS), WORKOUTS, strict=False):
-        assert np.array_equal(state.filter.mean, followed.mean)
+        if last is not None:
+            followed = followed.predict((workout.started_at - last).total_seconds() / 86400)
+        before = state.before(workout.started_at)
+        assert np.array_equal(before.mean, followed.mean)
         blind = LEVEL.heart_rate + plain.features(workout) @ followed.mean
         followed = followed.update(plain.features(workout), measured_heart_rate(workout) - blind)
+        last = workout.started_at
+
+
+def test_a_person_who_comes_back_after_a_year_has_an_unsure_level_and_learns_a_new_one_at_once():
+    plain, state = Plain(), replay(Plain(), WORKOUTS[:8])[-1]
+    higher = [
+        replace(segment, heart_rate=segment.heart_rate + 15.0) for segment in started(WORKOUTS[8], days=0).segments
+    ]
+    moved, variances = [], []
+    for days in (2, 365):
+        when = state.last_workout + timedelta(days=days)
+        before = state.response_at(when)
+        (after,) = state.advance(plain, [replace(WORKOUTS[8], segments=tuple(higher), started_at=when)])
+        variances.append(before.variance)
+        moved.append(after.filter.mean[0] - before.offset)
+    assert variances[1] > 4 * variances[0]
+    assert moved[1] > 1.5 * moved[0]
+
+
+def test_where_times_are_not_known_a_day_lies_between_workouts():
+    known = PersonState.start(len(NAMES)).advance(Plain(), [started(WORKOUTS[0], days=1)])[-1]
+    next_day = known.response_at(known.last_workout + timedelta(days=1))
+    timeless = PersonState.start(len(NAMES)).advance(Plain(), [replace(WORKOUTS[0], started_at=None)])[-1]
+    for response in (known.response_at(None), timeless.response_at(known.last_workout), timeless.response_at(None)):
+        assert response.to_dict() == next_day.to_dict()
 
 
 def test_a_later_workout_costs_one_prediction_and_gives_what_a_replay_of_all_gives():
@@ -96,20 +124,31 @@ def test_a_state_comes_back_exactly_from_json():
     values = json.loads(json.dumps(state.to_dict(), allow_nan=False))
     back = PersonState.from_dict(values)
     assert back.to_dict() == state.to_dict()
-    assert np.array_equal(back.response.weights, state.response.weights)
-    assert back.response.variance == state.response.variance
+    assert np.array_equal(back.filter.covariance, state.filter.covariance)
+    assert back.response_at(None).to_dict() == state.response_at(None).to_dict()
     start = PersonState.start(len(NAMES))
     assert PersonState.from_dict(json.loads(json.dumps(start.to_dict()))).to_dict() == start.to_dict()
 
 
-def test_the_json_has_the_names_of_checkpoint_format_2():
-    values = replay(Plain(), WORKOUTS[:1])[-1].to_dict()
-    assert set(values) == {"filters", "weights", "intervals", "until", "workouts"}
-    assert [set(state) for state in values["filters"]] == [{"days", "mean", "covariance", "log_likelihood"}] * 2
-    assert values["filters"][1]["days"] == {"wander": 0.3, "own": 36.0, "before": -3.0}
+def test_what_earlier_versions_stored_is_read_as_the_likelier_of_its_two_filters():
+    rng = np.random.default_rng(0)
+    filters = []
+    for likelihood in (-30.0, -20.0):
+        root = rng.normal(size=(len(NAMES), len(NAMES)))
+        mean, covariance = rng.normal(size=len(NAMES)).tolist(), (root @ root.T).tolist()
+        days = {"wander": 4.0, "own": 16.0, "before": 0.0}
+        filters.append({"days": days, "mean": mean, "covariance": covariance, "log_likelihood": likelihood})
+    stored = {"filters": filters, "weights": list(NAMES), "intervals": None, "until": "2026-01-02T07:00:00+00:00"}
+    state = PersonState.from_dict({**stored, "workouts": 7})
+    assert state.filter.mean.tolist() == filters[1]["mean"]
+    assert state.filter.covariance.tolist() == filters[1]["covariance"]
+    assert (state.workouts, state.last_workout) == (7, datetime(2026, 1, 2, 7, tzinfo=UTC))
+    assert PersonState.from_dict(state.to_dict()).to_dict() == state.to_dict()
 
 
-@pytest.mark.parametrize("change", [{"weights": ["level"]}, {"filters": []}, {"until": "yesterday"}])
+@pytest.mark.parametrize(
+    "change", [{"weights": ["level"]}, {"filters": []}, {"covariance": "AAAA"}, {"until": "yesterday"}]
+)
 def test_a_damaged_state_is_refused(change):
     with pytest.raises(ValueError):  # noqa: PT011
         PersonState.from_dict(PersonState.start(len(NAMES)).to_dict() | change)
@@ -117,7 +156,7 @@ def test_a_damaged_state_is_refused(change):
 
 def test_a_forecaster_that_knows_no_person_leaves_no_response_and_nothing_to_store():
     state = replay(Nobody(), WORKOUTS[:2])[-1]
-    assert (state.workouts, state.response, state.filter.variance) == (2, None, 0.0)
+    assert (state.workouts, state.response_at(None), state.filter.variance) == (2, None, 0.0)
     with pytest.raises(ValueError, match="16 weights, not 0"):
         state.to_dict()
 

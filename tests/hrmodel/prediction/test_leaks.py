@@ -7,18 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hrmodel.network.whitening import Whitening
 from hrmodel.personal.response import NAMES, Response
 from hrmodel.prediction.predictor import Predictor
 from hrmodel.workouts.workout import Workout
 from tests.prediction_builders import LEVEL, make_predictor, predict_one
 
 # every weight counts: a response that read heart rate anywhere would show
-RESPONSE = Response(weights=np.linspace(-6.0, 7.0, len(NAMES)), variance=30.0)
+RESPONSE = Response(weights=np.linspace(-6.0, 7.0, len(NAMES) + 8), variance=30.0)
 
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return make_predictor()
+    """Its network has 8 units, which the response reads, too."""
+    return make_predictor(last_layer=Whitening(mean=np.linspace(-0.5, 0.5, 8), matrix=np.eye(8)))
 
 
 def workout(rng: np.random.Generator, spacing: float, samples: int, known: np.ndarray) -> Workout:

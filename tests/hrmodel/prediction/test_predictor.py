@@ -11,7 +11,6 @@ from hrmodel.personal.correction import observed_state
 from hrmodel.personal.kalman import NEW, UNKNOWN
 from hrmodel.personal.response import response_features
 from hrmodel.prediction import passes
-from hrmodel.prediction.formula import FREE_RUN_WEIGHT, RAMP_SECONDS
 from hrmodel.prediction.golden import golden_check
 from hrmodel.prediction.predictor import Predictor, Query
 from hrmodel.signals.features import history_feature, motion_features
@@ -101,19 +100,15 @@ def test_a_heart_rate_that_is_all_response_leaves_the_network_what_it_had_withou
     np.testing.assert_allclose(shifted.heart_rate - plain.heart_rate, added_by(predictor, workout), atol=1e-4)
 
 
-def test_after_a_prefix_the_answer_mixes_the_corrected_and_the_free_run(predictor):
+def test_after_a_prefix_the_answer_is_the_blind_one_plus_the_correction(predictor):
     workout = recorded(60, known=20)
     gridded = to_grid(workout)
     blind = predict_views(predictor, gridded, [np.full(60, np.nan)], level=LEVEL, response=RESPONSE)[0].blind
-    free = predict_one(predictor, workout, level=LEVEL, response=RESPONSE, correct=False).heart_rate
     state = observed_state(elapsed_steps(gridded), workout.heart_rate - blind, RESPONSE.variance)
-    weight = FREE_RUN_WEIGHT * np.minimum(1.0, state.lead_seconds / RAMP_SECONDS)
-    mixed = (1 - weight) * (blind + state.correction) + weight * free
     answer = predict_one(predictor, workout, level=LEVEL, response=RESPONSE).heart_rate
-    assert answer[0] == pytest.approx(blind[0], abs=1e-5)  # steps are predicted by torch, samples by ONNX Runtime
-    np.testing.assert_allclose(answer[1:], mixed[1:], atol=1e-9)
-    assert weight[1] < 0.01
-    assert weight[-1] == pytest.approx(FREE_RUN_WEIGHT * 395 / 600)
+    # steps are predicted by torch, samples by ONNX Runtime
+    np.testing.assert_allclose(answer, blind + state.correction, atol=1e-4)
+    assert np.abs(state.correction[20:]).max() > 1.0
 
 
 def test_a_person_who_was_never_followed_is_as_one_whose_response_is_new(predictor):
@@ -143,7 +138,7 @@ def test_the_level_of_the_checkpoint_serves_when_none_is_given(predictor):
     assert predict_one(predictor, recorded(30)).level == "population"
 
 
-def test_without_a_level_the_answer_leaves_the_free_run_out_and_moves_to_the_prefix(predictor):
+def test_without_a_level_the_answer_moves_to_the_prefix(predictor):
     workout = recorded(300, known=60)
     gridded = to_grid(workout)
     steps = predict_views(predictor, gridded, [measured_heart_rate(gridded)])[0]
@@ -382,7 +377,7 @@ def test_a_day_of_segments_takes_as_few_passes_as_there_are_lengths(predictor, m
     shapes = noted_shapes(monkeypatch)
     workout = in_segments([1] * 660, np.ones(660, dtype=bool))
     predictor.predict([Query(workout=workout, level=LEVEL)] * 8)
-    assert sum(rows for rows, _, _ in shapes) == 2 * 8 * 660
+    assert sum(rows for rows, _, _ in shapes) == 8 * 660
     assert {steps for _, steps, _ in shapes} == {1}
     assert len(shapes) <= 2
 

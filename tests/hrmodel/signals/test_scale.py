@@ -41,7 +41,7 @@ def test_no_heart_rate_at_all_is_an_error():
 
 def test_an_unknown_person_has_the_populations_level_and_their_own_speed():
     level = population_scale(CONTRACT, 2.2)
-    assert level == SubjectScale(heart_rate=146.0, spread=14.0, speed=2.2, speed_spread=0.55, workouts=0)
+    assert level == SubjectScale(heart_rate=153.0, spread=14.0, speed=2.2, speed_spread=0.55, workouts=0)
 
 
 def test_a_level_survives_json_and_refuses_other_names():

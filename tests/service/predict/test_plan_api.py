@@ -71,7 +71,7 @@ def test_without_a_subject_the_plan_is_for_a_usual_runner(client, base):
     assert plan["level"] == "population"
     assert (plan["model"]["stage"], plan["model"]["subject"]) == ("base", None)
     assert plan["altitude"] is None
-    assert plan["max_heart_rate"] == 188  # 146 + 3 * 14
+    assert plan["max_heart_rate"] == 195  # 153 + 3 * 14
     assert 2.2 < 3000 / plan["seconds"] < 3.6
 
 

@@ -15,8 +15,6 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from hrmodel.personal.bands import DEFAULT_INTERVALS
-from hrmodel.personal.kalman import ResponseFilter
-from hrmodel.personal.response import NAMES
 from hrmodel.personal.state import PersonState
 from hrmodel.workouts.simulate import simulate_runner
 from service.registry import migrations, model_versions, serving
@@ -211,7 +209,7 @@ def test_what_was_tracked_serves_the_same_prediction_after_the_upgrade(empty_dat
     state = served(database, keys)
     (run,), predictor = simulate_runner(workouts=1), make_predictor()
     before = predict_one(predictor, run, level=LEVEL, response=AFTER, intervals=BANDS)
-    after = predict_one(predictor, run, level=LEVEL, response=state.response, intervals=state.intervals)
+    after = predict_one(predictor, run, level=LEVEL, response=state.response_at(None), intervals=state.intervals)
     assert np.array_equal(after.heart_rate, before.heart_rate)
     assert np.array_equal(after.lower, before.lower)
 
@@ -224,25 +222,32 @@ def test_what_old_reports_hold_serves_once_the_newest_dataset_is_deleted(empty_d
         assert len(session.scalars(sa.select(PersonStateRow)).all()) == 2
         session.execute(sa.delete(PersonStateRow).where(PersonStateRow.dataset_id == keys["datasets"]))
     state = served(database, keys)
-    assert (state.response.to_dict(), state.intervals) == (BEFORE.to_dict(), None)
+    assert (state.response_at(None).to_dict(), state.intervals) == (BEFORE.to_dict(), None)
 
 
-def test_on_the_way_down_the_newest_state_is_tracked_again(empty_database_url, tracked):
+STATE = replace(make_state(level=1.0, climb=0.3), intervals=BANDS)
+OF_ONE_FILTER = {
+    "filters": [
+        {"mean": STATE.filter.mean.tolist(), "covariance": STATE.filter.covariance.tolist(), "log_likelihood": -3.0}
+    ],
+    "intervals": BANDS,
+}
+
+
+@pytest.mark.parametrize("stored", [STATE.to_dict(), OF_ONE_FILTER], ids=["today's", "as it was"])
+def test_on_the_way_down_the_newest_state_is_tracked_again(empty_database_url, tracked, stored):
     database, keys = tracked
     report(database, {keys["first"]: FIRST, keys["datasets"]: NEWEST})
     migrations.upgrade(empty_database_url)
-    first, second = (make_state(level=level, climb=0.3 * level).filter.filters[0] for level in (1.0, 4.0))
-    mixture = ResponseFilter(size=len(NAMES), filters=(first, replace(second, log_likelihood=-1.0)))
-    whole = PersonState(filter=mixture, intervals=BANDS)
     own = (keys["subjects"], keys["model_versions"], keys["datasets"])
     with database.unit_of_work() as session:
-        model_versions.set_person_state(session, *own, whole.to_dict())
+        model_versions.set_person_state(session, *own, stored)
     command.downgrade(migrations.configuration(empty_database_url), "0010")
     with database.reading() as session:
         (row,) = session.execute(sa.select(TRACKINGS)).mappings().all()
     assert row["intervals"] == BANDS
-    assert row["response"]["variance"] == pytest.approx(whole.response.variance)
-    assert row["response"]["weights"] == pytest.approx(whole.response.to_dict()["weights"])
+    assert row["response"]["variance"] == pytest.approx(STATE.filter.variance)
+    assert row["response"]["weights"] == pytest.approx(STATE.filter.response.to_dict()["weights"])
 
 
 def test_the_newest_migration_is_the_one_that_alembic_goes_to(database_url):

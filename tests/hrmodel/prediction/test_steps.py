@@ -1,4 +1,4 @@
-"""Forecasts from every minute in one pass are those of one pass per minute, each with a view of its own."""
+"""Predictions per step: forecasts from every minute at once are those with a view that ends at each minute."""
 
 import resource
 import time
@@ -75,7 +75,7 @@ def one_pass_each(predictor: Predictor, workout: GriddedWorkout, task: Task, **k
 
 
 def in_one_pass(predictor: Predictor, workout: GriddedWorkout, task: Task, **known) -> np.ndarray:
-    view = ObservedView(heart_rate=task.view, horizon=task.horizon, targets=np.flatnonzero(task.scored))
+    view = ObservedView(heart_rate=task.view, horizon=task.horizon)
     ((steps,),) = predictor.predict_steps([StepQuery(gridded=workout, views=[view], **known)])
     return np.column_stack([steps.heart_rate, steps.blind, steps.regimes, steps.lead_minutes])[task.scored]
 
@@ -109,7 +109,7 @@ def test_the_baselines_do_so_too(name):
     for target in np.flatnonzero(task.scored):
         view = np.where(elapsed <= elapsed[target] - 3, task.view, np.nan)
         expected.append(answer_views(baseline, workout, [view], state)[0][target])
-    ((answer,),) = baseline.answers([Question(workout=workout, state=state, tasks=[task])])
+    ((answer,),) = baseline.answers([Question.of(workout, state, [task])])
     np.testing.assert_allclose(answer.heart_rate[task.scored], expected, rtol=0, atol=1e-9)
 
 
@@ -119,7 +119,7 @@ def test_a_forecast_sees_nothing_of_the_last_30_seconds():
     place, following = np.flatnonzero(task.scored)[5:7]
     later = np.where(np.arange(len(task.view)) > place - 3, 240.0, task.view)
     tasks = [task, replace(task, view=later)]
-    ((one, other),) = network.answers([Question(workout=workout, state=state, tasks=tasks)])
+    ((one, other),) = network.answers([Question.of(workout, state, tasks)])
     assert one.heart_rate[place] == other.heart_rate[place]
     assert one.heart_rate[following] != other.heart_rate[following]
     assert one.half_width["0.9"][place] == other.half_width["0.9"][place]
@@ -145,7 +145,7 @@ def test_what_a_workout_gets_does_not_depend_on_the_workouts_beside_it():
     def query(workout: GriddedWorkout) -> StepQuery:
         truth, task = measured_heart_rate(workout), PROTOCOLS["P3-30"](workout)
         start = np.where(np.arange(len(truth)) < 18, truth, np.nan)
-        ahead = ObservedView(heart_rate=task.view, horizon=task.horizon, targets=task.targets)
+        ahead = ObservedView(heart_rate=task.view, horizon=task.horizon)
         views = [ObservedView(heart_rate=np.full(len(truth), np.nan)), ObservedView(heart_rate=start), ahead]
         return StepQuery(gridded=workout, views=views, level=LEVEL, response=RESPONSE)
 
@@ -156,9 +156,10 @@ def test_what_a_workout_gets_does_not_depend_on_the_workouts_beside_it():
         for one, other in zip(predictions, alone, strict=True):
             np.testing.assert_allclose(one.heart_rate, other.heart_rate, rtol=0, atol=1e-6)
     outputs = predictor.blind_outputs(workouts, LEVEL)
-    for workout, (_, network) in zip(workouts, outputs, strict=True):
-        ((_, alone),) = predictor.blind_outputs([workout], LEVEL)
+    for workout, (_, network, hidden) in zip(workouts, outputs, strict=True):
+        ((_, alone, hidden_alone),) = predictor.blind_outputs([workout], LEVEL)
         np.testing.assert_allclose(network, alone, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(hidden, hidden_alone, rtol=0, atol=1e-7)
 
 
 def a_day(hours: float = 24.0) -> GriddedWorkout:
