@@ -67,10 +67,9 @@ class PreparedQuery:
 
     def __post_init__(self) -> None:
         """Build the network's inputs."""
-        inputs = [with_history(rows.take(self.motion), 0.0) for rows in self.rows]
+        inputs = self._inputs(np.zeros(len(self.motion), dtype=np.float32))
         if self.read is not None:
-            history = self._history(self.read)
-            inputs += [with_history(rows.take(self.motion), rows.take(history)) for rows in self.rows]
+            inputs += self._inputs(self._history(self.read))
         object.__setattr__(self, "inputs", inputs)
 
     @property
@@ -100,16 +99,13 @@ class PreparedQuery:
         response = self.response if self.reading is None else self.response + self.reading.of(steps[:, 1:])
         return Outputs(network=steps[:, 0].astype(np.float64), response=response)
 
+    def _inputs(self, history: Features) -> list[Features]:
+        """(k, L, 3) of each pass, with a history (S,)."""
+        steps = np.empty((len(self.motion), 3), dtype=np.float32)
+        steps[:, :2], steps[:, 2] = self.motion, history
+        return [rows.take(steps) for rows in self.rows]
+
     def _history(self, heart_rate: Array) -> Features:
         """(S,) observed heart rate less the response, forward filled."""
         filled = forward_fill(heart_rate - self.response, self.begins)
         return history_feature(filled, self.scale.heart_rate, self.scale.spread, self.begins)
-
-
-def with_history(motion: Features, history: Array | Features | float) -> Features:
-    """(..., T, 2) motion and (B, T) or (T,) history, or one number for all steps -> (..., T, 3) inputs."""
-    steps = motion.shape[:-1] if isinstance(history, float) else np.broadcast_shapes(motion.shape[:-1], history.shape)
-    inputs = np.empty((*steps, 3), dtype=np.float32)
-    inputs[..., :2] = motion
-    inputs[..., 2] = history
-    return inputs

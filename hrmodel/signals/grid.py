@@ -121,14 +121,6 @@ def forward_fill(heart_rate: Array, begins: NDArray[np.int64] | int = 0) -> Arra
     return np.where((steps - last <= FILL_STEPS) & (last >= begins), heart_rate[np.maximum(last, 0)], np.nan)
 
 
-def forward_fill_from(heart_rate: Array, origins: NDArray[np.intp], steps: int) -> Array:
-    """(T,) bpm, (O,) steps -> (O, steps): `forward_fill` from each origin on, with nothing observed after it."""
-    own = np.arange(len(heart_rate))
-    last = np.maximum.accumulate(np.where(np.isfinite(heart_rate), own, -1 - FILL_STEPS))[origins]
-    since = origins[:, None] + np.arange(steps) - last[:, None]
-    return np.where(since <= FILL_STEPS, heart_rate[np.maximum(last, 0)][:, None], np.nan)
-
-
 def _parts(offsets: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[slice]:
     for offset, length in zip(offsets.tolist(), lengths.tolist(), strict=True):
         yield slice(offset, offset + length)

@@ -107,14 +107,13 @@ class Rows:
         filled[:-1] = values
         return filled[self.places]
 
-    def put(self, rows: NDArray[Number], into: NDArray[Number], only: NDArray[np.bool_] | slice = slice(None)) -> None:
-        """Write (k, L, ...) back to the places of their steps in `into` (S, ...); `only` (k,): these rows alone."""
+    def put(self, rows: NDArray[Number], into: NDArray[Number]) -> None:
+        """Write (k, L, ...) back to the places of their steps in `into` (S, ...)."""
         if self.is_whole:
             into[:] = rows[0, : len(into)]
             return
-        places = self.places[only]
-        real = places < len(into)
-        into[places[real]] = rows[only][real]
+        real = self.places < len(into)
+        into[self.places[real]] = rows[real]
 
 
 def rows_of(gridded: GriddedWorkout) -> list[Rows]:

@@ -147,7 +147,7 @@ def test_without_a_level_the_answer_moves_to_the_prefix(predictor):
     high = replace(workout, heart_rate=workout.heart_rate + 30)
     move = predict_one(predictor, high).heart_rate - predict_one(predictor, workout).heart_rate
     assert move[0] == 0
-    assert (move[61:] > 0.7 * 30).all()
+    assert (move[61:] > 0.6 * 30).all()
 
 
 def test_without_a_level_an_uncorrected_answer_is_the_free_run_in_the_populations_scale(predictor):
